@@ -1,0 +1,153 @@
+"""A bundle on disk: find it, verify it, read its tensors, write a new one.
+
+Every file is hashed before any of its tensors is used, and the bytes that were hashed are the bytes that are read, so
+nothing can change in between.  Nothing here unpickles: safetensors holds numbers only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from model_store.manifest import FORMAT_VERSION, Manifest, WeightsFile
+
+MANIFEST_FILE = "bundle.json"
+BUNDLES_DIR = Path(__file__).parent / "bundles"
+MAX_MANIFEST_BYTES = 4 * 2**20
+
+Tensors = dict[str, np.ndarray]
+
+
+class BundleError(Exception):
+    """The bundle cannot be used; the message is one sentence that says why and names the file."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle: its manifest and the tensors of every file, by file name."""
+
+    manifest: Manifest
+    tensors: Mapping[str, Tensors]
+
+
+def find_bundle(name_or_path: str) -> Path:
+    """Folder of the bundle: a path as it is, a bare name in `model_store/bundles`.
+
+    Raises: BundleError if there is no such folder.
+    """
+    bare = Path(name_or_path).name == name_or_path and name_or_path not in {"", ".", ".."}
+    candidates = [BUNDLES_DIR / name_or_path] if bare else []
+    candidates.append(Path(name_or_path))
+    for folder in candidates:
+        if (folder / MANIFEST_FILE).is_file():
+            return folder
+    known = ", ".join(sorted(p.parent.name for p in BUNDLES_DIR.glob(f"*/{MANIFEST_FILE}"))) or "none"
+    raise BundleError(f"no bundle {name_or_path!r}: neither a folder with {MANIFEST_FILE} nor one of: {known}")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the bundle in `folder`.
+
+    Raises: BundleError if it is missing, too large, not JSON, of another format version, or invalid.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise BundleError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes, which no manifest is")
+        raw = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise BundleError(f"{path} is not JSON") from None
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if version != FORMAT_VERSION:
+        raise BundleError(f"{path} has format version {version!r}, this release reads {FORMAT_VERSION}")
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise BundleError(f"{path}: {where}: {first['msg']}") from None
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read and verify the whole bundle.
+
+    Raises: BundleError if the manifest is unusable, a file is missing, or its SHA-256 is not the manifest's.
+    """
+    manifest = read_manifest(folder)
+    tensors: dict[str, Tensors] = {}
+    for weights in weight_files(manifest):
+        if weights.file not in tensors:
+            tensors[weights.file] = _read_verified(folder / weights.file, weights.sha256)
+    return Bundle(manifest, tensors)
+
+
+def weight_files(manifest: Manifest) -> list[WeightsFile]:
+    """Every file the manifest names, with repetitions where members share one."""
+    return [weights for member in manifest.members for weights in (member.backbone_weights, member.head_weights)]
+
+
+def write_tensors(folder: Path, file: str, tensors: Mapping[str, np.ndarray]) -> WeightsFile:
+    """Write one safetensors file into `folder` and return its name with its SHA-256."""
+    data = save({key: np.ascontiguousarray(value) for key, value in tensors.items()})
+    (folder / file).write_bytes(data)
+    return WeightsFile(file=file, sha256=hashlib.sha256(data).hexdigest())
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `bundle.json`."""
+    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
+
+
+class NewBundle:
+    """Context manager: write into `.path`; on success it appears at `folder` at once, on an error nothing stays.
+
+    Raises: BundleError on entry if `folder` exists and is not an empty folder or a bundle that may be replaced.
+    """
+
+    def __init__(self, folder: Path, *, replace: bool = False) -> None:
+        self._folder = folder
+        self._replace = replace
+
+    def __enter__(self) -> Path:
+        existing = self._folder.exists() and any(self._folder.iterdir())
+        if existing and not (self._replace and (self._folder / MANIFEST_FILE).is_file()):
+            raise BundleError(f"{self._folder} already exists and is not empty; name a new folder")
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        self.path = Path(tempfile.mkdtemp(prefix=f".{self._folder.name}.", dir=self._folder.parent))
+        return self.path
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            shutil.rmtree(self.path, ignore_errors=True)
+            return
+        self.path.chmod(0o755)
+        if self._folder.exists():
+            shutil.rmtree(self._folder)
+        os.replace(self.path, self._folder)
+
+
+def _read_verified(path: Path, sha256: str) -> Tensors:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise BundleError(f"{path} is damaged or replaced: its SHA-256 is {found}, the manifest says {sha256}")
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise BundleError(f"{path} is not a safetensors file: {error}") from None

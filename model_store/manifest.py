@@ -1,0 +1,189 @@
+"""The manifest of a bundle: everything a worker must know besides the tensors.
+
+`bundle.json` beside safetensors files.  Labels, sizes, preprocessing, fusion and provenance are data of the bundle,
+never constants of the code, so that a bundle with eight labels or a 224-pixel colour input is served by the same code.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FORMAT_VERSION = 1
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
+MemberName = Literal["cnn", "cnn_rnn", "cnn_transformer"]
+MEMBER_NAMES: tuple[MemberName, ...] = ("cnn", "cnn_rnn", "cnn_transformer")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Alignment(_Frozen):
+    """Where the five landmarks of a face lie in an aligned crop, as fractions of its side, origin top left.
+
+    Order: the person's right eye, left eye, nose tip, right and left mouth corner (YuNet's order).
+    """
+
+    landmarks: tuple[tuple[float, float], ...] = Field(min_length=5, max_length=5)
+    box_scale: float = Field(gt=0, description="side of a crop made from a box alone, as a multiple of the box's side")
+    box_shift_y: float = Field(description="how far down that crop's centre moves, as a fraction of the box's height")
+
+
+class Input(_Frozen):
+    """From a crop of uint8 pixels in 0..255 to the backbone: (pixel * scale - mean) / std, one value a channel."""
+
+    size: int = Field(ge=8, le=1024, description="side of the square crop, pixels")
+    colour: Literal["rgb", "grey"]
+    scale: float = Field(gt=0)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    alignment: Alignment
+
+    @property
+    def channels(self) -> int:
+        """3 for rgb, 1 for grey."""
+        return 3 if self.colour == "rgb" else 1
+
+    @model_validator(mode="after")
+    def _one_value_a_channel(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean and std need one value a channel, {self.channels} for {self.colour}")
+        return self
+
+
+class WeightsFile(_Frozen):
+    """A safetensors file of the bundle's folder."""
+
+    file: FileName
+    sha256: Sha256
+
+
+class ResNet50CaffeSpec(_Frozen):
+    """The VGGFace2 ResNet-50 of the published ensemble."""
+
+    architecture: Literal["resnet50_caffe"] = "resnet50_caffe"
+    width: int = Field(64, ge=1)
+    blocks: tuple[int, ...] = (3, 4, 6, 3)
+
+
+class CompactResNetSpec(_Frozen):
+    """A small residual network."""
+
+    architecture: Literal["compact_resnet"] = "compact_resnet"
+    stem: int = Field(ge=1)
+    widths: tuple[int, ...] = Field(min_length=1)
+    blocks: tuple[int, ...] = Field(min_length=1)
+
+
+class FrameHeadSpec(_Frozen):
+    """A linear classifier on one frame's feature."""
+
+    architecture: Literal["frame"] = "frame"
+
+
+class RecurrentHeadSpec(_Frozen):
+    """A bidirectional GRU over a window."""
+
+    architecture: Literal["gru"] = "gru"
+    embedding: int = Field(768, ge=1)
+    hidden: int = Field(384, ge=1)
+
+
+class TransformerHeadSpec(_Frozen):
+    """A pre-norm Transformer over a window; `position_axis` as in MODEL: published checkpoints use "batch"."""
+
+    architecture: Literal["transformer"] = "transformer"
+    embedding: int = Field(768, ge=2)
+    heads: int = Field(12, ge=1)
+    depth: int = Field(2, ge=1)
+    mlp_ratio: float = Field(4.0, gt=0)
+    position_axis: Literal["batch", "time"] = "time"
+
+
+BackboneSpec = Annotated[ResNet50CaffeSpec | CompactResNetSpec, Field(discriminator="architecture")]
+HeadSpec = Annotated[FrameHeadSpec | RecurrentHeadSpec | TransformerHeadSpec, Field(discriminator="architecture")]
+HEAD_OF_MEMBER: dict[MemberName, str] = {"cnn": "frame", "cnn_rnn": "gru", "cnn_transformer": "transformer"}
+
+
+class Member(_Frozen):
+    """One of the three members.  Members whose `backbone_weights` have the same SHA-256 share one backbone pass."""
+
+    name: MemberName
+    backbone: BackboneSpec
+    backbone_weights: WeightsFile
+    head: HeadSpec
+    head_weights: WeightsFile
+    temperature: float = Field(1.0, gt=0, description="the member's logits are divided by it before the softmax")
+    fusion_weight: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _head_fits_the_name(self) -> Self:
+        if self.head.architecture != HEAD_OF_MEMBER[self.name]:
+            raise ValueError(f"member {self.name} needs a {HEAD_OF_MEMBER[self.name]} head")
+        return self
+
+
+class Provenance(_Frozen):
+    """Where the weights come from, so that the training can be judged and repeated."""
+
+    data: str
+    data_sha256: dict[str, Sha256] = Field(default_factory=dict)
+    data_terms: str
+    recipe: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    commit: str | None = None
+    seed: int | None = None
+    created_at: str
+    clips_from_stills: bool = Field(description="true where temporal members never saw real video in training")
+
+
+class Measurement(_Frozen):
+    """A metric of the whole bundle or of one member, with the data and the command that gave it."""
+
+    data: str
+    labels: str = Field(description="which annotation: annotations, ferplus or fer2013")
+    command: str
+    ensemble: dict[str, float]
+    members: dict[MemberName, dict[str, float]] = Field(default_factory=dict)
+
+
+class Manifest(_Frozen):
+    """`bundle.json`."""
+
+    format_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")
+    labels: tuple[str, ...] = Field(min_length=2, max_length=64)
+    input: Input
+    window: int = Field(9, ge=1, le=255, description="frames a temporal member sees; odd, its centre is labelled")
+    members: tuple[Member, ...] = Field(min_length=1, max_length=3)
+    provenance: Provenance
+    measurements: tuple[Measurement, ...] = ()
+    licence: str
+    intended_use: str
+
+    @property
+    def centre(self) -> int:
+        """Index of the labelled frame within a window."""
+        return self.window // 2
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [member.name for member in self.members]
+        if len(set(names)) != len(names):
+            raise ValueError(f"members must differ, got {names}")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels must differ")
+        if self.window % 2 == 0:
+            raise ValueError(f"window must be odd so that it has a centre, got {self.window}")
+        if not sum(member.fusion_weight for member in self.members) > 0:
+            raise ValueError("fusion weights must not all be zero")
+        specs: dict[str, BackboneSpec] = {}
+        for member in self.members:
+            known = specs.setdefault(member.backbone_weights.sha256, member.backbone)
+            if known != member.backbone:
+                raise ValueError(f"{member.backbone_weights.file} is given two different backbone architectures")
+        return self

@@ -1,0 +1,93 @@
+"""From a verified bundle to networks: the one place that knows both the manifest's words and the ensemble's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from model_store.bundle import Bundle, BundleError
+from model_store.manifest import BackboneSpec, HeadSpec, Manifest
+from worker.crops import CropSpec
+from worker.ensemble import backbones, members
+from worker.ensemble.networks import Ensemble, Member, Normalise
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def crop_spec(manifest: Manifest) -> CropSpec:
+    """The crops the bundle was trained on."""
+    alignment = manifest.input.alignment
+    return CropSpec(
+        size=manifest.input.size,
+        colour=manifest.input.colour,
+        landmarks=np.asarray(alignment.landmarks, np.float32),
+        box_scale=alignment.box_scale,
+        box_shift_y=alignment.box_shift_y,
+    )
+
+
+def build_normalise(manifest: Manifest) -> Normalise:
+    """The bundle's own normalisation."""
+    return Normalise(manifest.input.scale, manifest.input.mean, manifest.input.std)
+
+
+def build_backbone(spec: BackboneSpec, channels: int) -> backbones.Backbone:
+    """An untrained backbone of the manifest's architecture."""
+    sizes = spec.model_dump(exclude={"architecture"})
+    return backbones.ARCHITECTURES[spec.architecture](channels=channels, **sizes)
+
+
+def build_head(spec: HeadSpec, feature_size: int, labels: int) -> members.Head:
+    """An untrained head of the manifest's architecture."""
+    sizes = spec.model_dump(exclude={"architecture"})
+    return members.ARCHITECTURES[spec.architecture](feature_size=feature_size, labels=labels, **sizes)
+
+
+def build_ensemble(bundle: Bundle) -> Ensemble:
+    """The bundle's networks on the CPU in float32, in eval mode.
+
+    Raises: BundleError if a file's tensors are not those of the architecture the manifest names.
+    """
+    manifest = bundle.manifest
+    built: dict[str, backbones.Backbone] = {}
+    loaded: list[Member] = []
+    for spec in manifest.members:
+        key = spec.backbone_weights.sha256
+        if key not in built:
+            backbone = build_backbone(spec.backbone, manifest.input.channels)
+            built[key] = _filled(backbone, spec.backbone_weights.file, bundle.tensors)
+        head = build_head(spec.head, built[key].feature_size, len(manifest.labels))
+        head = _filled(head, spec.head_weights.file, bundle.tensors)
+        loaded.append(Member(spec.name, key, head, spec.temperature, spec.fusion_weight))
+    ensemble = Ensemble(manifest.labels, manifest.window, build_normalise(manifest), built, tuple(loaded))
+    for module in ensemble.modules():
+        module.eval().requires_grad_(False)
+    return ensemble
+
+
+def module_tensors(module: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, np.ndarray]:
+    """A module's weights as they go into a bundle: floating tensors in `dtype`, counters left out."""
+    state = module.state_dict()
+    kept = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    return {key: value.detach().cpu().to(dtype).numpy() for key, value in kept.items()}
+
+
+def _filled(module: Module, file: str, tensors: Mapping[str, Mapping[str, np.ndarray]]) -> Module:
+    wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+    given = tensors[file]
+    if missing := sorted(wanted.keys() - given.keys()):
+        raise BundleError(f"{file} lacks {len(missing)} tensors of its architecture, first {missing[0]!r}")
+    if extra := sorted(given.keys() - wanted.keys()):
+        raise BundleError(f"{file} has {len(extra)} tensors its architecture does not know, first {extra[0]!r}")
+    for key, value in wanted.items():
+        if tuple(value.shape) != given[key].shape:
+            raise BundleError(f"{file}: {key!r} has shape {given[key].shape}, the manifest says {tuple(value.shape)}")
+        if not np.isfinite(given[key]).all():
+            raise BundleError(f"{file}: {key!r} holds values that are not numbers")
+    state = {key: torch.from_numpy(np.array(given[key], np.float32)) for key in wanted}
+    module.load_state_dict(state, strict=False)
+    return module

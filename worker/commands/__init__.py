@@ -1,0 +1,46 @@
+"""The worker's commands, one file each; imports are made when a command runs, so `--help` answers at once.
+
+Exit status: 0 on success, 2 on bad usage, 1 otherwise with one clear line on stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import typer
+
+COMMANDS = {
+    "evaluate": "Measure a bundle on labelled data.",
+    "train": "Train members and fusion, write a bundle.",
+}
+MODULES = {"import": "import_"}
+
+
+class CommandError(Exception):
+    """The command cannot go on; the message is the one line that its user reads."""
+
+
+def main() -> None:
+    """Run the command named on the command line."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in {"--help", "-h"} or name not in COMMANDS:
+        _overview(wrong=None if name in {"--help", "-h"} else name)
+    module = import_module(f"worker.commands.{MODULES.get(name, name)}")
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name, help=COMMANDS[name])(module.command)
+    try:
+        app(args=sys.argv[2:], prog_name=f"python -m worker {name}")
+    except CommandError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+def _overview(wrong: str | None) -> None:
+    stream = sys.stderr if wrong else sys.stdout
+    if wrong:
+        print(f"error: no command {wrong!r}", file=stream)
+    print("usage: python -m worker COMMAND [--help]\n", file=stream)
+    for name, purpose in sorted(COMMANDS.items()):
+        print(f"  {name:10} {purpose}", file=stream)
+    sys.exit(2 if wrong else 0)

@@ -1,0 +1,103 @@
+"""Face crops: from a frame and a face to the square of pixels that the backbone sees.
+
+One implementation for serving and training.  A crop is uint8 (size, size, C), C = 3 (RGB) or 1 (grey), 0..255; the
+normalisation that follows it is part of the network (`worker.ensemble.engine.Normalise`), so it runs on the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+Points = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CropSpec:
+    """What crops a bundle wants.
+
+    size: side in pixels.  landmarks: (5, 2) float32, where the five landmarks shall lie, as fractions of the side.
+    box_scale, box_shift_y: the square cut where a detector gives no landmarks: its side as a multiple of the box's
+    longer side, and how far its centre lies below the box's, as a fraction of the box's height.
+    """
+
+    size: int
+    colour: Literal["rgb", "grey"]
+    landmarks: Points
+    box_scale: float
+    box_shift_y: float
+
+
+def crop_aligned(frame_rgb: Image, landmarks: Points, spec: CropSpec) -> Image:
+    """Crop by the similarity transform that takes `landmarks`, (5, 2) in pixels of the frame, to the template.
+
+    frame_rgb: (H, W, 3) uint8.  Returns (size, size, C) uint8; pixels outside the frame repeat its border.
+    """
+    return _warp(frame_rgb, similarity(landmarks, spec.landmarks * spec.size), spec)
+
+
+def crop_box(frame_rgb: Image, bbox_xyxy: npt.NDArray[np.float32], spec: CropSpec) -> Image:
+    """Crop the square around a box (4,) in pixels of the frame; for detectors without landmarks."""
+    left, top, right, bottom = (float(v) for v in bbox_xyxy)
+    side = max(right - left, bottom - top, 1.0) * spec.box_scale
+    centre_x, centre_y = (left + right) / 2, (top + bottom) / 2 + spec.box_shift_y * (bottom - top)
+    scale = spec.size / side
+    half = spec.size / 2
+    matrix = np.array([[scale, 0, half - scale * centre_x], [0, scale, half - scale * centre_y]], np.float32)
+    return _warp(frame_rgb, matrix, spec)
+
+
+def crop_whole(frame_rgb: Image, spec: CropSpec) -> Image:
+    """The whole frame as one crop, resized without keeping its aspect: frames that already are face crops."""
+    return _coloured(_resize(frame_rgb, spec.size), spec)
+
+
+def similarity(points: Points, target: Points) -> npt.NDArray[np.float32]:
+    """Least-squares similarity (2, 3) float32 that takes points (N, 2) to target (N, 2): rotation, one scale, shift.
+
+    Source: Umeyama 1991, in the closed form for two dimensions; reflections are not allowed.
+    """
+    mean, target_mean = points.mean(axis=0), target.mean(axis=0)
+    p, q = points - mean, target - target_mean
+    norm = max(float((p * p).sum()), 1e-12)
+    a = float((p * q).sum()) / norm
+    b = float((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()) / norm
+    linear = np.array([[a, -b], [b, a]])
+    return np.hstack([linear, (target_mean - linear @ mean)[:, None]]).astype(np.float32)
+
+
+def _warp(frame_rgb: Image, matrix: npt.NDArray[np.float32], spec: CropSpec) -> Image:
+    # Bilinear sampling of a much larger face would alias, so sample it finer and average down by whole pixels.
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    finer = min(max(round(1 / max(scale, 1e-6)), 1), 8)
+    finer_matrix = matrix * finer
+    finer_matrix[:, 2] += (finer - 1) / 2  # pixel centres, not corners, correspond
+    out = cv2.warpAffine(
+        frame_rgb,
+        finer_matrix,
+        (spec.size * finer, spec.size * finer),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    if finer > 1:
+        out = cv2.resize(out, (spec.size, spec.size), interpolation=cv2.INTER_AREA)
+    return _coloured(np.asarray(out, np.uint8), spec)
+
+
+def _resize(image: Image, size: int) -> Image:
+    if image.shape[:2] == (size, size):
+        return image
+    smaller = image.shape[0] > size or image.shape[1] > size
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (size, size), interpolation=interpolation), np.uint8)
+
+
+def _coloured(image: Image, spec: CropSpec) -> Image:
+    if spec.colour == "rgb":
+        return image
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, None]

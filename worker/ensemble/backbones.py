@@ -1,0 +1,133 @@
+"""Backbones: one face crop in, one feature vector out.
+
+`ResNet50Caffe` is the VGGFace2 network of the published ensemble, with the parameter names of its checkpoints.
+`CompactResNet` is the small one that the default bundle uses.
+
+Sources: Cao et al. 2018, VGGFace2 (arXiv 1710.08092), as converted in `resnet50_ft_dag`; He et al. 2015, Deep
+Residual Learning (arXiv 1512.03385).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """(N, C, H, W) float, normalised -> (N, D) float feature; `feature_size` is D."""
+
+    feature_size: int
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class ResNet50Caffe(Backbone):
+    """Caffe-style ResNet-50: the stride of a stage sits on its first 1x1 convolution and on the projection.
+
+    images: (N, channels, size, size) float32, normalised; published: channels 3, size 224, width 64.
+    Returns (N, 32 * width) float32.  `width` and `blocks` shrink it for tests; the published file needs the defaults.
+    """
+
+    def __init__(self, channels: int = 3, width: int = 64, blocks: Sequence[int] = (3, 4, 6, 3)) -> None:
+        super().__init__()
+        self.feature_size = 32 * width
+        self.conv1_7x7_s2 = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
+        self.conv1_7x7_s2_bn = nn.BatchNorm2d(width)
+        self.block_names: list[str] = []
+        size_in = width
+        for stage, count in enumerate(blocks, start=2):
+            inner = width * 2 ** (stage - 2)
+            for block in range(1, count + 1):
+                name = f"conv{stage}_{block}"
+                stride = 2 if stage > 2 and block == 1 else 1
+                self._add_bottleneck(name, size_in, inner, stride, project=block == 1)
+                self.block_names.append(name)
+                size_in = 4 * inner
+
+    def _add_bottleneck(self, name: str, size_in: int, inner: int, stride: int, *, project: bool) -> None:
+        # The published file is flat (`conv2_1_1x1_reduce`, ...), so are our modules: no key is ever rewritten.
+        def add(suffix: str, conv: nn.Conv2d) -> None:
+            self.add_module(f"{name}_{suffix}", conv)
+            self.add_module(f"{name}_{suffix}_bn", nn.BatchNorm2d(conv.out_channels))
+
+        add("1x1_reduce", nn.Conv2d(size_in, inner, 1, stride=stride, bias=False))
+        add("3x3", nn.Conv2d(inner, inner, 3, padding=1, bias=False))
+        add("1x1_increase", nn.Conv2d(inner, 4 * inner, 1, bias=False))
+        if project:
+            add("1x1_proj", nn.Conv2d(size_in, 4 * inner, 1, stride=stride, bias=False))
+
+    def _conv_bn(self, name: str, x: Tensor) -> Tensor:
+        return self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x))  # type: ignore[no-any-return]
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.relu(self._conv_bn("conv1_7x7_s2", images))
+        x = F.max_pool2d(x, 3, stride=2, padding=0, ceil_mode=True)
+        for name in self.block_names:
+            shortcut = self._conv_bn(f"{name}_1x1_proj", x) if hasattr(self, f"{name}_1x1_proj") else x
+            y = F.relu(self._conv_bn(f"{name}_1x1_reduce", x))
+            y = F.relu(self._conv_bn(f"{name}_3x3", y))
+            x = F.relu(shortcut + self._conv_bn(f"{name}_1x1_increase", y))
+        # 224 x 224 ends in 7 x 7, where the published 7x7 average pool is the global one.
+        return x.mean(dim=(2, 3))  # (N, D)
+
+
+class _BasicBlock(nn.Module):
+    """Two 3x3 convolutions with a residual; the projection averages before it strides, so no pixel is dropped."""
+
+    def __init__(self, size_in: int, size_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(size_in, size_out, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(size_out)
+        self.conv2 = nn.Conv2d(size_out, size_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(size_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or size_in != size_out:
+            pool = nn.AvgPool2d(stride) if stride != 1 else nn.Identity()
+            conv = nn.Conv2d(size_in, size_out, 1, bias=False)
+            self.shortcut = nn.Sequential(pool, conv, nn.BatchNorm2d(size_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class CompactResNet(Backbone):
+    """A residual network for small face crops: a stride-1 3x3 stem, then stages that each halve the size.
+
+    images: (N, channels, size, size) float32, normalised.  Returns (N, widths[-1]) float32.
+    """
+
+    def __init__(self, channels: int, stem: int, widths: Sequence[int], blocks: Sequence[int]) -> None:
+        super().__init__()
+        if len(widths) != len(blocks) or not widths:
+            raise ValueError(f"widths and blocks name the same stages, got {widths} and {blocks}")
+        self.feature_size = widths[-1]
+        self.stem = nn.Conv2d(channels, stem, 3, padding=1, bias=False)
+        self.stem_bn = nn.BatchNorm2d(stem)
+        stages: list[nn.Module] = []
+        for (size_in, size_out), count in zip(pairwise([stem, *widths]), blocks, strict=True):
+            stages.append(_BasicBlock(size_in, size_out, stride=2))
+            stages.extend(_BasicBlock(size_out, size_out, stride=1) for _ in range(count - 1))
+        self.stages = nn.Sequential(*stages)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.relu(self.stem_bn(self.stem(images)))
+        return self.stages(x).mean(dim=(2, 3))  # type: ignore[no-any-return]  # (N, D)
+
+
+ARCHITECTURES: dict[str, type[Backbone]] = {"resnet50_caffe": ResNet50Caffe, "compact_resnet": CompactResNet}
+
+
+@torch.no_grad()
+def initialise(backbone: Backbone) -> None:
+    """He initialisation, the last batch-norm of each compact block at zero so that training starts as the identity."""
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if isinstance(module, _BasicBlock):
+            nn.init.zeros_(module.bn2.weight)

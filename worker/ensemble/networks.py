@@ -1,0 +1,91 @@
+"""The networks of a loaded ensemble, and what they compute in the plain way.
+
+`Ensemble.window_probabilities` is the definition that everything else is measured against: one window in, the
+probabilities of its centre out.  `engine.py` computes the same for streams, without repeating work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from worker.ensemble.backbones import Backbone
+from worker.ensemble.members import FrameHead, Head
+
+
+class Normalise(nn.Module):
+    """(N, H, W, C) uint8 pixels in 0..255 -> (N, C, H, W) float32: (pixel * scale - mean) / std.
+
+    The result is channels-last in memory, as the input is, so that no copy is made.
+    """
+
+    gain: Tensor
+    offset: Tensor
+
+    def __init__(self, scale: float, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        mean_, std_ = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+        self.register_buffer("gain", (scale / std_).float().view(1, -1, 1, 1))
+        self.register_buffer("offset", (-mean_ / std_).float().view(1, -1, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.permute(0, 3, 1, 2).to(self.gain.dtype) * self.gain + self.offset
+
+
+class Member(nn.Module):
+    """A member's head with its place in the ensemble.
+
+    backbone: key of the backbone whose features it reads.  temperature divides its logits; weight is its share in the
+    fusion, before the weights of the members in use are scaled to sum 1.
+    """
+
+    def __init__(self, name: str, backbone: str, head: Head, temperature: float, weight: float) -> None:
+        super().__init__()
+        self.name = name
+        self.backbone = backbone
+        self.head = head
+        self.temperature = temperature
+        self.weight = weight
+
+    @property
+    def temporal(self) -> bool:
+        """True where the member reads a window of features, false where it reads one."""
+        return not isinstance(self.head, FrameHead)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Backbones by key (equal weights have one key), members in the manifest's order, labels, window in frames."""
+
+    labels: tuple[str, ...]
+    window: int
+    normalise: Normalise
+    backbones: dict[str, Backbone]
+    members: tuple[Member, ...]
+
+    def modules(self) -> list[nn.Module]:
+        """Every network, for moving to a device or switching to eval mode."""
+        return [self.normalise, *self.backbones.values(), *self.members]
+
+    @torch.inference_mode()
+    def window_probabilities(self, crops: Tensor) -> dict[str, Tensor]:
+        """One window the plain way, as the published code does it: every frame through every member's own pass.
+
+        crops: (T, H, W, C) uint8, T the window.  Returns {member: (K,) float32 probabilities of the centre frame}.
+        """
+        centre = self.window // 2
+        probabilities = {}
+        for member in self.members:
+            seen = crops if member.temporal else crops[centre : centre + 1]
+            features = self.backbones[member.backbone](self.normalise(seen))  # (T, D)
+            logits = member.head(features.unsqueeze(0))[0]  # (T, K)
+            logits = logits[centre if member.temporal else 0]
+            probabilities[member.name] = torch.softmax(logits.float() / member.temperature, dim=-1)
+        return probabilities
+
+
+def fuse(probabilities: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean over members: (M, ..., K) probabilities, (M,) weights with a positive sum -> (..., K)."""
+    return torch.tensordot(weights / weights.sum(), probabilities, dims=1)
