@@ -88,4 +88,5 @@ class Ensemble:
 
 def fuse(probabilities: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean over members: (M, ..., K) probabilities, (M,) weights with a positive sum -> (..., K)."""
-    return torch.tensordot(weights / weights.sum(), probabilities, dims=1)
+    share = (weights / weights.sum()).view(-1, *[1] * (probabilities.ndim - 1))
+    return (share * probabilities).sum(dim=0)
