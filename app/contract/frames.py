@@ -1,0 +1,87 @@
+"""Frame records: what a job returns for every sampled frame, in order.
+
+`Frame` and `Face` are the stored form (scores in label order, no names); `frame_record` gives the public JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A labelled face of one frame.
+
+    track_id: one face over time.  bbox: x, y, width, height in source pixels, origin top left, after rotation.
+    detection_score: 0..1, None where the frame was given as a crop.  scores: (K,) fused probabilities in label order.
+    members: one (K,) tuple of probabilities a member, in the job's member order.
+    """
+
+    track_id: int
+    bbox: tuple[float, float, float, float]
+    detection_score: float | None
+    scores: tuple[float, ...]
+    members: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One sampled frame.  frame_index: index in the source, from 0.  timestamp_s: the container's presentation time."""
+
+    frame_index: int
+    timestamp_s: float
+    faces: tuple[Face, ...] = field(default_factory=tuple)
+
+
+class FaceRecord(BaseModel):
+    """A labelled face, as clients see it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    track_id: int = Field(description="one face over time, from 0")
+    bbox: tuple[float, float, float, float] = Field(description="x, y, width, height in source pixels, after rotation")
+    detection_score: float | None = Field(description="0..1; null where frames were given as crops")
+    label: str = Field(description="the label with the highest score")
+    score: float = Field(description="that score")
+    scores: dict[str, float] = Field(description="probabilities of all labels, sum 1")
+    members: dict[str, dict[str, float]] | None = Field(None, description="each member's own, with `members=true`")
+
+
+class FrameRecord(BaseModel):
+    """One sampled frame, as clients see it; `faces` is empty where there is none."""
+
+    model_config = ConfigDict(frozen=True)
+
+    frame_index: int = Field(description="index in the source, from 0")
+    timestamp_s: float = Field(description="the container's own presentation time, seconds")
+    faces: tuple[FaceRecord, ...]
+
+
+def frame_record(frame: Frame, labels: Sequence[str], members: Sequence[str] = ()) -> dict[str, Any]:
+    """The public JSON of a stored frame.  members: names in the job's order to include each member's scores."""
+    return {
+        "frame_index": frame.frame_index,
+        "timestamp_s": frame.timestamp_s,
+        "faces": [_face_record(face, labels, members) for face in frame.faces],
+    }
+
+
+def _face_record(face: Face, labels: Sequence[str], members: Sequence[str]) -> dict[str, Any]:
+    best = max(range(len(labels)), key=face.scores.__getitem__)
+    record: dict[str, Any] = {
+        "track_id": face.track_id,
+        "bbox": list(face.bbox),
+        "detection_score": face.detection_score,
+        "label": labels[best],
+        "score": face.scores[best],
+        "scores": dict(zip(labels, face.scores, strict=True)),
+    }
+    if members:
+        record["members"] = {
+            name: dict(zip(labels, scores, strict=True)) for name, scores in zip(members, face.members, strict=True)
+        }
+    return record

@@ -1,0 +1,178 @@
+"""A job as it lies in Redis and as clients see it.
+
+`JobRecord` is the hash `mien:job:{id}`: every field is one hash field, so that both sides change single fields in
+`transitions.py`'s scripts.  `Job` is the public JSON, made of a record by the front end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.contract.options import JobOptions
+
+RECORD_FORMAT = 1
+State = Literal["queued", "running", "succeeded", "failed", "canceled"]
+ENDED: frozenset[State] = frozenset({"succeeded", "failed", "canceled"})
+ErrorCode = Literal["undecodable_input", "limit_exceeded", "worker_lost", "out_of_memory", "internal"]
+InputKind = Literal["video", "frames"]
+
+# How the stored file is to be read.  `frames` and single images are stored as one uncompressed zip, in order.
+MediaType = Literal["mp4", "matroska", "avi", "mpegts", "gif", "zip", "tar"]
+
+
+class JobError(BaseModel):
+    """Why a job failed, in words for its owner."""
+
+    code: ErrorCode
+    detail: str
+
+
+class InputInfo(BaseModel):
+    """The input.  Sizes of the picture are null until a worker opened it; `frame_count` is what was decoded, at the
+    end, the container's claim before."""
+
+    kind: InputKind
+    bytes: int = Field(ge=0)
+    sha256: str
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    duration_s: float | None = None
+    frame_count: int | None = None
+
+
+class ModelRef(BaseModel):
+    """The bundle that labels; its version is null until a worker takes the job, where none was alive before."""
+
+    name: str
+    version: str | None = None
+
+
+class Progress(BaseModel):
+    """How far the job is; frames are sampled frames."""
+
+    frames_done: int = 0
+    frames_total: int | None = None
+    frames_per_second: float | None = None
+    eta_s: float | None = None
+
+
+class Links(BaseModel):
+    """Where to go from here."""
+
+    self: str
+    frames: str
+    summary: str
+    events: str
+    cancel: str
+
+
+class Job(BaseModel):
+    """A job as clients see it."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    id: str
+    state: State
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime
+    options: JobOptions
+    model: ModelRef
+    input: InputInfo
+    progress: Progress
+    labels: tuple[str, ...] | None = None
+    detector: str | None = None
+    error: JobError | None = None
+    warnings: tuple[str, ...] = ()
+    attempts: int = 0
+    queue_position: int | None = None
+    links: Links
+
+
+class JobRecord(BaseModel):
+    """The hash `mien:job:{id}`.
+
+    The front end writes it whole once; afterwards only `transitions.py`'s scripts change it.  execution: the token of
+    the one execution whose writes count.  owner: hash of the API key that made the job, "" where keys are off.
+    revision grows with every visible change.
+    """
+
+    format: int = RECORD_FORMAT
+    id: str
+    owner: str = ""
+    request_id: str = ""
+    queue: str
+    media: MediaType
+    state: State = "queued"
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime
+    options: JobOptions
+    model: ModelRef
+    input: InputInfo
+    progress: Progress = Progress()
+    labels: tuple[str, ...] | None = None
+    members: tuple[str, ...] | None = None
+    detector: str | None = None
+    error: JobError | None = None
+    warnings: tuple[str, ...] = ()
+    attempts: int = 0
+    execution: str = ""
+    cancel_requested: bool = False
+    input_deleted: bool = False
+    revision: int = 0
+
+    def to_hash(self) -> dict[str, str]:
+        """Hash fields: text as it is, everything else as JSON; fields that are null are left out."""
+        values = self.model_dump(mode="json")
+        return {name: to_field(value) for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_hash(cls, fields: Mapping[bytes, bytes]) -> Self:
+        """The record of a hash as Redis gives it.  Fields this release does not know are passed over, so that a front
+        end reads what a newer or older worker wrote."""
+        values: dict[str, Any] = {}
+        for key, raw in fields.items():
+            name = key.decode()
+            if name in cls.model_fields:
+                text = raw.decode()
+                values[name] = text if name in _TEXT_FIELDS else json.loads(text)
+        return cls.model_validate(values)
+
+
+def to_field(value: Any) -> str:
+    """A hash field's text: text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def utc_now() -> datetime:
+    """The time now, in UTC, to the millisecond: what the API shows."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+# Fields that Redis holds as bare text: identifiers, states and times; the others are JSON.
+_TEXT_FIELDS = frozenset(
+    {
+        "id",
+        "owner",
+        "request_id",
+        "queue",
+        "media",
+        "state",
+        "created_at",
+        "started_at",
+        "finished_at",
+        "expires_at",
+        "detector",
+        "execution",
+    }
+)

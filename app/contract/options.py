@@ -1,0 +1,56 @@
+"""Options of a job: what a client may ask for when submitting."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AnyHttpUrl, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+MemberName = Literal["cnn", "cnn_rnn", "cnn_transformer"]
+MEMBER_NAMES: tuple[MemberName, ...] = ("cnn", "cnn_rnn", "cnn_transformer")
+
+
+def _split(value: object) -> object:
+    """`cnn,cnn_rnn` as forms and queries carry it -> a list."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+Members = Annotated[tuple[MemberName, ...], BeforeValidator(_split), Field(min_length=1, max_length=3)]
+CallbackUrl = Annotated[AnyHttpUrl, PlainSerializer(str, return_type=str)]
+
+
+class JobOptions(BaseModel):
+    """Options of one job, with their defaults.  Text as forms carry it is accepted: `false` is false."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    sample_fps: float | None = Field(
+        None, gt=0, le=1000, allow_inf_nan=False, description="Label at most so many frames a second; all where absent."
+    )
+    faces: Literal["detect", "cropped"] = Field(
+        "detect", description="`cropped`: every frame already is one face crop; the clip is one track."
+    )
+    max_faces: int = Field(10, ge=1, le=100, description="The largest so many faces of a frame.")
+    min_face_px: float = Field(16, ge=0, le=10_000, allow_inf_nan=False, description="Smaller faces are left out.")
+    min_score: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Less certain faces are left out; the detector's own default.",
+    )
+    members: Members | None = Field(None, description="Subset of `cnn,cnn_rnn,cnn_transformer` to fuse; all if absent.")
+    model: str | None = Field(None, min_length=1, max_length=64, description="Name of a served bundle.")
+    fps: float = Field(30, gt=0, le=1000, allow_inf_nan=False, description="Frame rate of `frames` and of archives.")
+    start_s: float | None = Field(None, ge=0, allow_inf_nan=False, description="Label from this time on, seconds.")
+    end_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="Label up to this time, seconds.")
+    callback_url: CallbackUrl | None = Field(None, description="Signed webhook at the end.")
+    keep_input: bool = Field(False, description="Keep the input until the job expires.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
+            raise ValueError(f"end_s ({self.end_s}) must be greater than start_s ({self.start_s})")
+        if self.members is not None and len(set(self.members)) != len(self.members):
+            raise ValueError("members must not repeat")
+        return self

@@ -1,0 +1,47 @@
+"""Settings that both sides read, from the environment with the prefix `MIEN_`.
+
+The front end adds its own in `app.settings`, the worker in `worker.settings`.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SharedSettings(BaseSettings):
+    """What a front end and its workers must agree on."""
+
+    model_config = SettingsConfigDict(env_prefix="MIEN_", extra="ignore", frozen=True)
+
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis that holds queue and results; keep it on a private network with a password.",
+    )
+    uploads: str = Field(
+        ".mien/uploads",
+        description="Upload store: a folder that front end and workers share, or an fsspec URL such as s3://bucket/mien.",
+    )
+    bundle: str = Field(
+        "default",
+        min_length=1,
+        description="The default model: name of a bundle in model_store/bundles, or a bundle's folder.",
+    )
+    max_upload_bytes: int = Field(2 * 2**30, ge=1, description="Largest request body, bytes.")
+    max_frames: int = Field(200_000, ge=1, description="Most frames decoded from one input.")
+    max_pixels: int = Field(33_000_000, ge=1, description="Most pixels in one frame (width times height).")
+    result_ttl_s: int = Field(86_400, ge=1, description="How long results and kept inputs live, seconds.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe log line shown.")
+    log_json: bool = Field(False, description="Log one JSON object a line instead of text.")
+
+    @property
+    def default_queue(self) -> str:
+        """Queue of the default bundle, known also while no worker is alive."""
+        return queue_name(self.bundle)
+
+
+def queue_name(bundle: str) -> str:
+    """RQ queue of a bundle, from its name or folder: one queue a bundle, so that RQ's crash-safe pop is used."""
+    return f"mien-{PurePosixPath(bundle).name}"

@@ -1,0 +1,54 @@
+"""What workers say of themselves and of the bundles they serve."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+WORKER_BEAT_S = 5  # a live worker says so this often
+WORKER_TTL_S = 20  # and counts as dead when it has not for so long
+
+WorkerState = Literal["starting", "ready", "busy", "stopping", "failed"]
+
+
+class WorkerInfo(BaseModel):
+    """One worker process, for `/health/ready` and `/v1/models`."""
+
+    name: str
+    state: WorkerState
+    detail: str | None = None
+    bundle: str
+    version: str | None = None
+    queue: str
+    device: str | None = None
+    precision: str | None = None
+    detector: str | None = None
+    started_at: datetime
+    jobs_done: int = 0
+
+
+class MemberInfo(BaseModel):
+    """A member as clients see it."""
+
+    name: str
+    backbone: str
+    head: str
+    temperature: float
+    fusion_weight: float
+
+
+class ModelInfo(BaseModel):
+    """A bundle as clients see it: what it answers, how good it is, and where it comes from."""
+
+    name: str
+    version: str
+    queue: str
+    labels: tuple[str, ...]
+    window: int
+    members: tuple[MemberInfo, ...]
+    metrics: list[dict[str, Any]]
+    provenance: dict[str, Any]
+    licence: str
+    intended_use: str
