@@ -1,0 +1,56 @@
+"""OpenCV's frontal-face cascade: comes with the wheel, needs no file, finds faces that look into the camera.
+
+Source: Lienhart, Kuranov, Pisarevsky 2003, Empirical Analysis of Detection Cascades of Boosted Classifiers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from worker.records import Detections, Image
+
+MAX_SIDE_PX = 640
+SCALE_STEP = 1.1
+MIN_NEIGHBOURS = 5
+MIN_SIDE_PX = 24  # of the reduced image: the size the cascade was trained at
+MIN_SCORE = 0.5
+# The last stage's margin is no probability; 1 - exp(-margin / this) brings it to 0..1, 0.5 at a weak detection.
+MARGIN_SCALE = 2.0
+
+
+class Cascade:
+    """The cascade on the CPU, one frame at a time; no landmarks."""
+
+    name = "cascade"
+    batch = 1
+
+    def __init__(self) -> None:
+        self._cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"))
+
+    def detect(self, images: Sequence[Image], min_score: float | None) -> list[Detections]:
+        """See `Detector.detect`."""
+        return [self._detect_one(image, MIN_SCORE if min_score is None else min_score) for image in images]
+
+    def _detect_one(self, image: Image, min_score: float) -> Detections:
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        scale = min(1.0, MAX_SIDE_PX / max(grey.shape))
+        if scale < 1:
+            grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        found, _, margins = self._cascade.detectMultiScale3(
+            cv2.equalizeHist(grey),
+            scaleFactor=SCALE_STEP,
+            minNeighbors=MIN_NEIGHBOURS,
+            minSize=(MIN_SIDE_PX, MIN_SIDE_PX),
+            outputRejectLevels=True,
+        )
+        if not len(found):
+            return Detections.none()
+        low_size = np.asarray(found, np.float32) / scale  # (N, 4): x, y, width, height
+        boxes = np.hstack([low_size[:, :2], low_size[:, :2] + low_size[:, 2:]])
+        scores = (1 - np.exp(-np.maximum(np.asarray(margins, np.float32).reshape(-1), 0) / MARGIN_SCALE)).clip(0, 1)
+        certain = np.flatnonzero(scores >= min_score)
+        return Detections(boxes, np.asarray(scores, np.float32), None).take(certain)

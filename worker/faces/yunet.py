@@ -1,0 +1,64 @@
+"""YuNet through OpenCV: boxes, scores and five landmarks, at a reduced size.
+
+Source: Wu, Peng, Yu 2023, YuNet: A Tiny Millisecond-level Face Detector; model file from opencv_zoo (MIT).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from worker.records import Detections, Image
+
+MAX_SIDE_PX = 640  # the longer side is reduced to this; faces below about 10 px are lost then
+MIN_SCORE = 0.7
+NMS_IOU = 0.3
+TOP_K = 5000
+
+
+class DetectorError(Exception):
+    """The detector's model cannot be used; the message is one sentence that names the file."""
+
+
+class YuNet:
+    """YuNet on the CPU, one frame at a time."""
+
+    name = "yunet"
+    batch = 1
+
+    def __init__(self, model: Path, max_side_px: int = MAX_SIDE_PX) -> None:
+        """Raises: DetectorError if the file is missing or no YuNet model."""
+        if not model.is_file():
+            raise DetectorError(f"no face detector model at {model}")
+        try:
+            self._net = cv2.FaceDetectorYN.create(str(model), "", (320, 320), MIN_SCORE, NMS_IOU, TOP_K)
+            self._net.detect(np.zeros((320, 320, 3), np.uint8))
+        except cv2.error:
+            raise DetectorError(f"{model} is not a YuNet model that OpenCV {cv2.__version__} can run") from None
+        self._max_side_px = max_side_px
+
+    def detect(self, images: Sequence[Image], min_score: float | None) -> list[Detections]:
+        """See `Detector.detect`."""
+        self._net.setScoreThreshold(MIN_SCORE if min_score is None else min_score)
+        return [self._detect_one(image) for image in images]
+
+    def _detect_one(self, image: Image) -> Detections:
+        height, width = image.shape[:2]
+        scale = min(1.0, self._max_side_px / max(height, width))
+        small_width, small_height = max(round(width * scale), 1), max(round(height * scale), 1)
+        if scale < 1:
+            small = cv2.resize(image, (small_width, small_height), interpolation=cv2.INTER_LINEAR)
+        else:
+            small = image
+        self._net.setInputSize((small_width, small_height))
+        _, rows = self._net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        if rows is None:
+            return Detections.none()
+        rows = rows.astype(np.float32)  # (N, 15): x, y, width, height, five landmarks, score
+        back = np.array([width / small_width, height / small_height], np.float32)
+        low = rows[:, :2] * back
+        boxes = np.hstack([low, low + rows[:, 2:4] * back])
+        return Detections(boxes, rows[:, 14].clip(0, 1), rows[:, 4:14].reshape(-1, 5, 2) * back)

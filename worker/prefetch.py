@@ -1,0 +1,93 @@
+"""Stages that overlap: run a generator in a thread of its own, a bounded number of bytes ahead of its reader."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class _Buffer(Generic[Item]):
+    """A queue bounded by weight that either side can close."""
+
+    def __init__(self, budget: int, weigh: Callable[[Item], int]) -> None:
+        self._items: deque[tuple[Item, int]] = deque()
+        self._budget = budget
+        self._weigh = weigh
+        self._weight = 0
+        self._change = threading.Condition()
+        self._finished = False
+        self._abandoned = False
+        self._error: BaseException | None = None
+
+    def put(self, item: Item) -> bool:
+        """Wait for room, then append; False when the reader has gone.  One item always fits."""
+        weight = self._weigh(item)
+        with self._change:
+            self._change.wait_for(lambda: self._abandoned or not self._items or self._weight + weight <= self._budget)
+            if self._abandoned:
+                return False
+            self._items.append((item, weight))
+            self._weight += weight
+            self._change.notify_all()
+            return True
+
+    def finish(self, error: BaseException | None) -> None:
+        with self._change:
+            self._finished, self._error = True, error
+            self._change.notify_all()
+
+    def abandon(self) -> None:
+        with self._change:
+            self._abandoned = True
+            self._items.clear()
+            self._change.notify_all()
+
+    def __iter__(self) -> Iterator[Item]:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: bool(self._items) or self._finished)
+                if not self._items:
+                    if self._error is not None:
+                        raise self._error
+                    return
+                item, weight = self._items.popleft()
+                self._weight -= weight
+                self._change.notify_all()
+            yield item
+
+
+@contextmanager
+def prefetched(items: Iterable[Item], budget: int, weigh: Callable[[Item], int], name: str) -> Iterator[Iterator[Item]]:
+    """Iterate `items` in a thread named `name`, at most `budget` ahead as `weigh` counts it.
+
+    An error of the thread is raised where the reader reaches it.  On leaving, the thread is stopped and joined: it
+    ends at its next item, so nothing of a cancelled job goes on running.
+    """
+    buffer: _Buffer[Item] = _Buffer(budget, weigh)
+
+    def fill() -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                if not buffer.put(item):
+                    break
+        except BaseException as caught:  # whatever it is, the reader has to see it
+            error = caught
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+            buffer.finish(error)
+
+    thread = threading.Thread(target=fill, name=name, daemon=True)
+    thread.start()
+    try:
+        yield iter(buffer)
+    finally:
+        buffer.abandon()
+        thread.join()

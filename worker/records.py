@@ -1,0 +1,97 @@
+"""What travels between the stages of the pipeline.
+
+Axes and units: images (H, W, 3) uint8 RGB; boxes (N, 4) float32 `xyxy` in pixels of that image, origin top left;
+landmarks (N, 5, 2) float32 xy in the same pixels, in the order right eye, left eye, nose tip, right and left mouth
+corner (right means the person's).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the container claims; nothing here is to be trusted before it was decoded."""
+
+    width: int
+    height: int
+    fps: float | None
+    frame_count: int | None
+    duration_s: float | None
+
+
+@dataclass(frozen=True)
+class DecodedFrame:
+    """A sampled frame.  frame_index: index in the source, from 0.  image is None where the frame was unreadable."""
+
+    frame_index: int
+    timestamp_s: float
+    image: Image | None
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The faces of one frame: boxes (N, 4), scores (N,) in 0..1, landmarks (N, 5, 2) or None where there are none."""
+
+    boxes: Floats
+    scores: Floats
+    landmarks: Floats | None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, indices: npt.NDArray[np.intp]) -> Detections:
+        """The faces at `indices`, in that order."""
+        landmarks = None if self.landmarks is None else self.landmarks[indices]
+        return Detections(self.boxes[indices], self.scores[indices], landmarks)
+
+    @staticmethod
+    def none() -> Detections:
+        """No face."""
+        return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 5, 2), np.float32))
+
+
+@dataclass(frozen=True)
+class DetectedFrame:
+    """A frame with its faces, found or interpolated.  starts_shot: a cut lies between it and the frame before."""
+
+    frame: DecodedFrame
+    faces: Detections
+    starts_shot: bool
+
+
+@dataclass(frozen=True)
+class TrackedFrame:
+    """A frame whose faces carry track ids (N,).  ended: tracks that have no face in this or any later frame."""
+
+    frame: DecodedFrame
+    faces: Detections
+    track_ids: tuple[int, ...]
+    ended: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CroppedFace:
+    """One face on its way to the ensemble.  crop: (size, size, C) uint8.  bbox: x, y, width, height."""
+
+    track_id: int
+    bbox: tuple[float, float, float, float]
+    detection_score: float | None
+    crop: Image
+
+
+@dataclass(frozen=True)
+class CroppedFrame:
+    """A frame's faces without its picture, which nobody needs any more."""
+
+    frame_index: int
+    timestamp_s: float
+    faces: tuple[CroppedFace, ...]
+    ended: tuple[int, ...]
