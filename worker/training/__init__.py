@@ -1,0 +1,1 @@
+"""Training: labelled data in, a bundle out."""
