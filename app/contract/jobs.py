@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.contract.options import JobOptions
 
 RECORD_FORMAT = 1
+JOB_TIMEOUT_S = 6 * 3600  # a job that labels for so long is given up
+CRASH_RETRIES = 2  # how often a job whose worker died starts again
 State = Literal["queued", "running", "succeeded", "failed", "canceled"]
 ENDED: frozenset[State] = frozenset({"succeeded", "failed", "canceled"})
 ErrorCode = Literal["undecodable_input", "limit_exceeded", "worker_lost", "out_of_memory", "internal"]

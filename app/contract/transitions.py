@@ -100,3 +100,14 @@ changed(ARGV[1])
 return 'ok'
 """
 )
+
+# Forget a job and its results in one step.  KEYS[2]: its owner's jobs.  ARGV: channel, frames prefix + job id + ':',
+# job id.  -> ok | gone
+FORGET = """
+local execution = redis.call('HGET', KEYS[1], 'execution')
+if execution then redis.call('DEL', ARGV[2] .. execution) end
+redis.call('ZREM', KEYS[2], ARGV[3])
+if redis.call('DEL', KEYS[1]) == 0 then return 'gone' end
+redis.call('PUBLISH', ARGV[1], -1)
+return 'ok'
+"""

@@ -1,0 +1,70 @@
+"""`python -m app`: the API."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+from pydantic import ValidationError
+
+from app import logs
+from app.main import create_app
+from app.settings import Settings
+
+BAD_USAGE = 2
+SHUTDOWN_S = 30  # for requests that are under way
+
+
+def _setting_lines() -> str:
+    """Every setting with its default and meaning."""
+    lines = []
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        lines.append(f"MIEN_{name.upper()} [{shown}]: {field.description}")
+    return "\n\n".join(["Settings, from the environment:", *lines])
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on (MIEN_HOST).", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (MIEN_PORT).", show_default="8000")] = None,
+) -> None:
+    """Serve the API that labels facial expressions in video."""
+    given: dict[str, Any] = {"host": host, "port": port}
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        for wrong in error.errors():
+            name = str(wrong["loc"][0]).upper() if wrong["loc"] else ""
+            print(f"MIEN_{name}: {wrong['msg']}", file=sys.stderr)
+        raise typer.Exit(BAD_USAGE) from None
+    refusal = settings.refusal()
+    if refusal:
+        print(refusal, file=sys.stderr)
+        raise typer.Exit(BAD_USAGE)
+    logs.configure(settings.log_level, settings.log_json)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+
+
+def main() -> None:
+    """Entry point."""
+    command = typer.Typer(add_completion=False, rich_markup_mode=None)
+    command.command(epilog=_setting_lines())(serve)
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What routes take: services, the caller, and the job that the path names."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+
+from app.auth import owner_of
+from app.contract.jobs import JobRecord
+from app.links import LinkMaker
+from app.services import Services
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+
+
+def _owner(request: Request, services: ServicesDep) -> str:
+    return owner_of(request, services.settings)
+
+
+OwnerDep = Annotated[str, Depends(_owner)]
+JobId = Annotated[str, Path(description="The job's id.", examples=["7c9e6679f7424de2944be07fc1f90ae7"])]
+
+
+async def _record(job_id: JobId, services: ServicesDep, owner: OwnerDep) -> JobRecord:
+    return await services.jobs.get(job_id, owner)
+
+
+RecordDep = Annotated[JobRecord, Depends(_record)]
+
+
+def _links(request: Request, services: ServicesDep) -> LinkMaker:
+    return LinkMaker(services.settings, request)
+
+
+LinksDep = Annotated[LinkMaker, Depends(_links)]

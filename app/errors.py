@@ -1,0 +1,244 @@
+"""What the API answers when it cannot do what was asked: RFC 9457 problems with stable codes.
+
+    ProblemError
+    ├── BadRequest            400  malformed_request
+    ├── Unauthorized          401  unauthorized
+    ├── NotFound              404  not_found
+    ├── MethodNotAllowed      405  method_not_allowed
+    ├── NotAcceptable         406  not_acceptable
+    ├── Conflict              409  conflict
+    ├── Gone                  410  gone
+    ├── UploadTooLarge        413  upload_too_large
+    ├── UnsupportedMedia      415  unsupported_media
+    ├── InvalidOption         422  invalid_option
+    ├── IdempotencyMismatch   422  idempotency_mismatch
+    ├── RateLimited           429  rate_limited
+    ├── QueueFull             429  queue_full
+    ├── InternalError         500  internal
+    ├── Unavailable           503  unavailable
+    └── StorageFull           507  storage_full
+
+Details are sentences for the client: never a path of this machine, never a traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import redis.exceptions
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+
+log = structlog.get_logger(__name__)
+
+
+class Problem(BaseModel):
+    """An error answer (RFC 9457).  `code` is stable, `detail` is for people."""
+
+    type: str = Field("about:blank", description="a URI that names the kind of problem")
+    title: str = Field(description="the kind of problem, in words")
+    status: int = Field(description="the HTTP status")
+    detail: str = Field(description="what is wrong with this request, in words")
+    code: str = Field(description="stable name of the kind of problem")
+    request_id: str = Field(description="also in the X-Request-ID header; say it when you ask for help")
+    field: str | None = Field(None, description="the option or parameter that is wrong, where one is")
+
+
+class ProblemError(Exception):
+    """Answered as a problem.  field: the option that is wrong; headers: to add to the answer."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, *, field: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+        self.headers = dict(headers or {})
+
+
+class BadRequest(ProblemError):
+    """The body is not what its headers say."""
+
+    status, code, title = 400, "malformed_request", "Malformed request"
+
+
+class Unauthorized(ProblemError):
+    """No API key, or none that is known."""
+
+    status, code, title = 401, "unauthorized", "API key missing or unknown"
+
+    def __init__(self, detail: str = "Send an API key: `Authorization: Bearer KEY` or `X-API-Key: KEY`.") -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="mien"'})
+
+
+class NotFound(ProblemError):
+    """There is no such thing, or it is another key's."""
+
+    status, code, title = 404, "not_found", "Not found"
+
+
+class MethodNotAllowed(ProblemError):
+    """The resource has no such method."""
+
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+
+class NotAcceptable(ProblemError):
+    """`Accept` names no format that this resource has."""
+
+    status, code, title = 406, "not_acceptable", "Format not available"
+
+
+class Conflict(ProblemError):
+    """The job's state does not allow this."""
+
+    status, code, title = 409, "conflict", "Not possible in this state"
+
+
+class Gone(ProblemError):
+    """It was there and has expired."""
+
+    status, code, title = 410, "gone", "Expired"
+
+
+class UploadTooLarge(ProblemError):
+    """Over the limit on bytes or frames."""
+
+    status, code, title = 413, "upload_too_large", "Upload too large"
+
+
+class UnsupportedMedia(ProblemError):
+    """Not a kind of file that can be labelled."""
+
+    status, code, title = 415, "unsupported_media", "Unsupported media"
+
+
+class InvalidOption(ProblemError):
+    """An option or parameter is unknown or has a value it cannot have."""
+
+    status, code, title = 422, "invalid_option", "Invalid option"
+
+
+class IdempotencyMismatch(ProblemError):
+    """The key was used with another body."""
+
+    status, code, title = 422, "idempotency_mismatch", "Idempotency-Key used with another body"
+
+
+class RateLimited(ProblemError):
+    """Too many requests a minute."""
+
+    status, code, title = 429, "rate_limited", "Too many requests"
+
+
+class QueueFull(ProblemError):
+    """As many jobs wait as may."""
+
+    status, code, title = 429, "queue_full", "Queue full"
+
+
+class InternalError(ProblemError):
+    """A mistake of ours."""
+
+
+class Unavailable(ProblemError):
+    """A part of the service does not answer."""
+
+    status, code, title = 503, "unavailable", "Service unavailable"
+
+
+class StorageFull(ProblemError):
+    """No room for the upload or the job."""
+
+    status, code, title = 507, "storage_full", "Storage full"
+
+
+def problem_response(request: Request, error: ProblemError) -> JSONResponse:
+    """The answer for an error."""
+    problem = Problem(
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        request_id=request.scope.get("request_id", ""),
+        field=error.field,
+    )
+    return JSONResponse(
+        problem.model_dump(exclude_none=True), error.status, headers=error.headers, media_type=MEDIA_TYPE
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error as a problem."""
+
+    @app.exception_handler(ProblemError)
+    async def _problem(request: Request, error: ProblemError) -> JSONResponse:
+        return problem_response(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return problem_response(request, invalid_option(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        return problem_response(request, _of_status(error))
+
+    @app.exception_handler(redis.exceptions.RedisError)
+    async def _redis(request: Request, error: redis.exceptions.RedisError) -> JSONResponse:
+        return problem_response(request, of_redis(error))
+
+    @app.exception_handler(OSError)
+    async def _os(request: Request, error: OSError) -> JSONResponse:
+        log.error("storage_failed", error=type(error).__name__, errno=error.errno, exc_info=error)
+        return problem_response(request, of_os(error))
+
+    @app.exception_handler(Exception)
+    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+        return problem_response(request, InternalError("An unexpected error; it has been logged."))
+
+
+def invalid_option(errors: Any) -> InvalidOption:
+    """pydantic's list of errors -> a problem that names the first field."""
+    first = errors[0]
+    place = [str(part) for part in first["loc"] if part not in {"query", "path", "body", "header"}]
+    reason = first["msg"].removeprefix("Value error, ")
+    field = place[0] if place else None
+    return InvalidOption(f"{field}: {reason}" if field else reason, field=field)
+
+
+def of_redis(error: redis.exceptions.RedisError) -> ProblemError:
+    """Redis is away, or full."""
+    if isinstance(error, redis.exceptions.OutOfMemoryError):
+        return StorageFull("The result store is full; try again later.", headers={"Retry-After": "60"})
+    log.error("redis_failed", error=type(error).__name__, detail=str(error))
+    return Unavailable("The job store does not answer; try again shortly.", headers={"Retry-After": "5"})
+
+
+def of_os(error: OSError) -> ProblemError:
+    """The upload store failed, or is full."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return StorageFull("The upload store is full; try again later.", headers={"Retry-After": "60"})
+    return Unavailable("The upload store does not answer; try again shortly.", headers={"Retry-After": "5"})
+
+
+def _of_status(error: HTTPException) -> ProblemError:
+    """Starlette's own errors: unknown paths and methods."""
+    headers = error.headers
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return NotFound("There is nothing at this address.", headers=headers)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return MethodNotAllowed("This address does not have that method.", headers=headers)
+    if error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return InternalError("An unexpected error; it has been logged.")
+    return BadRequest(str(error.detail), headers=headers)

@@ -1,0 +1,53 @@
+"""An early refusal still reaches clients that send their whole body before they read.
+
+Ordinary clients (browsers, curl, Python's) see a reset connection instead of the answer where the server stops reading.
+So before an error is sent, up to `DRAIN_BYTES` of the body are read and dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+DRAIN_BYTES = 64 * 2**20
+DRAIN_S = 20
+_ERRORS = 400
+
+
+class DrainMiddleware:
+    """Reads the rest of the body before an error answer begins."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        # A client that waits for `100 Continue` sends nothing before it has an answer.
+        began = "expect" not in headers
+
+        async def counted() -> Message:
+            nonlocal unread, began
+            began = True
+            message = await receive()
+            unread = message["type"] == "http.request" and message.get("more_body", False)
+            return message
+
+        async def drain() -> None:
+            dropped = 0
+            while unread and dropped < DRAIN_BYTES:
+                dropped += len((await counted()).get("body", b""))
+
+        async def send_after(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= _ERRORS and unread and began:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(drain(), DRAIN_S)
+            await send(message)
+
+        await self.app(scope, counted, send_after)

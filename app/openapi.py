@@ -1,0 +1,94 @@
+"""What the OpenAPI document says beyond what the routes' types say: problems, examples, and the ways to submit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app import errors
+from app.contract.options import JobOptions
+
+_KINDS = (
+    errors.BadRequest,
+    errors.Unauthorized,
+    errors.NotFound,
+    errors.Conflict,
+    errors.Gone,
+    errors.UploadTooLarge,
+    errors.UnsupportedMedia,
+    errors.InvalidOption,
+    errors.IdempotencyMismatch,
+    errors.RateLimited,
+    errors.QueueFull,
+    errors.Unavailable,
+    errors.StorageFull,
+    errors.NotAcceptable,
+)
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these problems; each has an example."""
+    return {status: _problem_response(status) for status in statuses}
+
+
+def _problem_response(status: int) -> dict[str, Any]:
+    kinds = [kind for kind in _KINDS if kind.status == status]
+    examples = {
+        kind.code: {
+            "value": {
+                "type": "about:blank",
+                "title": kind.title,
+                "status": status,
+                "detail": (kind.__doc__ or "").split("\n")[0],
+                "code": kind.code,
+                "request_id": "4f7c5b0e2a9d4c7d8e1f",
+            }
+        }
+        for kind in kinds
+    }
+    return {
+        "description": "; ".join(kind.title for kind in kinds),
+        "content": {
+            errors.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples},
+        },
+    }
+
+
+def submission_docs() -> dict[str, Any]:
+    """Parameters and bodies of `POST /v1/jobs`, which the route reads itself, as a stream."""
+    schema = JobOptions.model_json_schema()
+    options = schema["properties"]
+    binary = {"type": "string", "format": "binary"}
+    form = {
+        "type": "object",
+        "properties": {
+            "file": {**binary, "description": "a video, an animated GIF, one image, or a zip or tar of images"},
+            "frames": {
+                "type": "array",
+                "items": binary,
+                "maxItems": 10_000,
+                "description": "JPEG, PNG or WebP images, in order, instead of `file`",
+            },
+            **options,
+        },
+        "additionalProperties": False,
+    }
+    raw = ("video/mp4", "video/webm", "video/x-matroska", "image/gif", "application/zip", "application/octet-stream")
+    return {
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": option.get("description", ""),
+                "schema": {key: value for key, value in option.items() if key != "description"},
+            }
+            for name, option in options.items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                **{media: {"schema": binary} for media in raw},
+            },
+        },
+    }

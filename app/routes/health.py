@@ -1,0 +1,78 @@
+"""Health: is the process alive, and can the service do its work."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+from redis.exceptions import RedisError
+
+from app.contract.workers import WorkerInfo
+from app.dependencies import ServicesDep
+from app.services import Services
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+PROBE_S = 3  # a part that has not answered by then is missing
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    """What the service needs, and which of it is there."""
+
+    status: Literal["ready", "unavailable"]
+    redis: bool = Field(description="Redis answers")
+    uploads: bool = Field(description="the upload store can be written")
+    missing: tuple[str, ...] = Field(description="what is missing, in words")
+    workers: tuple[WorkerInfo, ...] = Field(description="live workers with their state, bundle, device and detector")
+
+
+@router.get("/live", summary="Is the process alive")
+async def live() -> Live:
+    """Always 200 while the process answers."""
+    return Live()
+
+
+@router.get("/ready", summary="Can jobs be done", responses={503: {"model": Ready, "description": "What is missing."}})
+async def ready(services: ServicesDep, response: Response) -> Ready:
+    """200 where Redis answers, the upload store can be written, and at least one live worker takes jobs."""
+    workers, uploads = await asyncio.gather(_workers(services), _uploads_writable(services))
+    missing = []
+    if workers is None:
+        missing.append("redis: it does not answer")
+    elif not any(worker.state in {"ready", "busy"} for worker in workers):
+        states = ", ".join(f"{w.name} is {w.state}" + (f" ({w.detail})" if w.detail else "") for w in workers)
+        missing.append("worker: none is ready" + (f"; {states}" if states else ""))
+    if not uploads:
+        missing.append("uploads: the store cannot be written")
+    if missing:
+        response.status_code = 503
+    return Ready(
+        status="unavailable" if missing else "ready",
+        redis=workers is not None,
+        uploads=uploads,
+        missing=tuple(missing),
+        workers=tuple(workers or ()),
+    )
+
+
+async def _workers(services: Services) -> list[WorkerInfo] | None:
+    try:
+        return await asyncio.wait_for(services.registry.live_workers(), PROBE_S)
+    except (RedisError, TimeoutError):
+        return None
+
+
+async def _uploads_writable(services: Services) -> bool:
+    try:
+        await asyncio.wait_for(asyncio.to_thread(services.uploads.check_writable), PROBE_S)
+    except Exception:  # object storage raises its own kinds
+        return False
+    return True

@@ -1,0 +1,66 @@
+"""What every route shares: settings and the connections, opened when the application starts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from app.contract.uploads import UploadStore
+from app.queueing import Queueing
+from app.registry import Registry
+from app.settings import Settings
+from app.store import JobStore
+
+REDIS_TIMEOUT_S = 5
+REDIS_RETRIES = 2  # a client learns within seconds that Redis is away, and a restart of Redis passes unseen
+THREADS = 32  # for storage and RQ, which block
+
+
+@dataclass(frozen=True)
+class Services:
+    """One of each, for the whole process."""
+
+    settings: Settings
+    redis: redis.asyncio.Redis
+    queueing: Queueing
+    uploads: UploadStore
+    jobs: JobStore
+    registry: Registry
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Open the connections; nothing here needs Redis to be up yet."""
+    backoff = ExponentialBackoff(cap=1, base=0.1)
+    reader = redis.asyncio.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+        retry=AsyncRetry(backoff, REDIS_RETRIES),
+    )
+    writer = redis.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+        retry=Retry(backoff, REDIS_RETRIES),
+    )
+    executor = ThreadPoolExecutor(THREADS, "mien-io")
+    asyncio.get_running_loop().set_default_executor(executor)
+    try:
+        uploads = await asyncio.to_thread(UploadStore, settings.uploads)
+        queueing = Queueing(writer, reader)
+        jobs = JobStore(reader, queueing, uploads, settings.result_ttl_s)
+        yield Services(settings, reader, queueing, uploads, jobs, Registry(reader))
+    finally:
+        await reader.aclose()
+        writer.close()
+        executor.shutdown(wait=False)

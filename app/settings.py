@@ -1,0 +1,88 @@
+"""Settings of the front end: the shared ones and its own, from the environment with the prefix `MIEN_`."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+
+from app.contract.settings import SharedSettings
+
+
+def _split(value: object) -> object:
+    """`a, b` as the environment carries it -> a list; blanks are no entries."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(SharedSettings):
+    """What the front end alone needs."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    api_keys: Secrets = Field(
+        (),
+        description="API keys, comma-separated; empty: open, and then served on loopback addresses only.",
+    )
+    allow_anonymous: bool = Field(
+        False,
+        description="Serve without API keys on other addresses than loopback, too (in a private network).",
+    )
+    max_queue: int = Field(1000, ge=0, description="Most jobs waiting in one queue; 0: no limit.")
+    rate_limit: int = Field(0, ge=0, description="Most requests a minute for each key, or address; 0: no limit.")
+    cors_origins: Words = Field(
+        (), description="Origins whose pages may call the API from a browser, comma-separated; * for all."
+    )
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s?#]+)?$",
+        description="Where clients reach the API, for links behind a proxy, such as https://example.org/mien.",
+    )
+    trusted_proxies: Words = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses and networks whose X-Forwarded-* headers count, comma-separated; * for all.",
+    )
+    callback_hosts: Words = Field(
+        (), description="Hosts that callback_url may name, comma-separated, such as hooks.example.org; empty: none."
+    )
+    callback_secret: SecretStr = Field(
+        SecretStr(""), description="Secret that signs webhooks: whsec_ and base64 of 24 to 64 bytes."
+    )
+    callback_private: bool = Field(
+        False, description="Allow webhooks over http and to private and loopback addresses of the named hosts."
+    )
+
+    @property
+    def bundle_name(self) -> str:
+        """Name of the default model."""
+        return PurePosixPath(self.bundle).name
+
+    @property
+    def prefix(self) -> str:
+        """Path in front of the API's own paths at `public_url`, without a trailing slash; "" where there is none."""
+        rest = self.public_url.partition("://")[2].rstrip("/")
+        return "/" + rest.partition("/")[2] if "/" in rest else ""
+
+    def refusal(self) -> str | None:
+        """Why these settings must not be served, or None."""
+        if self.api_keys or self.allow_anonymous or _is_loopback(self.host):
+            return None
+        return (
+            f"refusing to serve {self.host} without API keys: set MIEN_API_KEYS, "
+            "or MIEN_ALLOW_ANONYMOUS=true on a private network"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,102 @@
+"""Jobs in Redis, as the front end reads and changes them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import redis.asyncio
+
+from app.contract import keys, transitions
+from app.contract.jobs import ENDED, JobRecord, to_field, utc_now
+from app.contract.uploads import UploadStore
+from app.errors import Gone, NotFound
+from app.queueing import Queueing
+
+
+class JobStore:
+    """Records of jobs, with their place in RQ and the upload store."""
+
+    def __init__(self, connection: redis.asyncio.Redis, queueing: Queueing, uploads: UploadStore, ttl_s: int) -> None:
+        self._redis = connection
+        self._queueing = queueing
+        self._uploads = uploads
+        self._ttl_s = ttl_s
+        self._cancel = connection.register_script(transitions.CANCEL)
+        self._forget = connection.register_script(transitions.FORGET)
+
+    async def get(self, job_id: str, owner: str) -> JobRecord:
+        """An owner's job.  Raises: NotFound if there is none or it is another's, Gone if it has expired."""
+        if keys.JOB_ID.fullmatch(job_id):
+            fields = await self._redis.hgetall(keys.job(job_id))
+            if fields:
+                record = JobRecord.from_hash(cast(dict[bytes, bytes], fields))
+                if record.owner == owner:
+                    return record
+            elif await self._redis.zscore(keys.jobs(owner), job_id) is not None:
+                raise Gone("This job and its results have expired.")
+        raise NotFound("There is no such job.")
+
+    async def create(self, record: JobRecord) -> None:
+        """Write a record and queue its job; what fails leaves nothing of it.  The input is stored already."""
+        try:
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hset(keys.job(record.id), mapping={**record.to_hash()})
+                pipe.zadd(keys.jobs(record.owner), {record.id: _milliseconds(record.created_at)})
+                await pipe.execute()
+            await self._queueing.enqueue(record)
+        except BaseException:
+            await self._forget_record(record)
+            raise
+
+    async def cancel(self, record: JobRecord) -> str:
+        """Cancel a job: a queued one ends at once, a running one when its worker sees it.
+
+        -> canceled | requested | gone, or the state in which it has ended.
+        """
+        # The input goes before the end state shows; the job leaves the queue first, so that no worker misses its input.
+        drops_input = not record.options.keep_input
+        waited = record.state == "queued" and await self._queueing.remove(record)
+        if waited and drops_input:
+            await asyncio.to_thread(self._uploads.delete, record.id)
+        now = utc_now()
+        ended = {
+            "state": "canceled",
+            "finished_at": now,
+            "expires_at": now + timedelta(seconds=self._ttl_s),
+            "input_deleted": drops_input,
+        }
+        word = await self._cancel(
+            keys=[keys.job(record.id)], args=[keys.changed(record.id), self._ttl_s, *_pairs(ended)]
+        )
+        if word == b"canceled" and not waited and drops_input:
+            await asyncio.to_thread(self._uploads.delete, record.id)
+        return bytes(word).decode()
+
+    async def delete(self, record: JobRecord) -> None:
+        """Remove a job with all that belongs to it, cancelling it first where needed."""
+        if record.state not in ENDED:
+            await self.cancel(record)
+        await self._queueing.remove(record)
+        await asyncio.to_thread(self._uploads.delete, record.id)
+        await self._forget_record(record)
+
+    async def _forget_record(self, record: JobRecord) -> None:
+        await self._forget(
+            keys=[keys.job(record.id), keys.jobs(record.owner)],
+            args=[keys.changed(record.id), keys.frames(record.id, ""), record.id],
+        )
+
+
+def _milliseconds(time: datetime) -> int:
+    return round(time.astimezone(UTC).timestamp() * 1000)
+
+
+def _pairs(fields: dict[str, Any]) -> list[str]:
+    """Hash fields as scripts take them: name, value, name, value."""
+    return [text for name, value in fields.items() for text in (name, _field(value))]
+
+
+def _field(value: Any) -> str:
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else to_field(value)

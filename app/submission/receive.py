@@ -1,0 +1,100 @@
+"""A request's body, whatever its form, into the inbox and the options."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from app.errors import BadRequest, InvalidOption, UnsupportedMedia, UploadTooLarge
+from app.submission.fields import MAX_VALUE_BYTES, OptionFields
+from app.submission.inbox import Inbox
+from app.submission.media import SUPPORTED
+from app.submission.multipart import PartEnd, PartStart, parts
+
+FORM = "multipart/form-data"
+RAW_TYPES = (
+    "video/",
+    "image/",
+    "application/zip",
+    "application/x-zip",
+    "application/x-tar",
+    "application/octet-stream",
+)
+CONTENT = frozenset({"file", "frames"})
+
+OptionCheck = Callable[[str, str], Awaitable[None]]
+
+
+async def receive(request: Request, inbox: Inbox, options: OptionFields, max_bytes: int, check: OptionCheck) -> None:
+    """Read the whole body.  check: called with each option's name and value as it comes.
+
+    Raises: a ProblemError that says what is wrong with the request; OSError.
+    """
+    for name, value in request.query_params.multi_items():
+        options.add(name, value)
+        await check(name, value)
+    content_type = request.headers.get("content-type", "")
+    body = _limited(request, max_bytes)
+    media = content_type.partition(";")[0].strip().lower()
+    try:
+        if media == FORM:
+            await _receive_form(content_type, body, inbox, options, check)
+        elif not media or media.startswith(RAW_TYPES):
+            await _receive_raw(body, inbox)
+        else:
+            raise UnsupportedMedia(
+                f"The body is {media[:64]!r}; send multipart/form-data with a `file`, or the file itself: {SUPPORTED}."
+            )
+    except ClientDisconnect:
+        raise BadRequest("The body ends early.") from None
+    if inbox.is_empty:
+        raise InvalidOption("The form has no `file` and no `frames`.", field="file")
+
+
+async def _receive_raw(body: AsyncIterator[bytes], inbox: Inbox) -> None:
+    inbox.begin("file")
+    async for data in body:
+        await inbox.write(data)
+    await inbox.end()
+
+
+async def _receive_form(
+    content_type: str, body: AsyncIterator[bytes], inbox: Inbox, options: OptionFields, check: OptionCheck
+) -> None:
+    name = ""
+    value = bytearray()
+    async for event in parts(content_type, body):
+        if isinstance(event, PartStart):
+            name = event.name
+            value.clear()
+            if name in CONTENT:
+                inbox.begin(name)
+        elif isinstance(event, PartEnd):
+            if name in CONTENT:
+                await inbox.end()
+            else:
+                text = value.decode("utf-8", "replace")
+                options.add(name, text)
+                await check(name, text)
+        elif name in CONTENT:
+            await inbox.write(event)
+        else:
+            value += event
+            if len(value) > MAX_VALUE_BYTES:
+                raise InvalidOption(f"{name[:64]!r} is too long for an option.", field=name[:64])
+
+
+async def _limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    """The body's pieces.  Raises: UploadTooLarge, before reading where Content-Length already says so."""
+    too_large = UploadTooLarge(f"The body is larger than the limit of {max_bytes} bytes.")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise too_large
+    received = 0
+    async for piece in request.stream():
+        received += len(piece)
+        if received > max_bytes:
+            raise too_large
+        yield piece
