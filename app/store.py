@@ -42,7 +42,7 @@ class JobStore:
         """Write a record and queue its job; what fails leaves nothing of it.  The input is stored already."""
         try:
             async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hset(keys.job(record.id), mapping={**record.to_hash()})
+                pipe.hset(keys.job(record.id), mapping=cast(Any, record.to_hash()))
                 pipe.zadd(keys.jobs(record.owner), {record.id: _milliseconds(record.created_at)})
                 await pipe.execute()
             await self._queueing.enqueue(record)
