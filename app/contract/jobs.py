@@ -103,7 +103,8 @@ class JobRecord(BaseModel):
 
     The front end writes it whole once; afterwards only `transitions.py`'s scripts change it.  execution: the token of
     the one execution whose writes count.  owner: hash of the API key that made the job, "" where keys are off.
-    revision grows with every visible change.
+    callback: where a webhook goes when the job ends, "" for none.  idempotency: the Redis key that the submission's
+    Idempotency-Key stands for, "" for none.  revision grows with every visible change.
     """
 
     format: int = RECORD_FORMAT
@@ -130,6 +131,8 @@ class JobRecord(BaseModel):
     execution: str = ""
     cancel_requested: bool = False
     input_deleted: bool = False
+    callback: str = ""
+    idempotency: str = ""
     revision: int = 0
 
     def to_hash(self) -> dict[str, str]:
@@ -176,5 +179,7 @@ _TEXT_FIELDS = frozenset(
         "expires_at",
         "detector",
         "execution",
+        "callback",
+        "idempotency",
     }
 )

@@ -12,8 +12,16 @@ MODELS = f"{PREFIX}models"  # hash: bundle name -> ModelInfo as JSON, of every b
 JOBS = f"{PREFIX}jobs:"  # + owner: sorted set of job ids by creation, milliseconds since the epoch
 FRAMES = f"{PREFIX}frames:"  # + job id + ":" + execution: list of chunks
 
+WEBHOOKS = f"{PREFIX}webhooks"  # sorted set: job id by the time its webhook is to be sent next, seconds
+METRICS = f"{PREFIX}metrics"  # hash: counters that all workers add to, see `metrics`
+SWEEP_LOCK = f"{PREFIX}sweep"  # held by the one process that removes what expired
+
 # What the worker runs; a worker refuses every other function.
 LABEL_FUNCTION = "worker.service.label_job"
+
+# Annotated videos: a queue of its own, for a process without CUDA.  Its jobs have the arguments (job id,).
+RENDER_QUEUE = "mien-render"
+RENDER_FUNCTION = "worker.render.render_job"
 
 
 def job(job_id: str) -> str:
@@ -39,3 +47,28 @@ def jobs(owner: str) -> str:
 def worker(name: str) -> str:
     """What a live worker says of itself, see `workers.WorkerInfo`; expires when it stops saying so."""
     return f"{PREFIX}worker:{name}"
+
+
+def upload(job_id: str) -> str:
+    """Says that an upload is on its way, so that it is not swept; expires unless refreshed."""
+    return f"{PREFIX}upload:{job_id}"
+
+
+def idempotency(owner: str, digest: str) -> str:
+    """Hash of a submission that had an Idempotency-Key: `fingerprint` and `job`.  digest: SHA-256 of the key."""
+    return f"{PREFIX}idempotency:{owner}:{digest}"
+
+
+def rate(owner: str) -> str:
+    """When an owner's, or an address's, next request is due."""
+    return f"{PREFIX}rate:{owner}"
+
+
+def webhook(job_id: str) -> str:
+    """Hash of a webhook that is to be sent: `url`, `state`, `finished_at`, `attempts`, `request_id`."""
+    return f"{PREFIX}webhook:{job_id}"
+
+
+def render(job_id: str) -> str:
+    """Hash of an annotated video: `state` (queued | running | done | failed) and `detail`."""
+    return f"{PREFIX}render:{job_id}"

@@ -27,6 +27,8 @@ class WorkerInfo(BaseModel):
     detector: str | None = None
     started_at: datetime
     jobs_done: int = 0
+    gpu_memory_bytes: int | None = None
+    rss_bytes: int | None = None
 
 
 class MemberInfo(BaseModel):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -127,7 +127,7 @@ class StandIn:
         self.redis.hset(keys.MODELS, bundle, model.model_dump_json())
 
     def record(self, job_id: str) -> JobRecord:
-        return JobRecord.from_hash(self.redis.hgetall(keys.job(job_id)))
+        return JobRecord.from_hash(cast(dict[bytes, bytes], self.redis.hgetall(keys.job(job_id))))
 
     def claim(self, job_id: str, **fields: Any) -> str:
         """Take a job, as its next execution."""
