@@ -35,7 +35,7 @@ def measure_alignment(images: Image, detector_model: Path) -> tuple[Alignment, d
     border = round(side * BORDER)
     canvas = side + 2 * border
     yunet = cv2.FaceDetectorYN.create(str(detector_model), "", (canvas, canvas), score_threshold=0.8)
-    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+    cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"))
     landmarks: list[Values] = []
     boxes: list[Values] = []
     for image in images:

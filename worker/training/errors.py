@@ -1,10 +1,11 @@
 """Errors of training; every message is the one line that a user reads.
 
 TrainingError
-    DataError        labelled data is missing, malformed or inconsistent
-    RecipeError      a setting is unknown or does not fit the others
-    CheckpointError  a checkpoint cannot be resumed from
-    OutOfMemory      the device is too small for the settings
+    DataError            labelled data is missing, malformed or inconsistent
+    RecipeError          a setting is unknown or does not fit the others
+    CheckpointError      a checkpoint cannot be resumed from
+    DeviceTooSmallError  the device has not enough memory for the settings
+    Interrupted          Ctrl-C or SIGTERM; a checkpoint was written
 """
 
 from __future__ import annotations
@@ -26,5 +27,9 @@ class CheckpointError(TrainingError):
     """A checkpoint cannot be resumed from."""
 
 
-class OutOfMemory(TrainingError):
-    """The device is too small for the settings."""
+class DeviceTooSmallError(TrainingError):
+    """The device has not enough memory for the settings."""
+
+
+class Interrupted(TrainingError):  # noqa: N818 - a state, not a fault
+    """Training was stopped by its user; a checkpoint was written."""

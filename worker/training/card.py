@@ -1,0 +1,97 @@
+"""The model card: a bundle's README, made from its manifest."""
+
+from __future__ import annotations
+
+from model_store.manifest import Manifest, Measurement
+
+FER_FAILURES = """\
+- Models trained on FER+ votes call weak anger and weak disgust neutral; disgust and fear are rare in the data, so their
+  figures rest on few faces and their recall is the lowest.
+- Small, turned, covered or badly lit faces are labelled too. Where a window of frames does not help, the answer is
+  often Neutral with a low score.
+- Children, older people, glasses, beards, make-up, drawings and skin tones are not balanced in the training data, and
+  nobody has measured how errors differ between groups.
+- Talking moves the mouth: frames within speech can read as surprise or happiness.
+"""
+VIDEO_FAILURES = """\
+- Labels that are rare in the training videos are found less often than common ones.
+- People, light and cameras unlike those of the training videos are labelled with less certainty than the scores say.
+- Nobody has measured how errors differ between groups of people.
+"""
+
+
+def model_card(manifest: Manifest) -> str:
+    """Markdown: data, recipe, metrics with the commands that measured them, known failures, terms, intended use."""
+    origin = manifest.provenance
+    stills = origin.clips_from_stills
+    lines = [
+        f"# {manifest.name} {manifest.version}",
+        "",
+        f"Labels one of {len(manifest.labels)} facial expressions ({', '.join(manifest.labels)}) in face crops of "
+        f"{manifest.input.size} x {manifest.input.size} pixels, {manifest.input.colour}.",
+        "",
+        "## Intended use",
+        "",
+        manifest.intended_use,
+        "",
+        "## Members",
+        "",
+        "| member | backbone | head | temperature | fusion weight |",
+        "|---|---|---|---|---|",
+    ]
+    for member in manifest.members:
+        sizes = ", ".join(f"{k} {v}" for k, v in member.head.model_dump(exclude={"architecture"}).items()) or "linear"
+        lines.append(
+            f"| {member.name} | {member.backbone.architecture} | {member.head.architecture}: {sizes} "
+            f"| {member.temperature} | {member.fusion_weight} |"
+        )
+    lines += ["", "## Measured", ""]
+    lines += [line for measurement in manifest.measurements for line in _measured(measurement)]
+    if not manifest.measurements:
+        lines += ["Nothing yet.", ""]
+    lines += [
+        "Weights and temperatures of the fusion and the best epoch were chosen on the validation data, so figures "
+        "measured on it are slightly too good.",
+        "",
+        "## Training data",
+        "",
+        origin.data,
+        "",
+        f"Terms: {origin.data_terms}",
+        "",
+    ]
+    if stills:
+        lines += [
+            "**There was no labelled video.** The temporal members were trained on clips made from stills: movement, "
+            "crop jitter, blur, noise, compression, occlusion, changing light, cuts and cross-fades between faces with "
+            "different labels. They help where single frames are bad; they know nothing of how an expression unfolds.",
+            "",
+        ]
+    lines += [
+        "## Recipe",
+        "",
+        f"Recipe `{origin.recipe}`, seed {origin.seed}, commit {origin.commit}, {origin.created_at}. Every setting is "
+        "under `provenance.settings` of bundle.json.",
+        "",
+        "## Known failures",
+        "",
+        FER_FAILURES if stills else VIDEO_FAILURES,
+        "## Licence",
+        "",
+        manifest.licence,
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _measured(measurement: Measurement) -> list[str]:
+    names = list(measurement.ensemble)
+    rows = [("ensemble", measurement.ensemble), *measurement.members.items()]
+    lines = [
+        f"`{measurement.labels}` of {measurement.data}, by `{measurement.command}`:",
+        "",
+        f"| | {' | '.join(names)} |",
+        f"|---|{'---|' * len(names)}",
+    ]
+    lines += [f"| {who} | {' | '.join(f'{metrics[name]:.3f}' for name in names)} |" for who, metrics in rows]
+    return [*lines, ""]

@@ -1,0 +1,127 @@
+"""A whole training: static CNN, temporal members on its frozen features, fusion, bundle.
+
+stills, Aff-Wild2 or a manifest -> static CNN -> features, once -> GRU and Transformer -> fusion -> bundle
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from model_store.manifest import FrameHeadSpec, MemberName
+from worker.bundles import build_head
+from worker.ensemble.members import Head
+from worker.training.errors import DataError
+from worker.training.export import Trained
+from worker.training.fusion import Fusion, equal_fusion, fit_fusion
+from worker.training.journal import Journal
+from worker.training.loop import Run, Task, Trainer
+from worker.training.place import Place
+from worker.training.recipes import Settings
+from worker.training.static import PixelBatch, StaticNet, new_static_net
+from worker.training.temporal import TemporalTask, WindowSet, centre_logits, head_specs, new_head
+
+
+class Source(Protocol):
+    """Labelled data of one layout, for training and for validation.
+
+    auxiliary: names of classifiers that only training uses.  clips_from_stills: no real video.
+    """
+
+    labels: tuple[str, ...]
+    auxiliary: tuple[str, ...]
+    clips_from_stills: bool
+
+    def fingerprints(self) -> dict[str, str]:
+        """SHA-256 of the data, by name."""
+
+    def static_task(self, net: StaticNet, place: Place) -> Task[PixelBatch]:
+        """What the static CNN is trained on."""
+
+    def window_sets(self, net: StaticNet, journal: Journal) -> tuple[WindowSet, dict[str, WindowSet]]:
+        """Windows of the frozen backbone's features: for training, and for validation by name."""
+
+
+def train_ensemble(settings: Settings, source: Source, run: Run, backbone_file: Path | None = None) -> Trained:
+    """Train all three members and their fusion.
+
+    backbone_file: weights to start the backbone from, as `worker import --backbone` writes them.
+
+    Raises: Interrupted after Ctrl-C with checkpoints kept; TrainingError.
+    """
+    net = new_static_net(settings, len(source.labels), source.auxiliary if settings.stills.auxiliary else ())
+    if backbone_file is not None:
+        load_backbone(net, backbone_file)
+    static = Trainer("static", source.static_task(net, run.place), settings.static, run).run()
+    run.journal.say(f"static: best epoch {static.epoch}")
+    net.load_state_dict(static.state)
+    net.to(run.place.device).eval().requires_grad_(False)
+
+    train, validation = source.window_sets(net, run.journal)
+    heads: dict[MemberName, Head] = {"cnn": frame_head(net, len(source.labels))}
+    for k, (name, spec) in enumerate(head_specs(settings.heads).items()):
+        head = new_head(spec, net.backbone.feature_size, len(source.labels), settings.seed + 1 + k)
+        task = TemporalTask(head, train, validation, settings, run.place)
+        outcome = Trainer(f"temporal-{name}", task, settings.temporal, run).run()
+        run.journal.say(f"{name}: best epoch {outcome.epoch}")
+        head.load_state_dict(outcome.state)
+        heads[name] = head.eval().requires_grad_(False)
+    fusion = fuse_members(heads, validation) if settings.fit_fusion else equal_fusion(len(heads))
+    run.journal.say(f"fusion: weights {fusion.weights}, temperatures {fusion.temperatures}")
+    return Trained(source.labels, net.backbone, heads, fusion)
+
+
+def fuse_members(heads: dict[MemberName, Head], validation: dict[str, WindowSet]) -> Fusion:
+    """Fit weights and temperatures on the validation windows; every set counts the same in total."""
+    logits: list[Tensor] = []
+    truth: list[Tensor] = []
+    importance: list[Tensor] = []
+    for data in validation.values():
+        scored = data.scored()
+        found = scored.truth[scored.centres]
+        logits.append(torch.stack([centre_logits(head, scored) for head in heads.values()]))
+        truth.append(found)
+        importance.append(torch.full((len(found),), 1 / len(found)))
+    return fit_fusion(torch.cat(logits, dim=1), torch.cat(truth), torch.cat(importance))
+
+
+def frame_head(net: StaticNet, labels: int) -> Head:
+    """The static CNN's classifier as a head of its own, on the same device."""
+    head = build_head(FrameHeadSpec(), net.backbone.feature_size, labels)
+    head.load_state_dict(net.head.state_dict())
+    return head.to(net.normalise.gain.device).eval().requires_grad_(False)
+
+
+def load_backbone(net: StaticNet, path: Path) -> None:
+    """Start from a backbone's weights, a safetensors file.
+
+    Raises: DataError if it cannot be read or belongs to another architecture.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path} is not a backbone file: {error}") from None
+    wanted = {key: value for key, value in net.backbone.state_dict().items() if not key.endswith("num_batches_tracked")}
+    wrong = sorted(
+        key
+        for key in wanted.keys() | tensors.keys()
+        if key not in wanted or key not in tensors or wanted[key].shape != tensors[key].shape
+    )
+    if wrong:
+        raise DataError(f"{path} does not fit the recipe's backbone: {wrong[0]!r} differs (see backbone.* settings)")
+    net.backbone.load_state_dict(tensors, strict=False)
+
+
+def run_signature(settings: Settings, files: dict[str, str], world: int) -> str:
+    """Identifies what a checkpoint may be resumed with: settings, data, number of processes."""
+    # How many processes decode changes nothing in the result.
+    content = json.dumps([asdict(replace(settings, loaders=0)), files, world], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()

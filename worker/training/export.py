@@ -1,0 +1,128 @@
+"""Write what was trained as a bundle: tensors, manifest, model card."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from model_store.bundle import NewBundle, write_manifest, write_tensors
+from model_store.manifest import (
+    FrameHeadSpec,
+    HeadSpec,
+    Input,
+    Manifest,
+    Measurement,
+    Member,
+    MemberName,
+    Provenance,
+)
+from worker.bundles import module_tensors
+from worker.ensemble.backbones import Backbone
+from worker.ensemble.members import Head
+from worker.training.card import model_card
+from worker.training.fingerprint import current_commit
+from worker.training.fusion import Fusion
+from worker.training.recipes import ALIGNMENTS, InputSettings, Settings
+from worker.training.static import PIXEL_SCALE, backbone_spec
+from worker.training.temporal import head_specs
+
+INTENDED_USE = (
+    "Labelling how faces look in video, frame by frame, for search, statistics and research. It reads appearance, not "
+    "feelings. Not for decisions about people: not for hiring, policing, schooling, credit, insurance, border control "
+    "or medical use."
+)
+
+
+@dataclass(frozen=True)
+class DataTerms:
+    """Where training data comes from and what it may be used for, for manifest and card."""
+
+    description: str
+    terms: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The networks of a finished training, in the order of the manifest's members."""
+
+    labels: tuple[str, ...]
+    backbone: Backbone
+    heads: dict[MemberName, Head]
+    fusion: Fusion
+
+
+def input_spec(settings: InputSettings) -> Input:
+    """The manifest's words for the input."""
+    return Input(
+        size=settings.size,
+        colour=settings.colour,
+        scale=PIXEL_SCALE,
+        mean=settings.mean,
+        std=settings.std,
+        alignment=ALIGNMENTS[settings.alignment],
+    )
+
+
+def provenance(settings: Settings, data: DataTerms, files: dict[str, str], *, clips_from_stills: bool) -> Provenance:
+    """How the weights came to be; files: SHA-256 by name."""
+    return Provenance(
+        data=data.description,
+        data_sha256=files,
+        data_terms=data.terms,
+        recipe=settings.recipe,
+        settings=dataclasses.asdict(settings),
+        commit=current_commit(),
+        seed=settings.seed,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        clips_from_stills=clips_from_stills,
+    )
+
+
+def write_bundle(
+    folder: Path, trained: Trained, settings: Settings, origin: Provenance, name: str, version: str, licence: str
+) -> None:
+    """Write the bundle without measurements; `add_measurements` adds them once it can be loaded and measured."""
+    dtype = torch.float16 if settings.store_half else torch.float32
+    specs: dict[MemberName, HeadSpec] = {"cnn": FrameHeadSpec(), **head_specs(settings.heads)}
+    with NewBundle(folder, replace=True) as path:
+        backbone = write_tensors(path, "backbone.safetensors", module_tensors(trained.backbone, dtype))
+        members = []
+        for k, (member, head) in enumerate(trained.heads.items()):
+            weights = write_tensors(path, f"{member}.safetensors", module_tensors(head, dtype))
+            members.append(
+                Member(
+                    name=member,
+                    backbone=backbone_spec(settings.backbone),
+                    backbone_weights=backbone,
+                    head=specs[member],
+                    head_weights=weights,
+                    temperature=trained.fusion.temperatures[k],
+                    fusion_weight=trained.fusion.weights[k],
+                )
+            )
+        manifest = Manifest(
+            name=name,
+            version=version,
+            labels=trained.labels,
+            input=input_spec(settings.input),
+            window=settings.window,
+            members=tuple(members),
+            provenance=origin,
+            licence=licence,
+            intended_use=INTENDED_USE,
+        )
+        write_manifest(path, manifest)
+        (path / "README.md").write_text(model_card(manifest))
+
+
+def add_measurements(folder: Path, manifest: Manifest, measurements: Sequence[Measurement]) -> None:
+    """Put measured metrics into the manifest and the card."""
+    complete = manifest.model_copy(update={"measurements": tuple(measurements)})
+    write_manifest(folder, complete)
+    (folder / "README.md").write_text(model_card(complete))

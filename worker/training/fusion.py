@@ -1,0 +1,57 @@
+"""Fit the fusion: each member's temperature and weight, on held-out data.
+
+The fused probabilities are the weighted mean of the members' tempered softmaxes, as they are served; the fit minimises
+their negative log likelihood, so weights and calibration are found together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+STEPS = 400
+RATE = 0.05
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """temperatures and weights, one a member; weights sum to 1."""
+
+    temperatures: tuple[float, ...]
+    weights: tuple[float, ...]
+
+
+def equal_fusion(members: int) -> Fusion:
+    """The published one: plain mean of plain softmaxes."""
+    return Fusion((1.0,) * members, (1.0 / members,) * members)
+
+
+def fit_fusion(logits: Tensor, truth: Tensor, importance: Tensor) -> Fusion:
+    """Fit on labelled rows.
+
+    logits: (M, N, K) float32 of each member.  truth: (N,) int64.  importance: (N,) how much each row counts.
+    """
+    members = len(logits)
+    log_temperatures = torch.zeros(members, requires_grad=True)
+    scores = torch.zeros(members, requires_grad=True)
+    share = importance / importance.sum()
+    optimiser = torch.optim.Adam([log_temperatures, scores], lr=RATE)
+    for _ in range(STEPS):
+        fused = fused_probabilities(logits, log_temperatures.exp(), scores.softmax(dim=0))
+        loss = (F.nll_loss(fused.clamp(min=1e-9).log(), truth, reduction="none") * share).sum()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    weights = scores.detach().softmax(dim=0)
+    return Fusion(
+        tuple(round(float(v), 4) for v in log_temperatures.detach().exp()), tuple(round(float(w), 4) for w in weights)
+    )
+
+
+def fused_probabilities(logits: Tensor, temperatures: Tensor, weights: Tensor) -> Tensor:
+    """(M, N, K) logits, (M,) temperatures, (M,) weights that sum to 1 -> (N, K) probabilities."""
+    probabilities = torch.softmax(logits / temperatures.view(-1, 1, 1), dim=-1)
+    return (weights.view(-1, 1, 1) * probabilities).sum(dim=0)

@@ -1,0 +1,296 @@
+"""Recipes: every setting of a training, in one dataclass, under a name.
+
+`published` is the recipe of the paper's code (MODEL: SGD, ten epochs, cross entropy over all nine outputs, no
+rebalancing).  `default` is ours: small networks, soft targets, rebalancing, averaged weights, calibrated fusion.
+A setting is overridden by its path, for example `static.epochs=3` or `heads.embedding=96`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from model_store.manifest import Alignment
+from worker.training.augment import Augmentation
+from worker.training.errors import RecipeError
+
+# Measured by `python -m worker.training.alignment` on the FER+ training images.
+FER_ALIGNMENT = Alignment(
+    landmarks=((0.3141, 0.3873), (0.6859, 0.3873), (0.5, 0.6058), (0.3477, 0.7671), (0.6523, 0.7671)),
+    box_scale=1.026,
+    box_shift_y=0.002,
+)
+# The usual 112-pixel template (insightface, `arcface_dst`), to which Aff-Wild2's aligned faces are close.
+FACE112_ALIGNMENT = Alignment(
+    landmarks=((0.3419, 0.4615), (0.6565, 0.4598), (0.5003, 0.6405), (0.3710, 0.8247), (0.6315, 0.8232)),
+    box_scale=1.0,
+    box_shift_y=0.0,
+)
+ALIGNMENTS = {"fer": FER_ALIGNMENT, "face112": FACE112_ALIGNMENT}
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """The backbone's input: side in pixels, colour, and per channel mean and standard deviation of 0..1 pixels."""
+
+    size: int = 48
+    colour: Literal["grey", "rgb"] = "grey"
+    mean: tuple[float, ...] = (0.5064,)
+    std: tuple[float, ...] = (0.2544,)
+    alignment: Literal["fer", "face112"] = "fer"
+
+
+@dataclass(frozen=True)
+class BackboneSettings:
+    """`compact_resnet` reads stem, widths and blocks; `resnet50_caffe` reads width and blocks."""
+
+    architecture: Literal["compact_resnet", "resnet50_caffe"] = "compact_resnet"
+    stem: int = 32
+    widths: tuple[int, ...] = (64, 128, 256)
+    width: int = 64
+    blocks: tuple[int, ...] = (1, 2, 2)
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """Sizes of the two temporal members' heads."""
+
+    embedding: int = 128
+    hidden: int = 64
+    attention_heads: int = 4
+    depth: int = 2
+    mlp_ratio: float = 2.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How one network is trained.
+
+    batch: items a step, over all processes.  schedule: `steps` multiplies the rate by 0.1 after each epoch of
+    `milestones`; `linear` warms up over `warmup_steps`, holds, then falls to 0 from `decay_from` of the epochs on.
+    weight_average: decay of an exponential average of the weights, which is then what is measured and kept; 0 for
+    none.  clip_norm: largest norm of the gradient; 0 for any.  patience: stop after so many epochs without a better
+    validation metric; 0 for never.  rebalance: items are drawn in proportion to (most frequent / own label)^rebalance;
+    0 takes every item once an epoch.  mixup: both parameters of the Beta distribution that mixes pairs; 0 for none.
+    """
+
+    epochs: int = 10
+    batch: int = 96
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 5e-4
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    decay_biases: bool = True
+    schedule: Literal["constant", "steps", "linear"] = "constant"
+    milestones: tuple[int, ...] = ()
+    warmup_steps: int = 0
+    decay_from: float = 0.5
+    weight_average: float = 0.0
+    clip_norm: float = 0.0
+    patience: int = 0
+    rebalance: float = 0.0
+    mixup: float = 0.0
+
+
+@dataclass(frozen=True)
+class StillsSettings:
+    """Targets on the stills layout.
+
+    fer2013_share: share of the older single label in the target, the rest are vote shares.  auxiliary: weight of two
+    further classifiers, one for the votes and one for the older label, that shape the feature and are then dropped.
+    """
+
+    fer2013_share: float = 0.2
+    auxiliary: float = 0.5
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """Clips made from stills (worker.training.clips).
+
+    frames: length.  change: share of clips that change to another still; fade_frames: longest cross-fade, 1 is a cut.
+    damaged: share of clips with damaged stretches; damage_rate: share of their frames.  turn (degrees), shift and zoom
+    (fractions): how far a face drifts.  jitter: of the crop from frame to frame, fraction of the side.  still_windows:
+    how many stills are shown unchanged for a whole window, as a fraction of the clips' number.
+    """
+
+    frames: int = 15
+    change: float = 0.5
+    fade_frames: int = 5
+    damaged: float = 0.6
+    damage_rate: float = 0.3
+    turn: float = 10.0
+    shift: float = 0.06
+    zoom: float = 0.1
+    jitter: float = 0.012
+    still_windows: float = 1.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A whole training.
+
+    window: frames a temporal member sees.  temporal_outputs: `all` trains every output of a window, `centre` the one
+    that is served.  train_stride: frames between two training windows.  context: `labelled` makes windows from the
+    labelled frames of a video alone, `all` lets unlabelled frames give context.  crop_scale: smallest area of a random
+    resized crop of video frames; 1 for none.  feature_views: how many differently augmented copies of the frozen
+    backbone's features are computed, each once; the first is not augmented.  fit_fusion: fit weights and temperatures
+    on validation data, else equal weights.  half_precision: autocast to bfloat16.  loaders: decoding processes.
+    """
+
+    recipe: str
+    input: InputSettings = field(default_factory=InputSettings)
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    heads: HeadSettings = field(default_factory=HeadSettings)
+    window: int = 9
+    static: Stage = field(default_factory=Stage)
+    temporal: Stage = field(default_factory=Stage)
+    temporal_outputs: Literal["all", "centre"] = "all"
+    train_stride: int = 4
+    context: Literal["labelled", "all"] = "labelled"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    crop_scale: float = 0.2
+    feature_views: int = 1
+    stills: StillsSettings = field(default_factory=StillsSettings)
+    clips: ClipSettings = field(default_factory=ClipSettings)
+    fit_fusion: bool = True
+    half_precision: bool = False
+    store_half: bool = False
+    loaders: int = 2
+    seed: int = 1
+
+
+def published() -> Settings:
+    """The published recipe.  Source: arXiv 2107.05160 and its public code (xinqi-fan/ABAW2021)."""
+    stage = Stage(epochs=10, batch=96, optimiser="sgd", momentum=0.9, weight_decay=5e-4)
+    return Settings(
+        recipe="published",
+        input=InputSettings(224, "rgb", (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), "face112"),
+        backbone=BackboneSettings("resnet50_caffe", width=64, blocks=(3, 4, 6, 3)),
+        heads=HeadSettings(embedding=768, hidden=384, attention_heads=12, depth=2, mlp_ratio=4.0),
+        static=dataclasses.replace(stage, learning_rate=5e-4),
+        temporal=dataclasses.replace(stage, learning_rate=1e-3),
+        stills=StillsSettings(fer2013_share=0.0, auxiliary=0.0),
+        fit_fusion=False,
+    )
+
+
+def default() -> Settings:
+    """Our recipe, the one of the bundle that ships."""
+    return Settings(
+        recipe="default",
+        static=Stage(
+            epochs=40,
+            batch=128,
+            optimiser="sgd",
+            learning_rate=0.1,
+            nesterov=True,
+            weight_decay=5e-4,
+            decay_biases=False,
+            schedule="linear",
+            warmup_steps=300,
+            decay_from=0.5,
+            weight_average=0.998,
+            clip_norm=5.0,
+            rebalance=0.4,
+            mixup=0.2,
+        ),
+        temporal=Stage(
+            epochs=6,
+            batch=256,
+            optimiser="adamw",
+            learning_rate=1e-3,
+            weight_decay=0.02,
+            decay_biases=False,
+            schedule="linear",
+            warmup_steps=100,
+            decay_from=0.3,
+            weight_average=0.995,
+            clip_norm=1.0,
+        ),
+        temporal_outputs="centre",
+        train_stride=1,
+        context="all",
+        feature_views=2,
+        half_precision=True,
+        store_half=True,
+    )
+
+
+RECIPES = {"published": published, "default": default}
+
+
+def recipe(name: str, overrides: Iterable[str] = ()) -> Settings:
+    """The recipe of that name with `path=value` settings changed.
+
+    Raises: RecipeError for an unknown name, path or value.
+    """
+    if name not in RECIPES:
+        raise RecipeError(f"no recipe {name!r}, there are: {', '.join(RECIPES)}")
+    settings = RECIPES[name]()
+    for override in overrides:
+        path, separator, value = override.partition("=")
+        if not separator:
+            raise RecipeError(f"a setting is given as path=value, for example static.epochs=3, got {override!r}")
+        settings = _replaced(settings, path.strip().split("."), value.strip(), path)
+    check(settings)
+    return settings
+
+
+def check(settings: Settings) -> None:
+    """Raises: RecipeError where settings do not fit each other."""
+    channels = 3 if settings.input.colour == "rgb" else 1
+    if not len(settings.input.mean) == len(settings.input.std) == channels:
+        raise RecipeError(f"input.mean and input.std need {channels} value(s) for {settings.input.colour}")
+    if settings.window < 1 or settings.window % 2 == 0:
+        raise RecipeError(f"window must be odd, got {settings.window}")
+    if settings.heads.embedding % settings.heads.attention_heads or settings.heads.embedding % 2:
+        raise RecipeError("heads.embedding must be even and a multiple of heads.attention_heads")
+    for name, stage in (("static", settings.static), ("temporal", settings.temporal)):
+        if stage.batch < 1 or stage.epochs < 1:
+            raise RecipeError(f"{name}.batch and {name}.epochs must be at least 1")
+    if settings.train_stride < 1 or settings.feature_views < 1:
+        raise RecipeError("train_stride and feature_views must be at least 1")
+    if not 0 < settings.crop_scale <= 1:
+        raise RecipeError("crop_scale must lie in 0..1, without 0")
+    compact = settings.backbone.architecture == "compact_resnet"
+    if compact and len(settings.backbone.widths) != len(settings.backbone.blocks):
+        raise RecipeError("backbone.widths and backbone.blocks must name the same number of stages")
+
+
+def _replaced(node: Any, path: list[str], value: str, whole: str) -> Any:
+    names = [f.name for f in dataclasses.fields(node)]
+    if path[0] not in names:
+        raise RecipeError(f"no setting {whole!r}: {path[0]!r} is not one of {', '.join(names)}")
+    current = getattr(node, path[0])
+    if dataclasses.is_dataclass(current):
+        if len(path) == 1:
+            raise RecipeError(f"{whole!r} is a group of settings, name one of them: {whole}.NAME=VALUE")
+        return dataclasses.replace(node, **{path[0]: _replaced(current, path[1:], value, whole)})
+    if len(path) > 1:
+        raise RecipeError(f"no setting {whole!r}: {path[0]!r} is a value")
+    return dataclasses.replace(node, **{path[0]: _parsed(value, get_type_hints(type(node))[path[0]], whole)})
+
+
+def _parsed(value: str, kind: Any, whole: str) -> Any:
+    origin = get_origin(kind)
+    try:
+        if origin is Literal:
+            if value not in get_args(kind):
+                raise RecipeError(f"{whole} must be one of {', '.join(get_args(kind))}, got {value!r}")
+            return value
+        if origin is tuple:
+            item = get_args(kind)[0]
+            return tuple(_parsed(part.strip(), item, whole) for part in value.split(",") if part.strip())
+        if origin in {Union, UnionType}:
+            inner = next(arg for arg in get_args(kind) if arg is not NoneType)
+            return None if value.lower() == "none" else _parsed(value, inner, whole)
+        if kind is bool:
+            return {"true": True, "false": False}[value.lower()]
+        return kind(value)
+    except (ValueError, KeyError):
+        raise RecipeError(f"{whole}={value!r} is not a valid {getattr(kind, '__name__', kind)}") from None
