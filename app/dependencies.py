@@ -20,8 +20,11 @@ def _services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(_services)]
 
 
-def _owner(request: Request, services: ServicesDep) -> str:
-    return owner_of(request, services.settings)
+async def _owner(request: Request, services: ServicesDep) -> str:
+    """Who calls, counted against its rate limit; where keys are off, each address counts for itself."""
+    owner = owner_of(request, services.settings)
+    await services.limiter.check(owner or (request.client.host if request.client else ""))
+    return owner
 
 
 OwnerDep = Annotated[str, Depends(_owner)]

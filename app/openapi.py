@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app import errors
+from app.contract.jobs import Job
 from app.contract.options import JobOptions
 
 _KINDS = (
@@ -51,6 +52,16 @@ def _problem_response(status: int) -> dict[str, Any]:
             errors.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples},
         },
     }
+
+
+def not_modified() -> dict[int | str, dict[str, Any]]:
+    """The `responses` entry of a route that answers 304."""
+    return {304: {"description": "The version that If-None-Match names is the newest."}}
+
+
+def submitted() -> dict[int | str, dict[str, Any]]:
+    """The `responses` entry of a submission whose client waits for the end."""
+    return {200: {"model": Job, "description": "The job ended within the time that `Prefer: wait=N` gives."}}
 
 
 def submission_docs() -> dict[str, Any]:

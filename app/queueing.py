@@ -6,7 +6,9 @@ RQ's own client is synchronous, so its calls run in threads; what only reads goe
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import cast
 
 import redis
 import redis.asyncio
@@ -50,6 +52,19 @@ class Queueing:
             return None
         position = await self._reader.lpos(_key(record.queue), record.id)
         return position if isinstance(position, int) else None
+
+    async def positions(self, queues: Iterable[str]) -> dict[str, int]:
+        """Position of every job that waits in one of the queues."""
+        found: dict[str, int] = {}
+        for queue in queues:
+            waiting = cast(list[bytes], await self._reader.lrange(_key(queue), 0, -1))
+            found |= {job_id.decode(): position for position, job_id in enumerate(waiting)}
+        return found
+
+    async def oldest(self, queue: str) -> str | None:
+        """The job that runs next."""
+        found = cast(bytes | None, await self._reader.lindex(_key(queue), 0))
+        return None if found is None else found.decode()
 
     def _queue(self, name: str) -> Queue:
         return Queue(name, connection=self._connection, serializer=JSONSerializer)

@@ -8,13 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import redis
 import redis.asyncio
+from redis import Redis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from app.changes import ChangeHub
 from app.contract.uploads import UploadStore
+from app.limits import RateLimiter
 from app.queueing import Queueing
 from app.registry import Registry
 from app.settings import Settings
@@ -35,6 +37,9 @@ class Services:
     uploads: UploadStore
     jobs: JobStore
     registry: Registry
+    changes: ChangeHub
+    limiter: RateLimiter
+    blocking: Redis  # for what runs in threads
 
 
 @asynccontextmanager
@@ -47,20 +52,24 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         socket_connect_timeout=REDIS_TIMEOUT_S,
         retry=AsyncRetry(backoff, REDIS_RETRIES),
     )
-    writer = redis.Redis.from_url(
+    writer = Redis.from_url(
         settings.redis_url,
         socket_timeout=REDIS_TIMEOUT_S,
         socket_connect_timeout=REDIS_TIMEOUT_S,
         retry=Retry(backoff, REDIS_RETRIES),
     )
+    hub = ChangeHub(reader)
     executor = ThreadPoolExecutor(THREADS, "mien-io")
     asyncio.get_running_loop().set_default_executor(executor)
     try:
         uploads = await asyncio.to_thread(UploadStore, settings.uploads)
         queueing = Queueing(writer, reader)
         jobs = JobStore(reader, queueing, uploads, settings.result_ttl_s)
-        yield Services(settings, reader, queueing, uploads, jobs, Registry(reader))
+        limiter = RateLimiter(reader, settings.rate_limit)
+        hub.start()
+        yield Services(settings, reader, queueing, uploads, jobs, Registry(reader), hub, limiter, writer)
     finally:
+        await hub.aclose()
         await reader.aclose()
         writer.close()
         executor.shutdown(wait=False)

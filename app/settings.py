@@ -71,6 +71,8 @@ class Settings(SharedSettings):
 
     def refusal(self) -> str | None:
         """Why these settings must not be served, or None."""
+        if self.callback_hosts and not self.callback_secret.get_secret_value():
+            return "MIEN_CALLBACK_HOSTS is set: set MIEN_CALLBACK_SECRET, too (whsec_ and base64 of 24 to 64 bytes)"
         if self.api_keys or self.allow_anonymous or _is_loopback(self.host):
             return None
         return (

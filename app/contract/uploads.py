@@ -1,6 +1,7 @@
-"""The upload store: one input a job, in a folder that both sides share or in S3-compatible object storage.
+"""The upload store: what is kept of a job in files, in a folder that both sides share or in S3-compatible storage.
 
-A job's input is `<store>/<job id>/input`; the name is made here, never by a client.  It appears whole or not at all.
+A job's input is `<store>/<job id>/input`, its annotated video `<store>/<job id>/video`; the names are made here, never
+by a client.  A file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from fsspec.implementations.local import LocalFileSystem
 from app.contract.keys import JOB_ID
 
 INPUT = "input"
+VIDEO = "video"
+PART = ".part"  # ends the name of a file that is being written
+READ_BYTES = 2**18
 
 
 class UploadStore:
@@ -32,25 +36,27 @@ class UploadStore:
         if self.is_folder:
             os.makedirs(self._root, mode=0o700, exist_ok=True)
 
-    def create(self, job_id: str) -> UploadWriter:
-        """A writer for a new input; nothing is visible until its `commit`."""
-        folder = self._folder(job_id)
+    def create(self, job_id: str, name: str = INPUT) -> UploadWriter:
+        """A writer for a new file; nothing is visible until its `commit`.
+
+        Raises: FileExistsError if a folder store has something of the job already, and `name` is its input.
+        """
+        path = self._path(job_id, name)
         if self.is_folder:
-            os.mkdir(folder, 0o700)
-        return UploadWriter(
-            self, job_id, self._fs.open(f"{folder}/{INPUT}.part" if self.is_folder else f"{folder}/{INPUT}", "wb")
-        )
+            os.makedirs(self._folder(job_id), 0o700, exist_ok=name != INPUT)
+            path += PART
+        return UploadWriter(self, job_id, name, self._fs.open(path, "wb"))
 
     @contextmanager
-    def local_path(self, job_id: str) -> Iterator[Path]:
-        """The input as a file on this machine, for decoders that need one; a copy is removed afterwards.
+    def local_path(self, job_id: str, name: str = INPUT) -> Iterator[Path]:
+        """A file of the job as a file on this machine, for decoders that need one; a copy is removed afterwards.
 
-        Raises: FileNotFoundError if there is no input.
+        Raises: FileNotFoundError if there is none.
         """
-        source = f"{self._folder(job_id)}/{INPUT}"
+        source = self._path(job_id, name)
         if self.is_folder:
             if not os.path.isfile(source):
-                raise FileNotFoundError(f"no input for job {job_id}")
+                raise FileNotFoundError(f"no {name} for job {job_id}")
             yield Path(source)
             return
         folder = Path(tempfile.mkdtemp(prefix="mien-input-"))
@@ -60,9 +66,23 @@ class UploadStore:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def exists(self, job_id: str) -> bool:
-        """Whether the job's whole input is there."""
-        return bool(self._fs.exists(f"{self._folder(job_id)}/{INPUT}"))
+    def exists(self, job_id: str, name: str = INPUT) -> bool:
+        """Whether the whole file is there."""
+        self._fs.invalidate_cache()
+        return bool(self._fs.exists(self._path(job_id, name)))
+
+    def size(self, job_id: str, name: str) -> int:
+        """Bytes of a file.  Raises: FileNotFoundError if there is none."""
+        self._fs.invalidate_cache()
+        return int(self._fs.size(self._path(job_id, name)))
+
+    def read(self, job_id: str, name: str, start: int, end: int) -> Iterator[bytes]:
+        """Bytes `start` to `end` (exclusive) of a file, in pieces of at most `READ_BYTES`."""
+        with self._fs.open(self._path(job_id, name), "rb") as file:
+            file.seek(start)
+            while start < end and (piece := file.read(min(READ_BYTES, end - start))):
+                start += len(piece)
+                yield piece
 
     def delete(self, job_id: str) -> None:
         """Remove everything of a job; no error where there is nothing."""
@@ -94,18 +114,30 @@ class UploadStore:
             raise ValueError(f"not a job id: {job_id!r}")
         return f"{self._root}/{job_id}"
 
-    def _commit(self, job_id: str) -> None:
+    def _path(self, job_id: str, name: str) -> str:
+        return f"{self._folder(job_id)}/{name}"
+
+    def _commit(self, job_id: str, name: str) -> None:
         if self.is_folder:
-            folder = self._folder(job_id)
-            os.replace(f"{folder}/{INPUT}.part", f"{folder}/{INPUT}")
+            path = self._path(job_id, name)
+            os.replace(path + PART, path)
+
+    def _abort(self, job_id: str, name: str) -> None:
+        """A job without its input is nothing; without its video it is what it was."""
+        if name == INPUT:
+            self.delete(job_id)
+        elif self.is_folder:
+            with suppress(FileNotFoundError):
+                os.remove(self._path(job_id, name) + PART)
 
 
 class UploadWriter:
-    """Writes one input.  `commit` makes it visible, `abort` leaves nothing; one of the two must be called."""
+    """Writes one file.  `commit` makes it visible, `abort` leaves nothing; one of the two must be called."""
 
-    def __init__(self, store: UploadStore, job_id: str, file: IO[bytes] | Any) -> None:
+    def __init__(self, store: UploadStore, job_id: str, name: str, file: IO[bytes] | Any) -> None:
         self._store = store
         self._job_id = job_id
+        self._name = name
         self._file = file
 
     def write(self, data: bytes) -> int:
@@ -117,12 +149,12 @@ class UploadWriter:
         """For archive writers, which flush; object storage sends its parts at `commit`."""
 
     def commit(self) -> None:
-        """The input is complete."""
+        """The file is complete."""
         if self._store.is_folder:
             self._file.flush()
             os.fsync(self._file.fileno())
         self._file.close()
-        self._store._commit(self._job_id)
+        self._store._commit(self._job_id, self._name)
 
     def abort(self) -> None:
         """Forget everything written."""
@@ -132,4 +164,4 @@ class UploadWriter:
                 discard()
             else:
                 self._file.close()
-        self._store.delete(self._job_id)
+        self._store._abort(self._job_id, self._name)

@@ -1,21 +1,47 @@
-"""Jobs: submit, read, delete."""
+"""Jobs: submit, list, read, cancel, delete."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel, Field
 
-from app.contract.jobs import Job
+from app import caching
+from app.contract.jobs import Job, JobRecord, State
 from app.dependencies import LinksDep, OwnerDep, RecordDep, ServicesDep
-from app.links import job_path
-from app.openapi import problems, submission_docs
+from app.errors import Conflict
+from app.links import LinkMaker, job_path
+from app.listing import Place, list_jobs
+from app.openapi import not_modified, problems, submission_docs, submitted
+from app.prefer import MAX_WAIT_S, wait_seconds
+from app.services import Services
 from app.submission.submit import submit
 from app.views import job_view
+from app.waiting import has_ended, wait_until
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-RETRY_AFTER_S = "1"
+RETRY_AFTER_S = 1  # a first look is worth it after so long
+
+
+class JobList(BaseModel):
+    """Some of the caller's jobs, newest first."""
+
+    jobs: tuple[Job, ...]
+    next: str | None = Field(description="where the next page is; null after the oldest job")
+
+
+Wait = Annotated[
+    int, Query(ge=0, le=MAX_WAIT_S, description="Wait so many seconds for the state or the progress to change.")
+]
+IfNoneMatch = Annotated[str | None, Header(description="ETag of the version you have; 304 if it is the newest.")]
+Prefer = Annotated[str | None, Header(description="`wait=N`: 200 with the finished job if it ends within N seconds.")]
+IdempotencyKey = Annotated[str | None, Header(description="The same key and body answer the same job.")]
+ListedState = Annotated[State | None, Query(description="Only jobs in this state.")]
+ListLimit = Annotated[int, Query(ge=1, le=1000, description="Most jobs in a page.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="Where to go on, from `next`.")]
 
 
 @router.post(
@@ -23,23 +49,92 @@ RETRY_AFTER_S = "1"
     status_code=202,
     summary="Submit a video or frames",
     response_model=Job,
-    responses=problems(400, 401, 413, 415, 422, 429, 503, 507),
+    responses={**submitted(), **problems(400, 401, 409, 413, 415, 422, 429, 503, 507)},
     openapi_extra=submission_docs(),
 )
 async def submit_job(
-    request: Request, response: Response, services: ServicesDep, owner: OwnerDep, links: LinksDep
-) -> Job:
+    request: Request,
+    services: ServicesDep,
+    owner: OwnerDep,
+    links: LinksDep,
+    prefer: Prefer = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
     """Answers at once with the job; its frames can be read while it runs."""
-    record = await submit(request, services, owner)
-    response.headers["Location"] = links.path(job_path(record.id))
-    response.headers["Retry-After"] = RETRY_AFTER_S
-    return job_view(record, links, await services.queueing.position(record))
+    submission = await submit(request, services, owner)
+    record = submission.record
+    headers = {"Location": links.path(job_path(record.id))}
+    if submission.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    wait_s = wait_seconds(prefer)
+    if wait_s:
+        headers["Preference-Applied"] = f"wait={wait_s}"
+        record = await wait_until(services, record, wait_s, has_ended)
+    ended_in_time = bool(wait_s) and has_ended(record)
+    if not ended_in_time:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    body = await _body(record, services, links)
+    return Response(body, 200 if ended_in_time else 202, headers, "application/json")
 
 
-@router.get("/{job_id}", summary="A job", response_model=Job, responses=problems(401, 404, 410, 422, 429, 503))
-async def get_job(record: RecordDep, services: ServicesDep, links: LinksDep) -> Any:
-    """State, progress, and what is known of the input."""
-    return job_view(record, links, await services.queueing.position(record))
+@router.get("", summary="The caller's jobs", response_model=JobList, responses=problems(401, 422, 429, 503))
+async def get_jobs(
+    services: ServicesDep,
+    owner: OwnerDep,
+    links: LinksDep,
+    state: ListedState = None,
+    limit: ListLimit = 100,
+    cursor: Cursor = None,
+) -> JobList:
+    """Newest first."""
+    after = None if cursor is None else Place.of_cursor(cursor)
+    records, last = await list_jobs(services.redis, owner, state, limit, after)
+    positions = await services.queueing.positions({r.queue for r in records if r.state == "queued"})
+    query = {"limit": limit, **({"state": state} if state else {}), **({"cursor": last.cursor()} if last else {})}
+    return JobList(
+        jobs=tuple(job_view(record, links, positions.get(record.id)) for record in records),
+        next=links.path(f"/v1/jobs?{urlencode(query)}") if last else None,
+    )
+
+
+@router.get(
+    "/{job_id}",
+    summary="A job",
+    response_model=Job,
+    responses={**not_modified(), **problems(401, 404, 410, 422, 429, 503)},
+)
+async def get_job(
+    request: Request,
+    record: RecordDep,
+    services: ServicesDep,
+    links: LinksDep,
+    wait: Wait = 0,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """State, progress, and what is known of the input.  With `wait`, answers when state or progress changed."""
+    body = await _body(record, services, links)
+    # A client that shows an older version gets the newest at once.
+    if wait and (if_none_match is None or caching.matches(request, caching.etag(body))):
+        seen = record.revision
+        record = await wait_until(services, record, wait, lambda now: has_ended(now) or now.revision != seen)
+        body = await _body(record, services, links)
+    return caching.answer(request, body)
+
+
+@router.post(
+    "/{job_id}/cancel",
+    status_code=202,
+    summary="Cancel a job",
+    response_model=Job,
+    responses=problems(401, 404, 409, 410, 422, 429, 503),
+)
+async def cancel_job(record: RecordDep, services: ServicesDep, links: LinksDep) -> Response:
+    """A queued job never starts; a running one stops within a batch, and its results so far stay readable."""
+    state = await services.jobs.cancel(record)
+    if state in {"succeeded", "failed"}:
+        raise Conflict(f"The job has ended already: it {state}.")
+    record = await services.jobs.get(record.id, record.owner)
+    return Response(await _body(record, services, links), 202, media_type="application/json")
 
 
 @router.delete(
@@ -50,6 +145,10 @@ async def get_job(record: RecordDep, services: ServicesDep, links: LinksDep) -> 
     responses=problems(401, 404, 410, 422, 429, 503),
 )
 async def delete_job(record: RecordDep, services: ServicesDep) -> Response:
-    """Removes input, results and record at once; a job that runs is cancelled first."""
+    """Removes input, results and record at once; a job that waits or runs is cancelled first."""
     await services.jobs.delete(record)
     return Response(status_code=204)
+
+
+async def _body(record: JobRecord, services: Services, links: LinkMaker) -> bytes:
+    return job_view(record, links, await services.queueing.position(record)).model_dump_json().encode()

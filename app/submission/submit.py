@@ -4,58 +4,127 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from fastapi import Request
 
+from app.contract import keys
 from app.contract.jobs import InputInfo, JobRecord, MediaType, ModelRef, utc_now
 from app.contract.options import JobOptions
 from app.contract.settings import queue_name
 from app.contract.workers import ModelInfo
 from app.errors import InvalidOption
+from app.limits import check_queue
 from app.services import Services
+from app.submission import idempotency
 from app.submission.fields import OptionFields
 from app.submission.inbox import Inbox
 from app.submission.receive import receive
+from app.webhooks.targets import check_target
+
+UPLOAD_TTL_S = 300  # an upload of which nothing was heard for so long is dead
+UPLOAD_BEAT_S = 60
 
 
-async def submit(request: Request, services: Services, owner: str) -> JobRecord:
+@dataclass(frozen=True)
+class Submission:
+    """A queued job.  replayed: another request with the same Idempotency-Key had made it."""
+
+    record: JobRecord
+    replayed: bool
+
+
+async def submit(request: Request, services: Services, owner: str) -> Submission:
     """Take the body in, and queue a job for it.  What fails, or whose client goes away, leaves nothing.
 
     Raises: a ProblemError that says what is wrong with the request; OSError, RedisError.
     """
+    key = idempotency.redis_key(request.headers.get(idempotency.HEADER), owner)
     job_id = uuid.uuid4().hex
     inbox = Inbox(services.uploads, job_id)
+    try:
+        async with _under_way(services, job_id):
+            options = await _receive(request, services, inbox)
+            media, received = await inbox.commit()
+            record = await _record(services, job_id, owner, options, media, received)
+            record.request_id = request.scope.get("request_id", "")
+            record.idempotency = key
+            made = await _create_once(services, record)
+    except BaseException:
+        await asyncio.shield(inbox.abort())
+        raise
+    if made == job_id:
+        return Submission(record, replayed=False)
+    await inbox.abort()
+    return Submission(await services.jobs.get(made, owner), replayed=True)
+
+
+async def _receive(request: Request, services: Services, inbox: Inbox) -> JobOptions:
+    """The whole body: its content goes into the inbox, its options are returned, checked."""
     fields = OptionFields()
 
     async def check(name: str, value: str) -> None:
         if name == "model":
             await _known_model(services, value)
+        if name == "callback_url":
+            check_target(value, services.settings)
 
+    await receive(request, inbox, fields, services.settings.max_upload_bytes, check)
+    options = fields.finish()
+    _check_members(options, await _known_model(services, options.model))
+    return options
+
+
+async def _create_once(services: Services, record: JobRecord) -> str:
+    """Make the job, unless another request with the same key has made it.  -> id of the job that there is now."""
+    key = record.idempotency
+    if key:
+        print_ = idempotency.fingerprint(record.options, record.input)
+        former = await idempotency.claim(services.redis, key, print_, record.id)
+        if former is not None:
+            return former
     try:
-        await receive(request, inbox, fields, services.settings.max_upload_bytes, check)
-        options = fields.finish()
-        info = await _known_model(services, options.model)
-        check_members(options, info)
-        media, received = await inbox.commit()
-        record = await _record(services, job_id, owner, request.scope.get("request_id", ""), options, media, received)
+        await check_queue(services.queueing, record.queue, services.settings.max_queue)
         await services.jobs.create(record)
     except BaseException:
-        await asyncio.shield(inbox.abort())
+        if key:
+            await asyncio.shield(idempotency.release(services.redis, key, record.id))
         raise
-    return record
+    if key:
+        await idempotency.keep(services.redis, key, services.settings.result_ttl_s)
+    return record.id
 
 
-def check_members(options: JobOptions, info: ModelInfo | None) -> None:
+@asynccontextmanager
+async def _under_way(services: Services, job_id: str) -> AsyncIterator[None]:
+    """Say that an upload is on its way, so that what it has stored is not swept."""
+
+    async def beat() -> None:
+        while True:
+            await services.redis.set(keys.upload(job_id), "1", ex=UPLOAD_TTL_S)
+            await asyncio.sleep(UPLOAD_BEAT_S)
+
+    await services.redis.set(keys.upload(job_id), "1", ex=UPLOAD_TTL_S)
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await services.redis.delete(keys.upload(job_id))
+
+
+def _check_members(options: JobOptions, info: ModelInfo | None) -> None:
     """Raises: InvalidOption if the bundle lacks one of the members asked for."""
     if info is None or options.members is None:
         return
     served = [member.name for member in info.members]
     for name in options.members:
         if name not in served:
-            raise InvalidOption(
-                f"model {info.name!r} has no member {name!r}; it has {', '.join(served)}", field="members"
-            )
+            has = ", ".join(served)
+            raise InvalidOption(f"Model {info.name!r} has no member {name!r}; it has {has}.", field="members")
 
 
 async def _known_model(services: Services, name: str | None) -> ModelInfo | None:
@@ -65,20 +134,12 @@ async def _known_model(services: Services, name: str | None) -> ModelInfo | None
     """
     info = await services.registry.model(name or services.settings.bundle_name)
     if info is None and name not in {None, services.settings.bundle_name}:
-        raise InvalidOption(
-            f"There is no model {str(name)[:64]!r}; /v1/models lists those that are served.", field="model"
-        )
+        raise InvalidOption(f"There is no model {str(name)[:64]!r}; /v1/models lists those served.", field="model")
     return info
 
 
 async def _record(
-    services: Services,
-    job_id: str,
-    owner: str,
-    request_id: str,
-    options: JobOptions,
-    media: MediaType,
-    received: InputInfo,
+    services: Services, job_id: str, owner: str, options: JobOptions, media: MediaType, received: InputInfo
 ) -> JobRecord:
     name = options.model or services.settings.bundle_name
     queue = queue_name(name)
@@ -88,7 +149,6 @@ async def _record(
     return JobRecord(
         id=job_id,
         owner=owner,
-        request_id=request_id,
         queue=queue,
         media=media,
         created_at=now,
@@ -98,4 +158,5 @@ async def _record(
         labels=info.labels if info else None,
         detector=serving.detector if serving else None,
         input=received,
+        callback=str(options.callback_url or ""),
     )

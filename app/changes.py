@@ -1,0 +1,100 @@
+"""Who waits for a job's change is woken by Redis, with one subscription for the whole process.
+
+A message may be lost (a connection that breaks), so waits end by themselves after `RECHECK_S`, and who waits looks
+again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from contextlib import suppress
+
+import redis.asyncio
+import structlog
+from redis.exceptions import RedisError
+
+from app.contract import keys
+
+RECHECK_S = 2.0
+RECONNECT_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class ChangeHub:
+    """Wakes waiters when jobs change, and all of them when the process stops."""
+
+    def __init__(self, connection: redis.asyncio.Redis) -> None:
+        self._redis = connection
+        self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._task: asyncio.Task[None] | None = None
+        self.stopping = False
+
+    def start(self) -> None:
+        """Begin to listen, also while Redis is not up yet."""
+        self._task = asyncio.create_task(self._listen())
+
+    def stop(self) -> None:
+        """Wake everybody: the process stops, nobody should wait any more."""
+        self.stopping = True
+        for events in self._waiters.values():
+            for event in events:
+                event.set()
+
+    async def aclose(self) -> None:
+        """Stop, and stop listening."""
+        self.stop()
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def subscribe(self, job_id: str) -> Waiter:
+        """A waiter for one job; use it as a context manager."""
+        return Waiter(self, job_id)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._redis.pubsub() as pubsub:
+                    await pubsub.psubscribe(keys.changed("*"))
+                    while True:
+                        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=RECHECK_S)
+                        if message is not None:
+                            self._wake(message["channel"].decode())
+            except (RedisError, OSError) as error:
+                log.debug("subscription_lost", error=type(error).__name__)
+                await asyncio.sleep(RECONNECT_S)
+
+    def _wake(self, channel: str) -> None:
+        for event in self._waiters.get(channel, ()):
+            event.set()
+
+
+class Waiter:
+    """Waits for changes of one job; what changes between two waits is not missed."""
+
+    def __init__(self, hub: ChangeHub, job_id: str) -> None:
+        self._hub = hub
+        self._channel = keys.changed(job_id)
+        self._event = asyncio.Event()
+
+    def __enter__(self) -> Waiter:
+        self._hub._waiters[self._channel].add(self._event)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        waiters = self._hub._waiters[self._channel]
+        waiters.discard(self._event)
+        if not waiters:
+            del self._hub._waiters[self._channel]
+
+    async def wait(self, seconds: float) -> bool:
+        """Return when the job may have changed, at most after `seconds`.  -> whether waiting still makes sense."""
+        if self._hub.stopping:
+            return False
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._event.wait(), max(0, min(seconds, RECHECK_S)))
+        self._event.clear()
+        return not self._hub.stopping

@@ -1,0 +1,55 @@
+"""How fast and how much: requests a minute for each caller, jobs in a queue."""
+
+from __future__ import annotations
+
+import math
+
+import redis.asyncio
+
+from app.contract import keys
+from app.errors import QueueFull, RateLimited
+from app.queueing import Queueing
+
+QUEUE_RETRY_S = 10
+
+# A steady rate with bursts of up to a minute's worth (the generic cell rate algorithm): the key holds the time, in
+# milliseconds, up to which the caller has used its share.  ARGV: milliseconds a request, milliseconds of burst.
+# -> 0, or milliseconds to wait.
+_RATE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local used = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now) + tonumber(ARGV[1])
+local wait = math.ceil(used - now - tonumber(ARGV[2]))
+if wait > 0 then return wait end
+redis.call('SET', KEYS[1], used, 'PX', math.ceil(used - now) + 1)
+return 0
+"""
+_WINDOW_MS = 60_000
+
+
+class RateLimiter:
+    """Counts in Redis, so that all front ends count together."""
+
+    def __init__(self, connection: redis.asyncio.Redis, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._script = connection.register_script(_RATE)
+
+    async def check(self, caller: str) -> None:
+        """Count one request.  Raises: RateLimited if it is one too many."""
+        if not self._per_minute:
+            return
+        wait_ms = int(await self._script(keys=[keys.rate(caller)], args=[_WINDOW_MS / self._per_minute, _WINDOW_MS]))
+        if wait_ms:
+            retry_after = str(math.ceil(wait_ms / 1000))
+            headers = {
+                "Retry-After": retry_after,
+                "RateLimit-Policy": f'"default";q={self._per_minute};w=60',
+                "RateLimit": f'"default";r=0;t={retry_after}',
+            }
+            raise RateLimited(f"More than {self._per_minute} requests a minute.", headers=headers)
+
+
+async def check_queue(queueing: Queueing, queue: str, max_queue: int) -> None:
+    """Raises: QueueFull if as many jobs wait as may."""
+    if max_queue and await queueing.depth(queue) >= max_queue:
+        raise QueueFull(f"{max_queue} jobs wait already; try again later.", headers={"Retry-After": str(QUEUE_RETRY_S)})

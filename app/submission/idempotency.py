@@ -1,0 +1,81 @@
+"""`Idempotency-Key`: the same key and body make one job, also when they come twice at once.
+
+A submission is known by its fingerprint only when its body is in, so both bodies are received; then one submission
+claims the key and makes the job, and the other waits for it and answers the same.  A claim whose maker died ends by
+itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import time
+from typing import cast
+
+import redis.asyncio
+
+from app.contract import keys
+from app.contract.jobs import InputInfo
+from app.contract.options import JobOptions
+from app.errors import Conflict, IdempotencyMismatch, InvalidOption
+
+HEADER = "Idempotency-Key"
+CLAIM_S = 30  # how long the making of a job may take
+POLL_S = 0.05
+_SENSIBLE = re.compile(r"[\x21-\x7e]{1,255}")
+
+# KEYS[1]: the key's hash.  ARGV: fingerprint, job id, claim in seconds.  -> claimed, or the hash's fingerprint and job.
+_CLAIM = """
+local former = redis.call('HMGET', KEYS[1], 'fingerprint', 'job')
+if former[1] then return former end
+redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'job', ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 'claimed'
+"""
+
+
+def redis_key(header: str | None, owner: str) -> str:
+    """The Redis key of a header; "" where there is none.  Raises: InvalidOption if it cannot be a key."""
+    if header is None:
+        return ""
+    if not _SENSIBLE.fullmatch(header):
+        raise InvalidOption(f"{HEADER}: 1 to 255 visible ASCII characters", field=HEADER)
+    return keys.idempotency(owner, hashlib.sha256(header.encode()).hexdigest())
+
+
+def fingerprint(options: JobOptions, received: InputInfo) -> str:
+    """What makes two submissions the same: content and options, not how they were packed."""
+    text = f"{received.kind} {received.sha256} {received.bytes} {options.model_dump_json()}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def claim(connection: redis.asyncio.Redis, key: str, print_: str, job_id: str) -> str | None:
+    """None if this submission is to make the job; the job's id if another made it.
+
+    Raises: IdempotencyMismatch if the key came with another body; Conflict if the other submission takes too long.
+    """
+    script = connection.register_script(_CLAIM)
+    deadline = time.monotonic() + CLAIM_S
+    while time.monotonic() < deadline:
+        answer = await script(keys=[key], args=[print_, job_id, CLAIM_S])
+        if answer == b"claimed":
+            return None
+        former, made = (part.decode() for part in cast(list[bytes], answer))
+        if former != print_:
+            raise IdempotencyMismatch(f"This {HEADER} came with another body or other options.")
+        if await connection.exists(keys.job(made)):
+            return made
+        await asyncio.sleep(POLL_S)
+    raise Conflict(f"Another request with this {HEADER} is still being received.")
+
+
+async def keep(connection: redis.asyncio.Redis, key: str, ttl_s: int) -> None:
+    """The job is made: remember it as long as its results live."""
+    await connection.expire(key, ttl_s)
+
+
+async def release(connection: redis.asyncio.Redis, key: str, job_id: str) -> None:
+    """The job could not be made: let another submission try."""
+    if await connection.hget(key, "job") == job_id.encode():
+        await connection.delete(key)

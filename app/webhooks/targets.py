@@ -1,0 +1,92 @@
+"""Whom a webhook may reach: hosts that the operator names, at public addresses.
+
+A name is resolved once, every address it has is checked, and the connection goes to the address that was checked: what
+the name means a moment later does not matter.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from app.errors import InvalidOption
+from app.settings import Settings
+
+_PORTS = {"https": 443, "http": 80}
+
+
+class ForbiddenTargetError(Exception):
+    """The URL may not be called; the message says why."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A webhook's receiver.  path: with the query."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def authority(self) -> str:
+        """The `Host` header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def parse_target(url: str, settings: Settings) -> Target:
+    """The receiver that a URL names.  Raises: ForbiddenTargetError if the operator does not allow it."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".").lower()
+    if not settings.callback_hosts:
+        raise ForbiddenTargetError("this service sends no webhooks")
+    if parts.scheme != "https" and not (parts.scheme == "http" and settings.callback_private):
+        raise ForbiddenTargetError("only https is called")
+    if parts.username is not None or parts.password is not None:
+        raise ForbiddenTargetError("the URL must not hold a user name")
+    port = parts.port or _PORTS[parts.scheme]
+    allowed = {name.lower() for name in settings.callback_hosts}
+    named = host if ":" not in host else f"[{host}]"
+    if f"{named}:{port}" not in allowed and not (named in allowed and port == _PORTS[parts.scheme]):
+        raise ForbiddenTargetError("the operator does not allow this host")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(parts.scheme, host, port, path)
+
+
+def check_target(url: str, settings: Settings) -> None:
+    """Raises: InvalidOption if the operator does not allow this `callback_url`."""
+    try:
+        parse_target(url, settings)
+    except (ForbiddenTargetError, ValueError) as error:
+        raise InvalidOption(f"callback_url: {error}", field="callback_url") from None
+
+
+def resolve(target: Target, settings: Settings) -> str:
+    """An address of the receiver that may be called.  Blocks.
+
+    Raises: OSError if the name has no address; ForbiddenTargetError if any of its addresses is not public.
+    """
+    found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    addresses = [str(entry[4][0]) for entry in found]
+    for address in addresses:
+        if not settings.callback_private and not is_public(address):
+            raise ForbiddenTargetError("the host's address is not public")
+    return addresses[0]
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is a host's on the public internet, also when an IPv6 address wraps an IPv4 one."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if inner is None and ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not ip.is_unspecified
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
