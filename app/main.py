@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from app import errors
 from app.middleware.drain import DrainMiddleware
 from app.middleware.request_id import RequestIdMiddleware
-from app.routes import frames, health, jobs, models
+from app.routes import digests, events, frames, health, jobs, models
 from app.services import open_services
 from app.settings import Settings
 
@@ -35,7 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for module in (jobs, frames, models, health):
+    for module in (jobs, frames, digests, events, models, health):
         app.include_router(module.router)
     app.add_middleware(DrainMiddleware)
     app.add_middleware(RequestIdMiddleware)

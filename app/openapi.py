@@ -64,6 +64,19 @@ def submitted() -> dict[int | str, dict[str, Any]]:
     return {200: {"model": Job, "description": "The job ended within the time that `Prefer: wait=N` gives."}}
 
 
+def frame_formats() -> dict[int | str, dict[str, Any]]:
+    """The `responses` entry of frames: a page of JSON, or text that streams."""
+    text = {media: {"schema": {"type": "string"}} for media in ("application/x-ndjson", "text/csv", "text/vtt")}
+    return {200: {"content": text, "description": "A page, or all frames as text."}}
+
+
+def event_stream() -> dict[int | str, dict[str, Any]]:
+    """The `responses` entry of an event stream."""
+    example = 'id: 64\nevent: frames\ndata: {"job_id":"7c9e6679f7424de2944be07fc1f90ae7","from":0,"frames":[]}\n\n'
+    content = {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
+    return {200: {"content": content, "description": "Events, until the job has ended."}}
+
+
 def submission_docs() -> dict[str, Any]:
     """Parameters and bodies of `POST /v1/jobs`, which the route reads itself, as a stream."""
     schema = JobOptions.model_json_schema()

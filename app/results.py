@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
+import redis
 import redis.asyncio
 
 from app.contract import chunks, keys
 from app.contract.frames import Frame
 from app.contract.jobs import ENDED, JobRecord
 
-STREAM_CHUNKS = 32  # read from Redis at once by whole exports
+STREAM_CHUNKS = 16  # read from Redis at once by whole exports
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,26 @@ class Results:
         offset = start - first * chunks.CHUNK_FRAMES
         return Page(frames[offset : offset + limit], len(frames) > offset + limit)
 
-    async def stream(self, start: int = 0) -> AsyncIterator[list[Frame]]:
-        """All frames from position `start` on, in order, a list of at most some thousand at a time."""
+    def iterate(self, blocking: redis.Redis, start: int = 0) -> Iterator[Frame]:
+        """All frames that there are from position `start` on, with flat memory.  Blocks: for threads."""
         first = start // chunks.CHUNK_FRAMES
-        offset = start - first * chunks.CHUNK_FRAMES
-        while frames := await self._read(first, first + STREAM_CHUNKS - 1):
-            yield frames[offset:]
-            offset = 0
-            first += STREAM_CHUNKS
-            if len(frames) < STREAM_CHUNKS * chunks.CHUNK_FRAMES:
+        skip = start - first * chunks.CHUNK_FRAMES
+        while self.execution:
+            key = keys.frames(self.job_id, self.execution)
+            found = cast(list[bytes], blocking.lrange(key, first, first + STREAM_CHUNKS - 1))
+            for chunk in found:
+                yield from chunks.decode(chunk)[skip:]
+                skip = 0
+            if len(found) < STREAM_CHUNKS:
                 return
+            first += STREAM_CHUNKS
+
+    def times(self, blocking: redis.Redis) -> tuple[float, float]:
+        """Times of the first and the last frame, seconds; zeros where there is none.  Blocks: for threads."""
+        key = keys.frames(self.job_id, self.execution)
+        ends = [cast(bytes | None, blocking.lindex(key, place)) for place in (0, -1)] if self.execution else []
+        frames = [frame for chunk in ends if chunk for frame in chunks.decode(chunk)]
+        return (frames[0].timestamp_s, frames[-1].timestamp_s) if frames else (0.0, 0.0)
 
     async def _read(self, first: int, last: int) -> list[Frame]:
         if not self.execution:

@@ -1,25 +1,34 @@
-"""Frame records of a job, a page at a time, also while it runs."""
+"""Frame records of a job, also while it runs: pages of JSON, and whole streams of text."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
+from app import caching, hume
+from app.contract.exports import MEDIA_TYPES, ExportFormat, export
 from app.contract.frames import FrameRecord, frame_record
 from app.contract.jobs import JobRecord
 from app.dependencies import LinksDep, RecordDep, ServicesDep
 from app.links import LinkMaker, job_path
-from app.openapi import problems
+from app.negotiation import FrameFormat, accepted
+from app.openapi import frame_formats, not_modified, problems
 from app.results import Page, Results, is_complete
+from app.services import Services
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
 MAX_POSITION = 10**9  # far more frames than any job may have
+PAGE_FRAMES = 500
+MAX_PAGE_FRAMES = 5000
+PIECE_CHARACTERS = 2**16  # of a stream, sent at once
 
 
 class FramePage(BaseModel):
@@ -33,49 +42,111 @@ class FramePage(BaseModel):
 
 
 From = Annotated[int, Query(alias="from", ge=0, le=MAX_POSITION, description="Position among the sampled frames.")]
-Limit = Annotated[int, Query(ge=1, le=5000, description="Most frames in a page.")]
+Limit = Annotated[
+    int | None,
+    Query(ge=1, le=MAX_PAGE_FRAMES, description=f"Most frames in a page; {PAGE_FRAMES} if absent. Streams have none."),
+]
 WithMembers = Annotated[bool, Query(description="Show each member's own probabilities, too.")]
+Format = Annotated[
+    FrameFormat | None,
+    Query(description="Instead of `Accept`. The text formats stream all frames from `from` on, as far as there are."),
+]
+Accept = Annotated[str | None, Header(description="One of the formats' media types.")]
+IfNoneMatch = Annotated[str | None, Header(description="ETag of the version you have; 304 if it is the newest.")]
 
 
 @router.get(
     "/{job_id}/frames",
     summary="Frame records",
     response_model=FramePage,
-    responses=problems(401, 404, 410, 422, 429, 503),
+    responses={**frame_formats(), **not_modified(), **problems(401, 404, 406, 410, 422, 429, 503)},
 )
 async def get_frames(
+    request: Request,
     record: RecordDep,
     services: ServicesDep,
     links: LinksDep,
     start: From = 0,
-    limit: Limit = 500,
+    limit: Limit = None,
     members: WithMembers = False,
+    format: Format = None,
+    accept: Accept = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """One record a sampled frame, in order; `faces` is empty where there is none."""
-    page = await Results.of(services.redis, record).page(start, limit)
-    body = await asyncio.to_thread(_page_json, record, page, links, start, limit, members)
-    return Response(body, media_type="application/json")
+    wanted = format or accepted(accept)
+    shown = (record.members or ()) if members else ()
+    if wanted == "json":
+        size = limit or PAGE_FRAMES
+        page = await Results.of(services.redis, record).page(start, size)
+        next_page = _next(record, page, links, start, size, {"members": "true"} if members else {})
+        body = await asyncio.to_thread(_page_json, record, page, next_page, shown)
+        return caching.answer(request, body)
+    if wanted == "hume":
+        size = limit or MAX_PAGE_FRAMES
+        page = await Results.of(services.redis, record).page(start, size)
+        body = await asyncio.to_thread(_hume_json, record, page)
+        answer = caching.answer(request, body)
+        next_page = _next(record, page, links, start, size, {"format": "hume"})
+        if next_page:
+            answer.headers["Link"] = f'<{next_page}>; rel="next"'
+        return answer
+    return _stream(services, record, wanted, start, shown)
 
 
-def _page_json(record: JobRecord, page: Page, links: LinkMaker, start: int, limit: int, members: bool) -> bytes:
-    shown = record.members or () if members else ()
+def _stream(
+    services: Services, record: JobRecord, format: ExportFormat, start: int, members: tuple[str, ...]
+) -> StreamingResponse:
+    """All frames that there are, row by row.  `Mien-Complete` tells whether the job had ended when it began."""
+    frames = Results.of(services.redis, record).iterate(services.blocking, start)
+    text = export(frames, format, record.labels or (), members)
+    name = f"{record.id}.{format}"
+    headers = {
+        "Cache-Control": "private, no-store",
+        "Content-Disposition": f'inline; filename="{name}"',
+        "Mien-Complete": "true" if is_complete(record) else "false",
+        "Vary": "Accept",
+    }
+    return StreamingResponse(_pieces(text), media_type=MEDIA_TYPES[format], headers=headers)
+
+
+def _pieces(rows: Iterable[str]) -> Iterator[bytes]:
+    """Rows in pieces that are worth sending.  Blocks: each piece is made in a thread."""
+    held: list[str] = []
+    size = 0
+    for row in rows:
+        held.append(row)
+        size += len(row)
+        if size >= PIECE_CHARACTERS:
+            yield "".join(held).encode()
+            held, size = [], 0
+    if held:
+        yield "".join(held).encode()
+
+
+def _page_json(record: JobRecord, page: Page, next_page: str | None, members: tuple[str, ...]) -> bytes:
     labels = record.labels or ()
-    return json.dumps(
+    return _json(
         {
             "job_id": record.id,
             "labels": record.labels,
-            "frames": [frame_record(frame, labels, shown) for frame in page.frames],
-            "next": _next(record, page, links, start, limit, members),
+            "frames": [frame_record(frame, labels, members) for frame in page.frames],
+            "next": next_page,
             "complete": is_complete(record),
-        },
-        separators=(",", ":"),
-    ).encode()
+        }
+    )
 
 
-def _next(record: JobRecord, page: Page, links: LinkMaker, start: int, limit: int, members: bool) -> str | None:
+def _hume_json(record: JobRecord, page: Page) -> bytes:
+    return _json(hume.predictions(record, page.frames))
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _next(record: JobRecord, page: Page, links: LinkMaker, start: int, limit: int, more: dict[str, str]) -> str | None:
     if is_complete(record) and not page.more:
         return None
-    query: dict[str, object] = {"from": start + len(page.frames), "limit": limit}
-    if members:
-        query["members"] = "true"
+    query = {"from": start + len(page.frames), "limit": limit, **more}
     return links.path(f"{job_path(record.id)}/frames?{urlencode(query)}")

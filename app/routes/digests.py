@@ -1,0 +1,62 @@
+"""A job's results in short: summary and timeline."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+
+from app import caching
+from app.dependencies import RecordDep, ServicesDep
+from app.openapi import not_modified, problems
+from app.results import Results, is_complete
+from app.summary import Summary, summarise
+from app.timeline import draw
+
+router = APIRouter(prefix="/v1/jobs", tags=["results"])
+
+SVG = "image/svg+xml"
+IfNoneMatch = Annotated[str | None, Header(description="ETag of the version you have; 304 if it is the newest.")]
+
+
+@router.get(
+    "/{job_id}/summary",
+    summary="Results in short",
+    response_model=Summary,
+    responses={**not_modified(), **problems(401, 404, 410, 422, 429, 503)},
+)
+async def get_summary(
+    request: Request, record: RecordDep, services: ServicesDep, if_none_match: IfNoneMatch = None
+) -> Response:
+    """Shares, mean scores and segments of each label, for each track and for the whole video; of the frames so far."""
+
+    def work() -> bytes:
+        frames = Results.of(services.redis, record).iterate(services.blocking)
+        summary = summarise(record.id, record.state, is_complete(record), record.labels or (), frames)
+        return summary.model_dump_json().encode()
+
+    return caching.answer(request, await asyncio.to_thread(work))
+
+
+@router.get(
+    "/{job_id}/timeline.svg",
+    summary="Picture of the scores over time",
+    response_class=Response,
+    responses={
+        200: {"content": {SVG: {"schema": {"type": "string"}}}, "description": "A lane a track."},
+        **not_modified(),
+        **problems(401, 404, 410, 422, 429, 503),
+    },
+)
+async def get_timeline(
+    request: Request, record: RecordDep, services: ServicesDep, if_none_match: IfNoneMatch = None
+) -> Response:
+    """A lane a track; the bands are the labels, as high as their scores."""
+
+    def work() -> bytes:
+        results = Results.of(services.redis, record)
+        start_s, end_s = results.times(services.blocking)
+        return draw(results.iterate(services.blocking), record.labels or (), start_s, end_s).encode()
+
+    return caching.answer(request, await asyncio.to_thread(work), SVG)

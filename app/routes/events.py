@@ -1,0 +1,109 @@
+"""Server-sent events of a job.
+
+Every `frames` event has as its id the position after its last frame, so `Last-Event-ID` resumes with the next frame:
+each frame comes exactly once, however often the stream is cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import StreamingResponse
+
+from app.contract.frames import frame_record
+from app.contract.jobs import JobRecord
+from app.dependencies import LinksDep, RecordDep, ServicesDep
+from app.errors import ProblemError
+from app.links import LinkMaker
+from app.openapi import event_stream, problems
+from app.results import Page, Results, is_complete
+from app.routes.frames import MAX_POSITION, WithMembers
+from app.services import Services
+from app.views import job_view
+
+router = APIRouter(prefix="/v1/jobs", tags=["results"])
+
+EVENT_FRAMES = 256  # most frames in one event
+KEEP_ALIVE_S = 15  # proxies cut connections on which nothing comes
+RECONNECT_MS = 2000
+
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="Go on after this event.")]
+From = Annotated[int, Query(alias="from", ge=0, le=MAX_POSITION, description="Position of the first frame.")]
+
+
+@router.get(
+    "/{job_id}/events",
+    summary="Server-sent events",
+    response_class=StreamingResponse,
+    responses={**event_stream(), **problems(401, 404, 410, 422, 429, 503)},
+)
+async def get_events(
+    record: RecordDep,
+    services: ServicesDep,
+    links: LinksDep,
+    start: From = 0,
+    members: WithMembers = False,
+    last_event_id: LastEventId = None,
+) -> StreamingResponse:
+    """`progress` and `frames` while the job runs, then `succeeded`, `failed` or `canceled`, after which it closes."""
+    resumed = last_event_id is not None and last_event_id.isdecimal() and int(last_event_id) <= MAX_POSITION
+    position = int(last_event_id or 0) if resumed else start
+    stream = _events(services, record, links, position, members)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+async def _events(
+    services: Services, record: JobRecord, links: LinkMaker, position: int, members: bool
+) -> AsyncIterator[str]:
+    yield f"retry: {RECONNECT_MS}\n\n"
+    shown = -1
+    last_sent = time.monotonic()
+    with services.changes.subscribe(record.id) as waiter:
+        while True:
+            try:
+                record = await services.jobs.get(record.id, record.owner)
+            except ProblemError:  # removed meanwhile: there is nothing more to say
+                return
+            if record.revision != shown:
+                shown = record.revision
+                yield _event("progress", await _job(services, record, links))
+                last_sent = time.monotonic()
+            more = True
+            while more:
+                page = await Results.of(services.redis, record).page(position, EVENT_FRAMES)
+                if page.frames:
+                    data = await asyncio.to_thread(_frames, record, page, position, members)
+                    position += len(page.frames)
+                    yield _event("frames", data, position)
+                    last_sent = time.monotonic()
+                more = page.more
+            if is_complete(record):
+                yield _event(record.state, await _job(services, record, links), position)
+                return
+            if time.monotonic() - last_sent > KEEP_ALIVE_S:
+                yield ": still here\n\n"
+                last_sent = time.monotonic()
+            if not await waiter.wait(KEEP_ALIVE_S):
+                return
+
+
+async def _job(services: Services, record: JobRecord, links: LinkMaker) -> str:
+    return job_view(record, links, await services.queueing.position(record)).model_dump_json()
+
+
+def _frames(record: JobRecord, page: Page, position: int, members: bool) -> str:
+    names = (record.members or ()) if members else ()
+    frames = [frame_record(frame, record.labels or (), names) for frame in page.frames]
+    return json.dumps({"job_id": record.id, "from": position, "frames": frames}, separators=(",", ":"))
+
+
+def _event(name: str, data: str, event_id: int | None = None) -> str:
+    """One event; data is JSON, which has no line ends."""
+    identity = "" if event_id is None else f"id: {event_id}\n"
+    return f"{identity}event: {name}\ndata: {data}\n\n"
