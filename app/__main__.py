@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 
 from app import logs
+from app.background import background
 from app.main import create_app
+from app.services import Services
 from app.settings import Settings
 
 BAD_USAGE = 2
@@ -28,10 +32,8 @@ def _setting_lines() -> str:
 
 
 def serve(
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on (MIEN_HOST).", show_default="127.0.0.1")
-    ] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on (MIEN_PORT).", show_default="8000")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on: MIEN_HOST, or 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on: MIEN_PORT, or 8000.")] = None,
 ) -> None:
     """Serve the API that labels facial expressions in video."""
     given: dict[str, Any] = {"host": host, "port": port}
@@ -47,8 +49,9 @@ def serve(
         print(refusal, file=sys.stderr)
         raise typer.Exit(BAD_USAGE)
     logs.configure(settings.log_level, settings.log_json)
-    uvicorn.run(
-        create_app(settings),
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -57,6 +60,25 @@ def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
+    server = _Server(config, app)
+    with background():
+        server.run()
+    if not server.started:
+        raise typer.Exit(1)
+
+
+class _Server(uvicorn.Server):
+    """Tells long polls and event streams to end when the process is asked to stop."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        services: Services | None = getattr(self._app.state, "services", None)
+        if services is not None:
+            services.changes.stop_soon()
+        super().handle_exit(sig, frame)
 
 
 def main() -> None:

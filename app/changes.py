@@ -29,10 +29,12 @@ class ChangeHub:
         self._redis = connection
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.stopping = False
 
     def start(self) -> None:
         """Begin to listen, also while Redis is not up yet."""
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._listen())
 
     def stop(self) -> None:
@@ -41,6 +43,11 @@ class ChangeHub:
         for events in self._waiters.values():
             for event in events:
                 event.set()
+
+    def stop_soon(self) -> None:
+        """`stop`, from a signal handler."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.stop)
 
     async def aclose(self) -> None:
         """Stop, and stop listening."""

@@ -7,13 +7,28 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from app import errors
+from app.metrics import MetricsMiddleware, RequestMetrics
 from app.middleware.drain import DrainMiddleware
+from app.middleware.forwarded import ForwardedMiddleware
 from app.middleware.request_id import RequestIdMiddleware
-from app.routes import digests, events, frames, health, jobs, models
+from app.routes import digests, events, frames, health, jobs, metrics, models
 from app.services import open_services
 from app.settings import Settings
+
+# What pages of other origins may read of an answer, beyond what browsers always show.
+EXPOSED_HEADERS = [
+    "ETag",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "Mien-Complete",
+    "Preference-Applied",
+    "Retry-After",
+    "X-Request-ID",
+]
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -35,10 +50,22 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for module in (jobs, frames, digests, events, models, health):
+    for module in (jobs, frames, digests, events, models, health, metrics):
         app.include_router(module.router)
+    app.state.request_metrics = RequestMetrics()
     app.add_middleware(DrainMiddleware)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+            max_age=600,
+        )
+    app.add_middleware(MetricsMiddleware, metrics=app.state.request_metrics)
     app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(ForwardedMiddleware, trusted=settings.trusted_proxies)
     return app
 
 

@@ -6,10 +6,11 @@ import ipaddress
 from pathlib import PurePosixPath
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from app.contract.settings import SharedSettings
+from app.webhooks.signing import secret_bytes
 
 
 def _split(value: object) -> object:
@@ -57,6 +58,21 @@ class Settings(SharedSettings):
     callback_private: bool = Field(
         False, description="Allow webhooks over http and to private and loopback addresses of the named hosts."
     )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name != "*":
+                ipaddress.ip_network(name)
+        return value
+
+    @field_validator("callback_secret")
+    @classmethod
+    def _signs(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            secret_bytes(value.get_secret_value())
+        return value
 
     @property
     def bundle_name(self) -> str:

@@ -1,0 +1,75 @@
+"""The front end's child process: delivers webhooks and sweeps.  `python -m app.background`
+
+`python -m app` starts it and holds the other end of its standard input: when that closes, however the front end ended,
+this process ends, too.  Several (one a front end) share the work through Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import redis.asyncio
+
+from app import logs
+from app.contract.uploads import UploadStore
+from app.services import REDIS_TIMEOUT_S
+from app.settings import Settings
+from app.sweeper import Sweeper
+from app.webhooks.courier import Courier
+
+STOP_S = 10
+
+
+@contextmanager
+def background() -> Iterator[None]:
+    """Have the child process while this lasts."""
+    with subprocess.Popen([sys.executable, "-m", "app.background"], stdin=subprocess.PIPE) as child:
+        try:
+            yield
+        finally:
+            child.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(STOP_S)
+            child.kill()
+
+
+async def work(settings: Settings) -> None:
+    """Deliver and sweep until cancelled."""
+    connection = redis.asyncio.Redis.from_url(
+        settings.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+    )
+    try:
+        uploads = await asyncio.to_thread(UploadStore, settings.uploads)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(Courier(connection, settings).run())
+            tasks.create_task(Sweeper(connection, uploads, settings.result_ttl_s).run())
+    finally:
+        await connection.aclose()
+
+
+async def _until_parent_ends(settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("not in a task")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    loop.add_reader(sys.stdin.fileno(), task.cancel)
+    with suppress(asyncio.CancelledError):
+        await work(settings)
+
+
+def main() -> None:
+    """Entry point."""
+    settings = Settings()
+    logs.configure(settings.log_level, settings.log_json)
+    asyncio.run(_until_parent_ends(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Removes what nothing points to any more: inputs and videos of jobs that expired or never came to be.
+
+A job's record expires by itself in Redis; its files do not, and its place in its owner's list stays a while so that
+its owner is told 410 instead of 404.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import cast
+
+import redis.asyncio
+import structlog
+from redis.exceptions import RedisError
+
+from app.contract import keys
+from app.contract.uploads import UploadStore
+
+SWEEP_S = 60
+LOCK_S = 300
+REMEMBERED_S = 7 * 86_400  # how long after its creation an expired job is still known to have been there, at least
+BATCH = 500
+
+log = structlog.get_logger(__name__)
+
+
+class Sweeper:
+    """Sweeps until it is cancelled; of several, one at a time does."""
+
+    def __init__(self, connection: redis.asyncio.Redis, uploads: UploadStore, result_ttl_s: int) -> None:
+        self._redis = connection
+        self._uploads = uploads
+        self._remembered_s = result_ttl_s + REMEMBERED_S
+        self._suspects: set[str] = set()
+
+    async def run(self) -> None:
+        """For ever."""
+        token = uuid.uuid4().hex
+        while True:
+            try:
+                held = await self._redis.set(keys.SWEEP_LOCK, token, nx=True, ex=LOCK_S)
+                if held or await self._redis.get(keys.SWEEP_LOCK) == token.encode():
+                    await self._redis.expire(keys.SWEEP_LOCK, LOCK_S)
+                    await self.sweep()
+            except (RedisError, OSError) as error:
+                log.warning("sweep_failed", error=type(error).__name__)
+            await asyncio.sleep(SWEEP_S)
+
+    async def sweep(self) -> int:
+        """One round -> how many jobs' files were removed.
+
+        Files go when two rounds in a row found neither a record nor an upload on its way: between an upload's last
+        byte and its record there is a moment with neither.
+        """
+        stored = await asyncio.to_thread(self._uploads.job_ids)
+        orphans = {job_id for job_id in stored if not await self._is_known(job_id)}
+        removed = orphans & self._suspects
+        for job_id in removed:
+            await asyncio.to_thread(self._uploads.delete, job_id)
+            log.info("swept", job_id=job_id)
+        self._suspects = orphans - removed
+        await self._forget_old()
+        return len(removed)
+
+    async def _is_known(self, job_id: str) -> bool:
+        return bool(await self._redis.exists(keys.job(job_id), keys.upload(job_id)))
+
+    async def _forget_old(self) -> None:
+        """Drop list entries of jobs that expired long ago."""
+        before_ms = (time.time() - self._remembered_s) * 1000
+        async for index in self._redis.scan_iter(match=f"{keys.JOBS}*", count=BATCH):
+            old = cast(list[bytes], await self._redis.zrangebyscore(index, "-inf", before_ms, 0, BATCH))
+            gone = [job_id for job_id in old if not await self._redis.exists(keys.job(job_id.decode()))]
+            if gone:
+                await self._redis.zrem(index, *gone)

@@ -1,0 +1,161 @@
+"""Delivers webhooks: what is due is taken from Redis, sent, and forgotten when a receiver took it.
+
+A delivery that is taken but not finished (the process died) comes up again after its lease.  Attempts have growing
+pauses; 410 from the receiver, or the last attempt, ends them.  Many are under way at once, few to any one host, so a
+dead receiver delays nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import random
+import time
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import cast
+
+import redis.asyncio
+import structlog
+from redis.exceptions import RedisError
+
+from app.contract import keys
+from app.settings import Settings
+from app.webhooks.post import ANSWER_S, CONNECT_S, post
+from app.webhooks.signing import headers
+from app.webhooks.targets import ForbiddenTargetError, parse_target
+
+# Pauses before the attempts after the first: 10 attempts within about a day, as the standard recommends.
+PAUSES_S = (5, 30, 120, 600, 1800, 3600, 7200, 21_600, 43_200)
+JITTER = 0.2  # so that receivers that come back are not met by all at once
+LEASE_S = 2 * (CONNECT_S + ANSWER_S)
+LOOK_S = 0.5
+AT_ONCE = 24
+AT_ONCE_A_HOST = 4
+
+_OK = range(200, 300)
+_GONE = 410
+
+# Take what is due and lease it: KEYS[1] the sorted set; ARGV: lease in seconds, most.  -> job ids
+_TAKE = """
+local now = tonumber(redis.call('TIME')[1])
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[2])
+for _, job in ipairs(due) do redis.call('ZADD', KEYS[1], now + ARGV[1], job) end
+return due
+"""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A webhook that is to be sent.  attempts: made so far."""
+
+    job_id: str
+    url: str
+    state: str
+    finished_at: str
+    request_id: str
+    attempts: int
+
+    def body(self) -> bytes:
+        """Thin: the receiver asks for the rest, with its key."""
+        return json.dumps(
+            {
+                "type": f"job.{self.state}",
+                "timestamp": self.finished_at,
+                "data": {"id": self.job_id, "state": self.state},
+            },
+            separators=(",", ":"),
+        ).encode()
+
+
+class Courier:
+    """Delivers until it is cancelled."""
+
+    def __init__(self, connection: redis.asyncio.Redis, settings: Settings) -> None:
+        self._redis = connection
+        self._settings = settings
+        self._take = connection.register_script(_TAKE)
+        self._hosts: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE_A_HOST))
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """For ever."""
+        try:
+            while True:
+                try:
+                    await self.deliver_due()
+                except (RedisError, OSError) as error:
+                    log.warning("webhooks_wait_for_redis", error=type(error).__name__)
+                await asyncio.sleep(LOOK_S)
+        finally:
+            for task in self._under_way:
+                task.cancel()
+
+    async def deliver_due(self) -> None:
+        """Begin to deliver what is due, as far as there is room."""
+        room = AT_ONCE - len(self._under_way)
+        if room <= 0:
+            return
+        taken = cast(list[bytes], await self._take(keys=[keys.WEBHOOKS], args=[LEASE_S, room]))
+        for job_id in taken:
+            task = asyncio.create_task(self._deliver(job_id.decode()))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+    async def _deliver(self, job_id: str) -> None:
+        fields = cast(dict[bytes, bytes], await self._redis.hgetall(keys.webhook(job_id)))
+        if not fields:
+            await self._redis.zrem(keys.WEBHOOKS, job_id)
+            return
+        values = {name.decode(): value.decode() for name, value in fields.items()}
+        attempts = int(values.pop("attempts"))
+        delivery = Delivery(job_id=job_id, attempts=attempts, **values)
+        answer = await self._attempt(delivery)
+        if answer == "busy":
+            await self._redis.zadd(keys.WEBHOOKS, {job_id: time.time() + 1})
+            return
+        said = {"job_id": job_id, "request_id": delivery.request_id, "attempt": attempts + 1, "answer": answer}
+        if answer in {"delivered", "refused"} or attempts >= len(PAUSES_S):
+            log.info("webhook_ended", **said)
+            await self._forget(job_id)
+            return
+        pause_s = PAUSES_S[attempts] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # not a secret
+        log.info("webhook_failed", **said, again_in_s=round(pause_s))
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hincrby(keys.webhook(job_id), "attempts", 1)
+            pipe.zadd(keys.WEBHOOKS, {job_id: time.time() + pause_s})
+            await pipe.execute()
+
+    async def _attempt(self, delivery: Delivery) -> str:
+        """-> delivered | refused | busy, or why it failed."""
+        try:
+            target = parse_target(delivery.url, self._settings)
+        except (ForbiddenTargetError, ValueError):
+            return "refused"
+        host = self._hosts[target.host]
+        if host.locked():
+            return "busy"
+        async with host:
+            body = delivery.body()
+            secret = self._settings.callback_secret.get_secret_value()
+            signed = headers(secret, f"msg_{delivery.job_id}", int(time.time()), body)
+            try:
+                status = await asyncio.to_thread(post, target, body, signed, self._settings)
+            except ForbiddenTargetError as error:
+                return str(error)
+            except (OSError, http.client.HTTPException) as error:
+                return type(error).__name__
+        if status in _OK:
+            return "delivered"
+        return "refused" if status == _GONE else f"status {status}"
+
+    async def _forget(self, job_id: str) -> None:
+        with suppress(RedisError):
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.delete(keys.webhook(job_id))
+                pipe.zrem(keys.WEBHOOKS, job_id)
+                await pipe.execute()
