@@ -6,6 +6,7 @@ blurred, noisy, too dark, too bright and partly covered.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -39,11 +40,20 @@ class Augmentation:
     noise_level: float = 0.06
 
 
+FLIP_ONLY = Augmentation(
+    rotation=0, scale=0, shift=0, stretch=0, light=0, gamma=0, erase=0, blur=0, noise=0
+)  # the only change of the published recipe besides its random resized crop
+
+
 def augment(pixels: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     """Random changes, other ones for every image.
 
     pixels: (N, H, W, C) uint8.  Returns the same shape, float32 in 0..255.
     """
+    flipped = _chosen(len(pixels), how.flip, generator).view(-1, 1, 1, 1)
+    pixels = torch.where(flipped, pixels.flip(2), pixels)
+    if how == dataclasses.replace(FLIP_ONLY, flip=how.flip):
+        return pixels.float()
     x = pixels.permute(0, 3, 1, 2).float() / 255.0  # (N, C, H, W)
     x = _move(x, how, generator)
     x = _blur(x, how, generator)
@@ -67,11 +77,10 @@ def _move(x: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     angle = torch.deg2rad(_symmetric(count, how.rotation, generator))
     size = torch.exp(_symmetric(count, how.scale, generator))
     aspect = torch.exp(_symmetric(count, how.stretch, generator))
-    flip = 1.0 - 2.0 * _chosen(count, how.flip, generator).float()
     shift_x, shift_y = (2 * _symmetric(count, how.shift, generator) for _ in range(2))  # the grid spans -1..1
     cos, sin = torch.cos(angle) * size, torch.sin(angle) * size
-    row_x = torch.stack((cos * aspect * flip, -sin, shift_x), dim=1)
-    row_y = torch.stack((sin * flip, cos / aspect, shift_y), dim=1)
+    row_x = torch.stack((cos * aspect, -sin, shift_x), dim=1)
+    row_y = torch.stack((sin, cos / aspect, shift_y), dim=1)
     grid = F.affine_grid(torch.stack((row_x, row_y), dim=1), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 

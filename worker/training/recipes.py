@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from model_store.manifest import Alignment
-from worker.training.augment import Augmentation
+from worker.training.augment import FLIP_ONLY, Augmentation
 from worker.training.errors import RecipeError
 
 # Measured by `python -m worker.training.alignment` on the FER+ training images.
@@ -172,6 +172,7 @@ def published() -> Settings:
         input=InputSettings(224, "rgb", (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), "face112"),
         backbone=BackboneSettings("resnet50_caffe", width=64, blocks=(3, 4, 6, 3)),
         heads=HeadSettings(embedding=768, hidden=384, attention_heads=12, depth=2, mlp_ratio=4.0),
+        augmentation=FLIP_ONLY,
         static=dataclasses.replace(stage, learning_rate=5e-4),
         temporal=dataclasses.replace(stage, learning_rate=1e-3),
         stills=StillsSettings(fer2013_share=0.0, auxiliary=0.0),
