@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Annotated, Any
 
@@ -61,10 +63,16 @@ def serve(
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
     server = _Server(config, app)
-    with background():
+    # uvicorn raises the signal again when it has shut down: then the child is to be ended, too.
+    signal.signal(signal.SIGTERM, _exit)
+    with background(), suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
         raise typer.Exit(1)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,270 @@
+"""Webhooks: signed so that others can check it, tried again, to allowed addresses only, never in anybody's way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import redis.asyncio
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from app.contract import keys
+from app.settings import Settings
+from app.webhooks import courier as courier_module
+from app.webhooks.courier import Courier
+from app.webhooks.targets import ForbiddenTargetError, is_public, parse_target, resolve
+
+SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(2000)
+
+
+class Receiver(ThreadingHTTPServer):
+    """Keeps what it is sent; answers with the next of `answers`, then 204."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.times: list[float] = []
+        self.answers: list[int] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/hook?x=1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        self.server.times.append(time.monotonic())
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        status = self.server.answers.pop(0) if self.server.answers else 204
+        if status == 0:
+            time.sleep(3)
+            status = 204
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def allowing(receiver: Receiver, redis_url: str, **more: Any) -> dict[str, Any]:
+    return {
+        "redis_url": redis_url,
+        "callback_hosts": f"127.0.0.1:{receiver.server_address[1]}",
+        "callback_secret": SECRET,
+        "callback_private": True,
+        **more,
+    }
+
+
+def deliver(settings: Settings, until: Callable[[], bool], seconds: float = 15) -> None:
+    """Run a courier until something is so."""
+
+    async def run() -> None:
+        connection = redis.asyncio.Redis.from_url(settings.redis_url)
+        task = asyncio.create_task(Courier(connection, settings).run())
+        deadline = time.monotonic() + seconds
+        while not until():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await connection.aclose()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed", "canceled"])
+def test_a_finished_job_calls_back_signed(
+    end: str, receiver: Receiver, make_api: Any, redis_url: str, worker: Any, make_frames: Any
+) -> None:
+    """Each end of a job sends one thin, signed message, which an independent library verifies; nothing is left."""
+    values = allowing(receiver, redis_url)
+    api = make_api(**values)
+    job_id = api.post("/v1/jobs", content=MP4, params={"callback_url": receiver.url}).json()["id"]
+    if end == "canceled":
+        api.post(f"/v1/jobs/{job_id}/cancel")
+    else:
+        worker.label(job_id, make_frames(3), end)
+    deliver(Settings(**values), lambda: receiver.got != [] and not worker.redis.exists(keys.WEBHOOKS))
+    ((headers, body),) = receiver.got
+    message = Webhook(SECRET).verify(body, headers)
+    assert message["type"] == f"job.{end}"
+    assert message["data"] == {"id": job_id, "state": end}
+    assert headers["webhook-id"] == f"msg_{job_id}"
+    with pytest.raises(WebhookVerificationError):
+        Webhook(SECRET).verify(body.replace(b"job.", b"Job."), headers)
+    assert not worker.redis.exists(keys.webhook(job_id))
+
+
+def test_failures_are_tried_again_with_the_same_id(
+    receiver: Receiver, make_api: Any, redis_url: str, worker: Any, make_frames: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors and redirects are tried again, under the same id; redirects are not followed; pauses grow."""
+    monkeypatch.setattr(courier_module, "PAUSES_S", (0.2, 0.4, 0.8))
+    receiver.answers = [500, 302]
+    values = allowing(receiver, redis_url)
+    job_id = make_api(**values).post("/v1/jobs", content=MP4, params={"callback_url": receiver.url}).json()["id"]
+    worker.label(job_id, make_frames(3))
+    deliver(Settings(**values), lambda: len(receiver.got) == 3)
+    assert {headers["webhook-id"] for headers, _ in receiver.got} == {f"msg_{job_id}"}
+    assert len({body for _, body in receiver.got}) == 1
+    assert not worker.redis.exists(keys.WEBHOOKS)
+    real = courier_module.__dict__["PAUSES_S"]
+    assert list(real) == sorted(real)
+
+
+def test_410_ends_it(receiver: Receiver, make_api: Any, redis_url: str, worker: Any, make_frames: Any) -> None:
+    """A receiver that says Gone is not asked again."""
+    receiver.answers = [410]
+    values = allowing(receiver, redis_url)
+    job_id = make_api(**values).post("/v1/jobs", content=MP4, params={"callback_url": receiver.url}).json()["id"]
+    worker.label(job_id, make_frames(3))
+    deliver(Settings(**values), lambda: receiver.got != [] and not worker.redis.exists(keys.WEBHOOKS))
+
+
+def test_a_slow_receiver_delays_nobody(
+    receiver: Receiver, make_api: Any, redis_url: str, worker: Any, make_frames: Any
+) -> None:
+    """While one receiver hangs, another is called at once; jobs have ended long before."""
+    with Receiver() as hanging:
+        thread = threading.Thread(target=hanging.serve_forever, daemon=True)
+        thread.start()
+        hanging.answers = [0] * 12
+        hosts = f"127.0.0.1:{receiver.server_address[1]},127.0.0.1:{hanging.server_address[1]}"
+        values = allowing(receiver, redis_url, callback_hosts=hosts)
+        api = make_api(**values)
+        for url in [hanging.url] * 3 + [receiver.url]:
+            job_id = api.post("/v1/jobs", content=MP4, params={"callback_url": url}).json()["id"]
+            worker.label(job_id, make_frames(3))
+        began = time.monotonic()
+        deliver(Settings(**values), lambda: receiver.got != [])
+        assert receiver.times[0] - began < 2.5
+        assert len(hanging.got) == 3
+        hanging.shutdown()
+        thread.join()
+
+
+def test_a_courier_that_died_is_taken_over(
+    receiver: Receiver, make_api: Any, redis_url: str, worker: Any, make_frames: Any
+) -> None:
+    """What was taken and not finished is due again after its lease, and is sent then."""
+    values = allowing(receiver, redis_url)
+    job_id = make_api(**values).post("/v1/jobs", content=MP4, params={"callback_url": receiver.url}).json()["id"]
+    worker.label(job_id, make_frames(3))
+
+    async def take_and_die() -> None:
+        connection = redis.asyncio.Redis.from_url(redis_url)
+        dying = Courier(connection, Settings(**values))
+        assert await dying._take(keys=[keys.WEBHOOKS], args=[1, 5]) == [job_id.encode()]
+        await connection.aclose()
+
+    asyncio.run(take_and_die())
+    deliver(Settings(**values), lambda: len(receiver.got) == 1)
+
+
+def test_deleting_a_job_forgets_its_webhook(
+    receiver: Receiver, make_api: Any, redis_url: str, worker: Any, make_frames: Any
+) -> None:
+    """A removed job calls nobody."""
+    api = make_api(**allowing(receiver, redis_url))
+    job_id = api.post("/v1/jobs", content=MP4, params={"callback_url": receiver.url}).json()["id"]
+    worker.label(job_id, make_frames(3))
+    assert worker.redis.zcard(keys.WEBHOOKS) == 1
+    api.delete(f"/v1/jobs/{job_id}")
+    assert worker.redis.keys("mien:webhook*") == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://other.example/",
+        "http://hooks.example/",
+        "https://hooks.example:8443/",
+        "https://user:pw@hooks.example/",
+        "https://hooks.example.evil.example/",
+        "https://evil.example/?hooks.example",
+        "ftp://hooks.example/",
+        "https://127.0.0.1/",
+        "not a url",
+    ],
+)
+def test_only_named_hosts_are_accepted(url: str, make_api: Any, redis_url: str) -> None:
+    """A callback that the operator does not allow is 422 and names the field; without the setting every one is."""
+    for api in (make_api(callback_hosts="hooks.example", callback_secret=SECRET), make_api()):
+        answer = api.post("/v1/jobs", content=MP4, params={"callback_url": url})
+        assert (answer.status_code, answer.json()["field"]) == (422, "callback_url")
+
+
+def test_named_hosts_are_accepted() -> None:
+    """Named hosts are taken with their port, in any case, with a final dot."""
+    settings = Settings(callback_hosts="hooks.example,b.example:8443", callback_secret=SECRET)
+    for url in ("https://hooks.example/x", "https://HOOKS.example./x?y", "https://b.example:8443"):
+        assert parse_target(url, settings).scheme == "https"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "::",
+        "fe80::1%eth0",
+        "fc00::1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "2002:7f00:1::",
+        "64:ff9b::7f00:1",
+    ],
+)
+def test_private_addresses_are_refused(address: str) -> None:
+    """No address inside a network, however it is written, counts as public."""
+    assert not is_public(address)
+
+
+def test_a_name_that_resolves_inside_is_refused() -> None:
+    """An allowed name whose address is not public is refused when it is called, so rebinding a name does not help."""
+    settings = Settings(callback_hosts="localhost", callback_secret=SECRET)
+    with pytest.raises(ForbiddenTargetError):
+        resolve(parse_target("https://localhost/", settings), settings)
+    assert is_public("93.184.216.34")
+    assert is_public("2606:2800:220:1:248:1893:25c8:1946")
+
+
+def test_body_is_thin(receiver: Receiver) -> None:
+    """The message holds id and state and nothing of the results."""
+    delivery = courier_module.Delivery("i" * 32, receiver.url, "succeeded", "2026-01-01T00:00:00Z", "", 0)
+    assert set(json.loads(delivery.body())) == {"type", "timestamp", "data"}
+    assert len(delivery.body()) < 200
