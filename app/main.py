@@ -14,7 +14,7 @@ from app.metrics import MetricsMiddleware, RequestMetrics
 from app.middleware.drain import DrainMiddleware
 from app.middleware.forwarded import ForwardedMiddleware
 from app.middleware.request_id import RequestIdMiddleware
-from app.routes import digests, events, frames, health, jobs, metrics, models
+from app.routes import digests, events, frames, health, jobs, metrics, models, video
 from app.services import open_services
 from app.settings import Settings
 
@@ -50,7 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for module in (jobs, frames, digests, events, models, health, metrics):
+    for module in (jobs, frames, digests, events, video, models, health, metrics):
         app.include_router(module.router)
     app.state.request_metrics = RequestMetrics()
     app.add_middleware(DrainMiddleware)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from app import errors
 from app.contract.jobs import Job
 from app.contract.options import JobOptions
@@ -75,6 +77,17 @@ def event_stream() -> dict[int | str, dict[str, Any]]:
     example = 'id: 64\nevent: frames\ndata: {"job_id":"7c9e6679f7424de2944be07fc1f90ae7","from":0,"frames":[]}\n\n'
     content = {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
     return {200: {"content": content, "description": "Events, until the job has ended."}}
+
+
+def annotated_video(waiting: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` entries of a video: whole, a part, not ready yet."""
+    content = {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}
+    return {
+        200: {"content": content, "description": "The video."},
+        202: {"model": waiting, "description": "It is being made; ask again after `Retry-After` seconds."},
+        206: {"content": content, "description": "The part that `Range` names."},
+        416: {"description": "The video is shorter than that."},
+    }
 
 
 def submission_docs() -> dict[str, Any]:

@@ -20,7 +20,7 @@ from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from app.contract import keys
-from app.contract.jobs import CRASH_RETRIES, JOB_TIMEOUT_S, JobRecord
+from app.contract.jobs import CRASH_RETRIES, JOB_TIMEOUT_S, RENDER_TIMEOUT_S, JobRecord
 
 # Mien's own hash is the record of a job: RQ's goes when the job ends, or soon after where it failed.
 RQ_RESULT_TTL_S = 0
@@ -37,6 +37,10 @@ class Queueing:
     async def enqueue(self, record: JobRecord) -> None:
         """Put a labelling job in.  Raises: RedisError; then it is not in the queue."""
         await asyncio.to_thread(self._enqueue, record.queue, record.id)
+
+    async def enqueue_render(self, job_id: str) -> None:
+        """Have a job's annotated video made.  Raises: RedisError; then it is not in the queue."""
+        await asyncio.to_thread(self._enqueue_render, job_id)
 
     async def remove(self, record: JobRecord) -> bool:
         """Take a job out, and forget it unless a worker has it.  -> whether it waited."""
@@ -85,6 +89,17 @@ class Queueing:
             with suppress(RedisError):
                 self._remove(queue, job_id)
             raise
+
+    def _enqueue_render(self, job_id: str) -> None:
+        self._queue(keys.RENDER_QUEUE).enqueue_call(
+            keys.RENDER_FUNCTION,
+            args=(job_id,),
+            timeout=RENDER_TIMEOUT_S,
+            result_ttl=RQ_RESULT_TTL_S,
+            failure_ttl=RQ_FAILURE_TTL_S,
+            description=f"render {job_id}",
+            job_id=f"render-{job_id}",
+        )
 
     def _remove(self, queue: str, job_id: str) -> bool:
         waited = self._connection.lrem(_key(queue), 0, job_id)

@@ -17,6 +17,7 @@ from app.contract.options import JobOptions
 
 RECORD_FORMAT = 1
 JOB_TIMEOUT_S = 6 * 3600  # a job that labels for so long is given up
+RENDER_TIMEOUT_S = 3600  # likewise one that draws
 CRASH_RETRIES = 2  # how often a job whose worker died starts again
 State = Literal["queued", "running", "succeeded", "failed", "canceled"]
 ENDED: frozenset[State] = frozenset({"succeeded", "failed", "canceled"})

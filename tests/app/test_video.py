@@ -1,0 +1,152 @@
+"""The annotated video: drawn by the rendering job, kept beside the input, served in parts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import httpx
+import numpy as np
+import pytest
+from av.video.stream import VideoStream
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from app.contract import keys
+from app.contract.colours import LABEL_COLOURS, rgb
+from app.contract.frames import Face, Frame
+from worker import render
+
+TIMES = [0.0, 0.04, 0.08, 0.2, 0.24, 0.5, 0.54, 0.58]  # a variable rate, with gaps
+MakeJob = Callable[..., str]
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> bytes:
+    """A grey 161x121 clip (odd sizes) with the frames at TIMES."""
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        stream = cast(VideoStream, container.add_stream("ffv1", rate=25))
+        stream.width, stream.height, stream.pix_fmt = 161, 121, "bgr0"
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        for time in TIMES:
+            frame = av.VideoFrame.from_ndarray(np.full((121, 161, 3), 128, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame.reformat(format="bgr0")))
+        container.mux(stream.encode())
+    return path.read_bytes()
+
+
+@pytest.fixture
+def make_job(api: httpx.Client, worker: Any, clip: bytes, monkeypatch: pytest.MonkeyPatch) -> MakeJob:
+    """Submits the clip and labels it: one face in each frame."""
+    scores = (0.04, 0.04, 0.04, 0.04, 0.76, 0.04, 0.04)
+    face = Face(0, (40.0, 30.0, 60.0, 60.0), 0.9, scores, (scores,) * 3)
+
+    def make(keep: bool = True) -> str:
+        answer = api.post("/v1/jobs", files={"file": ("a", clip)}, data={"keep_input": str(keep).lower()})
+        job_id: str = answer.json()["id"]
+        worker.claim(job_id)
+        worker.append(job_id, [Frame(i, time, (face,)) for i, time in enumerate(TIMES)])
+        folder = worker.uploads / job_id
+        kept = (folder / "input").read_bytes()
+        worker.finish(job_id, input_deleted=not keep)
+        if keep:
+            folder.mkdir()
+            (folder / "input").write_bytes(kept)
+        return job_id
+
+    return make
+
+
+def rendering(redis_url: str, uploads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings for the rendering job, as its process has them."""
+    monkeypatch.setenv("MIEN_REDIS_URL", redis_url)
+    monkeypatch.setenv("MIEN_UPLOADS", str(uploads))
+
+
+def test_video_is_made_on_request_and_served_in_parts(
+    api: httpx.Client, make_job: MakeJob, worker: Any, redis_url: str, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for, the video is queued once; made, it has every frame at its own time, with the box in its colour."""
+    rendering(redis_url, uploads, monkeypatch)
+    job_id = make_job()
+    for _ in range(2):
+        asked = api.get(f"/v1/jobs/{job_id}/video?wait=0")
+        assert (asked.status_code, asked.json()) == (202, {"job_id": job_id, "state": "queued"})
+        assert int(asked.headers["retry-after"]) > 0
+    queue = Queue(keys.RENDER_QUEUE, connection=worker.redis, serializer=JSONSerializer)
+    (job,) = queue.get_jobs()
+    assert job.func_name == keys.RENDER_FUNCTION
+    threading.Timer(0.5, render.render_job, job.args).start()
+    answer = api.get(f"/v1/jobs/{job_id}/video?wait=20")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
+    part = api.get(f"/v1/jobs/{job_id}/video", headers={"Range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, answer.content[100:200])
+    assert part.headers["content-range"] == f"bytes 100-199/{len(answer.content)}"
+    assert api.get(f"/v1/jobs/{job_id}/video", headers={"Range": "bytes=-50"}).content == answer.content[-50:]
+    assert api.get(f"/v1/jobs/{job_id}/video", headers={"Range": "bytes=99999999-"}).status_code == 416
+    path = uploads.parent / "annotated.mp4"
+    path.write_bytes(answer.content)
+    with av.open(str(path)) as container:
+        (stream,) = container.streams.video
+        assert stream.codec_context.name in {"h264", "vp9"}
+        decoded = list(container.decode(stream))
+    assert [frame.time for frame in decoded] == pytest.approx(TIMES, abs=1e-3)
+    edge = decoded[3].to_ndarray(format="rgb24")[60, 39:42].astype(int)
+    wanted = np.array(rgb(LABEL_COLOURS["Happiness"]))
+    assert np.abs(edge - wanted).sum(axis=1).min() < 120
+    assert answer.content.index(b"moov") < answer.content.index(b"mdat")
+
+
+def test_without_the_input_there_is_no_video(api: httpx.Client, make_job: MakeJob, worker: Any) -> None:
+    """A job whose input was not kept, or that has not ended, is a conflict, and nothing is queued."""
+    ended = make_job(keep=False)
+    running = api.post("/v1/jobs", content=b"\x1a\x45\xdf\xa3" + bytes(100), params={"keep_input": "1"}).json()["id"]
+    for job_id in (ended, running):
+        answer = api.get(f"/v1/jobs/{job_id}/video?wait=0")
+        assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert not worker.redis.exists("rq:queue:mien-render")
+
+
+def test_what_cannot_be_drawn_says_why(
+    api: httpx.Client, make_job: MakeJob, redis_url: str, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An input that cannot be read again is a conflict with the reason, not an endless wait."""
+    rendering(redis_url, uploads, monkeypatch)
+    job_id = make_job()
+    (uploads / job_id / "input").write_bytes(b"nothing")
+    assert api.get(f"/v1/jobs/{job_id}/video?wait=0").status_code == 202
+    render.render_job(job_id)
+    answer = api.get(f"/v1/jobs/{job_id}/video?wait=0")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert str(uploads) not in answer.text
+
+
+def test_a_removed_job_leaves_no_video(
+    api: httpx.Client, make_job: MakeJob, worker: Any, redis_url: str, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DELETE removes the video with the rest; a rendering that comes too late writes nothing."""
+    rendering(redis_url, uploads, monkeypatch)
+    job_id = make_job()
+    render.render_job(job_id)
+    assert (uploads / job_id / "video").exists()
+    assert api.delete(f"/v1/jobs/{job_id}").status_code == 204
+    render.render_job(job_id)
+    assert list(uploads.iterdir()) == []
+    assert [key for key in worker.redis.keys("*") if job_id.encode() in key] == []
+
+
+def test_frames_in_between_show_the_faces_before(make_frames: Any) -> None:
+    """Between sampled frames the last faces are held, for a short while only."""
+    from worker.drawing import HOLD_S, annotate
+    from worker.records import DecodedFrame
+
+    source = [DecodedFrame(i, i * 0.25, None) for i in range(12)]
+    (first, *_) = make_frames(1)
+    shown = [faces is not None for _, faces in annotate(source, [first])]
+    assert shown == [i * 0.25 <= HOLD_S for i in range(12)]
