@@ -54,26 +54,28 @@ def damaged_clips(ensemble: Ensemble, crop: CropSpec, stills: Stills, clips: int
 
 
 def changing_clips(ensemble: Ensemble, crop: CropSpec, stills: Stills, clips: int, seed: int) -> dict[str, float]:
-    """Frames between the middle of a change and the frame from which the ensemble keeps the new label.
+    """Frames between the middle of a change and the first one with the new label, and the one from which it stays.
 
     Counted on clips whose two ends the ensemble labels with one label each, other ones: elsewhere there is no change
     to follow.
     """
     plans, frames = _drawn(stills, clips, CHANGING, seed)
     fused, _ = _labelled(ensemble, crop, frames)
-    delays = []
+    delays, settled = [], []
     for plan, labels in zip(plans, fused.argmax(axis=1).reshape(len(plans), FRAMES), strict=True):
         before, after = labels[0], labels[-1]
         if before == after:
             continue
-        settled = int(np.flatnonzero(labels != after)[-1]) + 1
-        delays.append(settled - int(np.argmax(plan.share >= 0.5)))
+        middle = int(np.argmax(plan.share >= 0.5))
+        delays.append(int(np.argmax(labels[middle:] == after)))
+        settled.append(int(np.flatnonzero(labels != after)[-1]) + 1 - middle)
     found = np.array(delays)
     return {
         "clips": float(len(found)),
         "median_frames": float(np.median(found)),
         "p95_frames": float(np.percentile(found, 95)),
-        "share_within_5": float((found <= FOLLOWED_WITHIN).mean()),
+        "followed_within_5": float((found <= FOLLOWED_WITHIN).mean()),
+        "settled_within_5": float((np.array(settled) <= FOLLOWED_WITHIN).mean()),
     }
 
 

@@ -94,10 +94,12 @@ def _damaged_stretches(settings: ClipSettings, rng: np.random.Generator) -> npt.
     damaged = np.zeros(settings.frames, bool)
     if rng.random() >= settings.damaged:
         return damaged
-    wanted = settings.damage_rate * settings.frames
-    while damaged.sum() < wanted:
-        start = rng.integers(settings.frames)
-        damaged[start : start + rng.integers(1, 2 * DAMAGE_RUN)] = True
+    left = round(settings.damage_rate * settings.frames)
+    while left > 0:
+        start, length = int(rng.integers(settings.frames)), int(rng.integers(1, 2 * DAMAGE_RUN))
+        stretch = damaged[start : start + min(length, left)]
+        left -= int((~stretch).sum())
+        stretch[:] = True
     return damaged
 
 

@@ -47,7 +47,9 @@ class Journal:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=self._console, disable=not self._shown, transient=True) as progress:
+        with Progress(
+            *columns, console=self._console, disable=not (self._shown and self._console.is_terminal), transient=True
+        ) as progress:
             yield Bar(progress, progress.add_task(what, total=total, completed=done, note=""))
 
     def scalars(self, stage: str, values: dict[str, float], step: int) -> None:

@@ -100,11 +100,13 @@ class Stage:
 class StillsSettings:
     """Targets on the stills layout.
 
-    fer2013_share: share of the older single label in the target, the rest are vote shares.  auxiliary: weight of two
-    further classifiers, one for the votes and one for the older label, that shape the feature and are then dropped.
+    fer2013_share: share of the older single label in the static CNN's target, the rest are vote shares;
+    clips_fer2013_share: the same for the temporal members.  auxiliary: weight of two further classifiers, one for the
+    votes and one for the older label, that shape the feature and are then dropped.
     """
 
     fer2013_share: float = 0.2
+    clips_fer2013_share: float = 0.1
     auxiliary: float = 0.5
 
 
@@ -115,7 +117,7 @@ class ClipSettings:
     frames: length.  change: share of clips that change to another still; fade_frames: longest cross-fade, 1 is a cut.
     damaged: share of clips with damaged stretches; damage_rate: share of their frames.  turn (degrees), shift and zoom
     (fractions): how far a face drifts.  jitter: of the crop from frame to frame, fraction of the side.  still_windows:
-    how many stills are shown unchanged for a whole window, as a fraction of the clips' number.
+    how many stills are shown for a whole window, as a fraction of the stills' number.
     """
 
     frames: int = 15
@@ -175,7 +177,7 @@ def published() -> Settings:
         augmentation=FLIP_ONLY,
         static=dataclasses.replace(stage, learning_rate=5e-4),
         temporal=dataclasses.replace(stage, learning_rate=1e-3),
-        stills=StillsSettings(fer2013_share=0.0, auxiliary=0.0),
+        stills=StillsSettings(fer2013_share=0.0, clips_fer2013_share=0.0, auxiliary=0.0),
         fit_fusion=False,
     )
 
@@ -201,11 +203,11 @@ def default() -> Settings:
             mixup=0.2,
         ),
         temporal=Stage(
-            epochs=6,
+            epochs=3,
             batch=256,
             optimiser="adamw",
-            learning_rate=1e-3,
-            weight_decay=0.02,
+            learning_rate=5e-4,
+            weight_decay=0.05,
             decay_biases=False,
             schedule="linear",
             warmup_steps=100,

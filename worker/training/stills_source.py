@@ -27,7 +27,7 @@ from worker.training.temporal import WindowSet
 from worker.training.windows import centred_windows, laid_end_to_end
 
 VOTES, OLDER = "votes", "fer2013"
-AUGMENTATION_SEED, CLIP_SEED, SPLIT_SEED = 101, 102, 103
+AUGMENTATION_SEED, CLIP_SEED, SPLIT_SEED, STILLS_SEED = 101, 102, 103, 104
 HELD_OUT = 0.1
 VALIDATION_CLIPS = 1000
 
@@ -65,7 +65,7 @@ class StillsSource:
 
     def window_sets(self, net: StaticNet, journal: Journal) -> tuple[WindowSet, dict[str, WindowSet]]:
         """Windows for training, and for validation by name: `stills` that do not move, and `clips`."""
-        targets = mixed_target(self.shares, self.train, self.settings.stills.fer2013_share).numpy()
+        targets = mixed_target(self.shares, self.train, self.settings.stills.clips_fer2013_share).numpy()
         truth = targets.argmax(axis=1)
         count = round(len(self.train) * self.settings.clips.still_windows)
         train = joined(
@@ -124,8 +124,14 @@ class StillsSource:
     def _stills(
         self, net: StaticNet, stills: Stills, targets: np.ndarray, truth: np.ndarray, rows: np.ndarray, journal: Journal
     ) -> WindowSet:
-        batches = (self.crops(stills.images[rows[k : k + FEATURE_BATCH]]) for k in range(0, len(rows), FEATURE_BATCH))
-        features = self._features(net, batches, len(rows), "features of stills", journal)
+        def batches() -> Iterator[Tensor]:
+            for k in range(0, len(rows), FEATURE_BATCH):
+                crops = self.crops(stills.images[rows[k : k + FEATURE_BATCH]])
+                # The backbone knows its training stills too well: heads would learn to trust it more than they should.
+                rng = generator(self.settings.seed, STILLS_SEED, k)
+                yield augment(crops, self.settings.augmentation, rng) if stills is self.train else crops
+
+        features = self._features(net, batches(), len(rows), "features of stills", journal)
         windows = torch.arange(len(rows)).unsqueeze(1).expand(-1, self.settings.window)
         return WindowSet(features, windows, torch.from_numpy(targets[rows]), torch.from_numpy(truth[rows]))
 
