@@ -1,7 +1,42 @@
-# Retrain the bundle that ships: static CNN, temporal heads, fusion, manifest, model card.  About two hours on two cores.
-# DATA: folder with ferplus_train.npz and ferplus_valid.npz (the `stills` layout).  Started again, it continues.
-.PHONY: train-default
-train-default:
+# Mien's commands; `make help` lists them.  All share one Python environment in .venv.
+
+PYTHON := .venv/bin/python
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test lint train-default environment redis
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: $(INSTALLED) redis ## post a video to the whole service, print its labels; VIDEO=path takes yours
+	$(PYTHON) -m worker.demo $(if $(VIDEO),--video "$(VIDEO)")
+
+run: $(INSTALLED) redis ## keep the service running at http://127.0.0.1:8000
+	$(PYTHON) -m worker.demo --keep
+
+test: lint ## run every check and the whole test suite
+	MIEN_REDIS_URL= scripts/find_redis.sh
+	$(PYTHON) -m pytest
+
+lint: $(INSTALLED) ## run the linters, the type checker and the import law
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy app worker model_store tests
+	.venv/bin/lint-imports
+
+# Static CNN, temporal heads, fusion, manifest, model card: about two hours on two cores.  Started again, it continues.
+train-default: $(INSTALLED) ## retrain the bundle that ships; DATA=folder with *train*.npz and *valid*.npz (`stills` layout)
 	@test -n "$(DATA)" || { echo "usage: make train-default DATA=folder with *train*.npz and *valid*.npz"; exit 2; }
-	.venv/bin/python -m worker train --recipe default --layout stills --data "$(DATA)" \
+	$(PYTHON) -m worker train --recipe default --layout stills --data "$(DATA)" \
 		--out model_store/bundles/default --run-dir runs/default --resume --name default --version "$(or $(VERSION),1)"
+
+environment: $(INSTALLED) ## make .venv
+
+redis: # tests and demo start a Redis of their own
+	@scripts/find_redis.sh
+
+# Made anew when what is to be installed changes.
+$(INSTALLED): pyproject.toml constraints.txt scripts/make_environment.sh
+	scripts/make_environment.sh
+	@touch $@

@@ -1,0 +1,64 @@
+"""Child processes with a log each, stopped again whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from worker.demo import DemoError
+
+GRACE_S = 15  # between asking a process to stop and making it
+SHOWN_LINES = 15  # of the log of a process that died
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Process:
+    """A running program.  It has a process group of its own, so that Ctrl-C reaches only us and we stop it in order."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        with self.log.open("wb") as log:
+            self._child = subprocess.Popen(  # noqa: S603 (our own commands)
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """Raises: DemoError, with the end of the log, if the process has ended."""
+        status = self._child.poll()
+        if status is not None:
+            raise DemoError(f"{self.name} ended with status {status}; the end of its log:\n{self.tail()}")
+
+    def tail(self) -> str:
+        """The last lines of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-SHOWN_LINES:])
+
+    def stop(self) -> None:
+        """Ask the process to end, and end it if it does not."""
+        if self._child.poll() is None:
+            self._child.terminate()
+            try:
+                self._child.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
+        try:
+            os.killpg(self._child.pid, signal.SIGKILL)  # children that it left behind
+        except ProcessLookupError:
+            return
