@@ -6,13 +6,12 @@ import threading
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import av
 import httpx
 import numpy as np
 import pytest
-from av.video.stream import VideoStream
 from rq import Queue
 from rq.serializers import JSONSerializer
 
@@ -30,7 +29,7 @@ def clip(tmp_path: Path) -> bytes:
     """A grey 161x121 clip (odd sizes) with the frames at TIMES."""
     path = tmp_path / "clip.mkv"
     with av.open(str(path), "w") as container:
-        stream = cast(VideoStream, container.add_stream("ffv1", rate=25))
+        stream = container.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = 161, 121, "bgr0"
         stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
         for time in TIMES:
