@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Header, Path, Request
 
 from app.auth import owner_of
 from app.contract.jobs import JobRecord
@@ -43,3 +43,8 @@ def _links(request: Request, services: ServicesDep) -> LinkMaker:
 
 
 LinksDep = Annotated[LinkMaker, Depends(_links)]
+
+IfNoneMatch = Annotated[
+    str | None,
+    Header(alias="If-None-Match", description="ETag of the version you have; 304 if it is the newest."),
+]

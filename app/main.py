@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.staticfiles import StaticFiles
 
 from app import errors
 from app.metrics import MetricsMiddleware, RequestMetrics
 from app.middleware.drain import DrainMiddleware
 from app.middleware.forwarded import ForwardedMiddleware
 from app.middleware.request_id import RequestIdMiddleware
-from app.routes import digests, events, frames, health, jobs, metrics, models, video
+from app.openapi_document import document
+from app.routes import digests, events, frames, health, jobs, metrics, models, pages, video
 from app.services import open_services
 from app.settings import Settings
 
@@ -50,8 +53,10 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for module in (jobs, frames, digests, events, video, models, health, metrics):
+    for module in (jobs, frames, digests, events, video, models, health, metrics, pages):
         app.include_router(module.router)
+    app.mount("/static", StaticFiles(directory=pages.WEB), name="static")
+    app.openapi = cache(partial(document, app))  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     app.state.request_metrics = RequestMetrics()
     app.add_middleware(DrainMiddleware)
     if settings.cors_origins:

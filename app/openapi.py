@@ -92,8 +92,7 @@ def annotated_video(waiting: type[BaseModel]) -> dict[int | str, dict[str, Any]]
 
 def submission_docs() -> dict[str, Any]:
     """Parameters and bodies of `POST /v1/jobs`, which the route reads itself, as a stream."""
-    schema = JobOptions.model_json_schema()
-    options = schema["properties"]
+    options = {name: _plain(option) for name, option in JobOptions.model_json_schema()["properties"].items()}
     binary = {"type": "string", "format": "binary"}
     form = {
         "type": "object",
@@ -108,6 +107,13 @@ def submission_docs() -> dict[str, Any]:
             **options,
         },
         "additionalProperties": False,
+        "oneOf": [{"required": ["file"]}, {"required": ["frames"]}],
+    }
+    form_content = {
+        "schema": form,
+        # Lists are words with commas in forms as in queries.
+        "encoding": {"members": {"style": "form", "explode": False}},
+        "example": {"file": "(the video)", "sample_fps": 5, "keep_input": True},
     }
     raw = ("video/mp4", "video/webm", "video/x-matroska", "image/gif", "application/zip", "application/octet-stream")
     return {
@@ -116,6 +122,8 @@ def submission_docs() -> dict[str, Any]:
                 "name": name,
                 "in": "query",
                 "required": False,
+                "style": "form",
+                "explode": False,
                 "description": option.get("description", ""),
                 "schema": {key: value for key, value in option.items() if key != "description"},
             }
@@ -124,8 +132,16 @@ def submission_docs() -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": {"schema": form},
+                "multipart/form-data": form_content,
                 **{media: {"schema": binary} for media in raw},
             },
         },
     }
+
+
+def _plain(option: dict[str, Any]) -> dict[str, Any]:
+    """An option's schema as text carries it: absent instead of null."""
+    kinds = [kind for kind in option.get("anyOf", []) if kind != {"type": "null"}]
+    rest = {key: value for key, value in option.items() if key not in {"anyOf", "title"}}
+    plain = {**rest, **kinds[0]} if kinds else rest
+    return {key: value for key, value in plain.items() if (key, value) != ("default", None)}

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 
 from app import caching
-from app.dependencies import RecordDep, ServicesDep
+from app.dependencies import IfNoneMatch, RecordDep, ServicesDep
 from app.openapi import not_modified, problems
 from app.results import Results, is_complete
 from app.summary import Summary, summarise
@@ -17,7 +17,9 @@ from app.timeline import draw
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
 SVG = "image/svg+xml"
-IfNoneMatch = Annotated[str | None, Header(description="ETag of the version you have; 304 if it is the newest.")]
+IfNoneMatch = Annotated[
+    str | None, Header(alias="If-None-Match", description="ETag of the version you have; 304 if it is the newest.")
+]
 
 
 @router.get(

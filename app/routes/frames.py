@@ -16,7 +16,7 @@ from app import caching, hume
 from app.contract.exports import MEDIA_TYPES, ExportFormat, export
 from app.contract.frames import FrameRecord, frame_record
 from app.contract.jobs import JobRecord
-from app.dependencies import LinksDep, RecordDep, ServicesDep
+from app.dependencies import IfNoneMatch, LinksDep, RecordDep, ServicesDep
 from app.links import LinkMaker, job_path
 from app.negotiation import FrameFormat, accepted
 from app.openapi import frame_formats, not_modified, problems
@@ -51,8 +51,11 @@ Format = Annotated[
     FrameFormat | None,
     Query(description="Instead of `Accept`. The text formats stream all frames from `from` on, as far as there are."),
 ]
-Accept = Annotated[str | None, Header(description="One of the formats' media types.")]
-IfNoneMatch = Annotated[str | None, Header(description="ETag of the version you have; 304 if it is the newest.")]
+# OpenAPI describes `Accept` by the media types of the answers, not as a parameter.
+Accept = Annotated[str | None, Header(include_in_schema=False)]
+IfNoneMatch = Annotated[
+    str | None, Header(alias="If-None-Match", description="ETag of the version you have; 304 if it is the newest.")
+]
 
 
 @router.get(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from app import caching
-from app.contract.jobs import Job, JobRecord, State
-from app.dependencies import LinksDep, OwnerDep, RecordDep, ServicesDep
+from app.contract.jobs import Job, JobRecord
+from app.dependencies import IfNoneMatch, LinksDep, OwnerDep, RecordDep, ServicesDep
 from app.errors import Conflict
 from app.links import LinkMaker, job_path
 from app.listing import Place, list_jobs
@@ -36,10 +36,6 @@ class JobList(BaseModel):
 Wait = Annotated[
     int, Query(ge=0, le=MAX_WAIT_S, description="Wait so many seconds for the state or the progress to change.")
 ]
-IfNoneMatch = Annotated[str | None, Header(description="ETag of the version you have; 304 if it is the newest.")]
-Prefer = Annotated[str | None, Header(description="`wait=N`: 200 with the finished job if it ends within N seconds.")]
-IdempotencyKey = Annotated[str | None, Header(description="The same key and body answer the same job.")]
-ListedState = Annotated[State | None, Query(description="Only jobs in this state.")]
 ListLimit = Annotated[int, Query(ge=1, le=1000, description="Most jobs in a page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="Where to go on, from `next`.")]
 

@@ -39,7 +39,7 @@ class Rendering(BaseModel):
 
 
 Wait = Annotated[int, Query(ge=0, le=MAX_WAIT_S, description="Wait so many seconds for the video to be ready.")]
-Range = Annotated[str | None, Header(description="A part of the video, as players ask for it.")]
+Range = Annotated[str | None, Header(alias="Range", description="A part of the video, as players ask for it.")]
 
 
 @router.get(
