@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app import caching
 from app.dependencies import IfNoneMatch, RecordDep, ServicesDep
@@ -17,9 +16,6 @@ from app.timeline import draw
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
 SVG = "image/svg+xml"
-IfNoneMatch = Annotated[
-    str | None, Header(alias="If-None-Match", description="ETag of the version you have; 304 if it is the newest.")
-]
 
 
 @router.get(

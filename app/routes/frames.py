@@ -53,9 +53,6 @@ Format = Annotated[
 ]
 # OpenAPI describes `Accept` by the media types of the answers, not as a parameter.
 Accept = Annotated[str | None, Header(include_in_schema=False)]
-IfNoneMatch = Annotated[
-    str | None, Header(alias="If-None-Match", description="ETag of the version you have; 304 if it is the newest.")
-]
 
 
 @router.get(

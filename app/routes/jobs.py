@@ -36,6 +36,14 @@ class JobList(BaseModel):
 Wait = Annotated[
     int, Query(ge=0, le=MAX_WAIT_S, description="Wait so many seconds for the state or the progress to change.")
 ]
+Prefer = Annotated[
+    str | None,
+    Header(alias="Prefer", description="`wait=N`: 200 with the finished job if it ends within N seconds."),
+]
+IdempotencyKey = Annotated[
+    str | None, Header(alias="Idempotency-Key", description="The same key and body answer the same job.")
+]
+ListedState = Annotated[State | None, Query(description="Only jobs in this state.")]
 ListLimit = Annotated[int, Query(ge=1, le=1000, description="Most jobs in a page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="Where to go on, from `next`.")]
 
