@@ -208,3 +208,12 @@ def test_two_processes_train_to_the_weights_of_one(tmp_path: Path) -> None:
     assert double["epoch"] == single.epoch
     for key, value in single.state.items():
         torch.testing.assert_close(double["model"][key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_temporal_member_learns_and_the_weights_that_are_kept_are_the_measured_ones(tmp_path: Path) -> None:
+    """Labels that the features tell are learned; the outcome's weights give the outcome's metrics."""
+    current = trainer(tmp_path, settings_of("temporal.epochs=40", "temporal.learning_rate=0.01"))
+    outcome = current.run()
+    assert outcome.metrics["validation_accuracy"] > 0.7
+    current.model.load_state_dict(outcome.state)
+    assert current.task.validate(current.model) == outcome.metrics
