@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from app import caching
-from app.contract.jobs import Job, JobRecord
+from app.contract.jobs import Job, JobRecord, State
 from app.dependencies import IfNoneMatch, LinksDep, OwnerDep, RecordDep, ServicesDep
 from app.errors import Conflict
 from app.links import LinkMaker, job_path
