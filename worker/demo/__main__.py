@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from worker.demo import DemoError
 from worker.demo.client import Client
 from worker.demo.clip import make_clip
-from worker.demo.report import Summary, draw
+from worker.demo.report import Summary, draw_frame
 from worker.demo.stack import Stack, running
 
 KEPT_PORT = 8000
@@ -86,7 +86,7 @@ def _label(console: Console, services: Stack, video: Path | None, out: Path) -> 
         client.save_csv(job, csv)
         written = [csv]
         if summary.best is not None:
-            draw(source, summary.best, labels, picture)
+            draw_frame(source, summary.best, labels, picture)
             written.append(picture)
         console.print(summary.verdict())
         console.print("Written: " + ", ".join(map(str, written)))

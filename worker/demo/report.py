@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 from rich.table import Table
 
-from app.contract.colours import colours, rgb
+from app.contract.frames import Face, Frame
+from worker.decode import DecodeLimits
+from worker.decode.video import VideoSource
 from worker.demo import DemoError
+from worker.drawing import draw
 
 MOST_ROWS = 120  # of a table that people read; the CSV has all
 
@@ -83,28 +87,19 @@ class Summary:
         return f"{line} Seconds per label, all tracks: " + ", ".join(f"{n} {name}" for name, n in tops.most_common())
 
 
-def draw(video: Path, record: dict[str, Any], labels: list[str], path: Path) -> None:
+def draw_frame(video: Path, record: dict[str, Any], labels: list[str], path: Path) -> None:
     """Write the record's frame with its boxes and labels as a PNG."""
-    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
-    for _ in range(record["frame_index"] + 1):
-        if not capture.grab():
-            raise DemoError(f"{video} has no frame {record['frame_index']}")
-    picture = np.asarray(capture.retrieve()[1], np.uint8)
-    capture.release()
-    palette = colours(labels)
-    scale = max(0.5, picture.shape[0] / 720)
-    for face in record["faces"]:
-        x, y, width, height = (round(value) for value in face["bbox"])
-        bgr = rgb(palette[face["label"]])[::-1]
-        text = f"{face['label']} {face['score']:.2f}"
-        (text_width, text_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-        top = max(y, text_height + 8)  # the text stays inside the picture
-        cv2.rectangle(picture, (x, y), (x + width, y + height), bgr, 2)
-        cv2.rectangle(picture, (x, top - text_height - 8), (x + text_width + 8, top), bgr, cv2.FILLED)
-        cv2.putText(
-            picture, text, (x + 4, top - 4), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, lineType=cv2.LINE_AA
-        )
-    if not cv2.imwrite(str(path), picture):
+    faces = tuple(
+        Face(face["track_id"], tuple(face["bbox"]), face["detection_score"], tuple(face["scores"].values()))
+        for face in record["faces"]
+    )
+    source = VideoSource(video, DecodeLimits(max_frames=sys.maxsize, max_pixels=sys.maxsize))
+    with closing(source.frames()) as frames:
+        image = next((frame.image for frame in frames if frame.frame_index == record["frame_index"]), None)
+    if image is None:
+        raise DemoError(f"{video} has no frame {record['frame_index']}")
+    picture = draw(image, Frame(record["frame_index"], record["timestamp_s"], faces), labels)
+    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
         raise DemoError(f"cannot write {path}")
 
 
