@@ -95,3 +95,12 @@ class CroppedFrame:
     timestamp_s: float
     faces: tuple[CroppedFace, ...]
     ended: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """A frame's faces with their probabilities: fused (F, K), and of each member in use (M, F, K), float32."""
+
+    frame: CroppedFrame
+    fused: Floats
+    members: Floats

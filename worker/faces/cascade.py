@@ -29,7 +29,8 @@ class Cascade:
     batch = 1
 
     def __init__(self) -> None:
-        self._cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"))
+        folder = Path(cv2.__file__).parent / "data"  # where the wheel keeps them
+        self._cascade = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
 
     def detect(self, images: Sequence[Image], min_score: float | None) -> list[Detections]:
         """See `Detector.detect`."""

@@ -49,12 +49,11 @@ class YuNet:
         height, width = image.shape[:2]
         scale = min(1.0, self._max_side_px / max(height, width))
         small_width, small_height = max(round(width * scale), 1), max(round(height * scale), 1)
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         if scale < 1:
-            small = cv2.resize(image, (small_width, small_height), interpolation=cv2.INTER_LINEAR)
-        else:
-            small = image
+            bgr = cv2.resize(bgr, (small_width, small_height), interpolation=cv2.INTER_LINEAR)
         self._net.setInputSize((small_width, small_height))
-        _, rows = self._net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        _, rows = self._net.detect(bgr)
         if rows is None:
             return Detections.none()
         rows = rows.astype(np.float32)  # (N, 15): x, y, width, height, five landmarks, score

@@ -1,0 +1,212 @@
+"""The engine: the whole ensemble on one device, fed in batches that the crops of several clips share.
+
+A `Step` is what one clip asks for at once: new crops, and windows over them and over what the clip's former steps left.
+One thread executes steps in the order they come, merging those that wait, so that CUDA sees one caller.
+
+What it saves against the plain way (`networks.Ensemble.window_probabilities`): one backbone pass a crop and distinct
+backbone instead of one a member and window place; `streaming`'s split of the heads; batch-norm folded into the
+convolutions; channels-last memory; bfloat16 where the hardware has it natively.
+"""
+
+from __future__ import annotations
+
+import copy
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from worker.ensemble.backbones import channels_last, fold_batch_norm
+from worker.ensemble.networks import Ensemble
+from worker.ensemble.passes import FramePass, frame_pass
+from worker.ensemble.precision import DTYPES, Precision
+from worker.ensemble.streaming import stream_head
+
+Crops = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+class OutOfDeviceMemoryError(Exception):
+    """The device has no room even for a batch of one crop."""
+
+
+@dataclass(eq=False)
+class Step:
+    """What one clip asks for at once.
+
+    crops: (N, size, size, C) uint8.  before: the clip's former step, whose kept rows come first.
+    windows: (W, T) int64, rows of [kept rows of `before`, then crops].  keep: (R,) int64, rows the next step needs.
+    result: {member: (W, K) float32 probabilities of each window's centre}.
+    """
+
+    crops: Crops
+    windows: Rows
+    keep: Rows
+    before: Step | None
+    result: Future[dict[str, Floats]] = field(default_factory=Future)
+    kept: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class EngineStats:
+    """Counters since start: backbone passes, crops in them, and rows that were padding."""
+
+    batches: int = 0
+    crops: int = 0
+    capacity: int = 0
+    halvings: int = 0
+
+
+class Engine:
+    """The ensemble on a device.  Thread-safe: `submit` may be called from any thread."""
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        crop_shape: tuple[int, int, int],
+        device: torch.device,
+        precision: Precision,
+        *,
+        compiled: bool = True,
+    ) -> None:
+        """crop_shape: (size, size, C).  compiled: the fastest pass that works on the device; False runs it eagerly."""
+        self.crop_shape = crop_shape
+        self.labels = ensemble.labels
+        self.window = ensemble.window
+        self.device = device
+        self.precision = precision
+        self.member_names = tuple(member.name for member in ensemble.members)
+        self.weights = {member.name: member.weight for member in ensemble.members}
+        self.stats = EngineStats()
+        dtype = DTYPES[precision]
+        normalise = copy.deepcopy(ensemble.normalise).to(device)
+        self._members = [
+            (member.name, member.backbone, stream_head(copy.deepcopy(member.head), ensemble.window), member.temperature)
+            for member in ensemble.members
+        ]
+        for _, _, head, _ in self._members:
+            head.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        folded = {
+            key: channels_last(fold_batch_norm(backbone).to(device=device, dtype=dtype))
+            for key, backbone in ensemble.backbones.items()
+        }
+        heads = [(name, backbone, head.encode) for name, backbone, head, _ in self._members]
+        self._pass: FramePass = frame_pass(normalise, folded, heads, crop_shape, device, dtype, compiled=compiled)
+        self.batch = self._pass.batch
+        self._limit = self.batch
+        self._steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def mode(self) -> str:
+        """How the backbone runs: `eager`, `fused`, `compiled` or `cuda-graphs`."""
+        return self._pass.mode
+
+    def warm_up(self) -> None:
+        """Run every batch size once, so that no job waits for a kernel to be chosen."""
+        for count in self._pass.buckets:
+            rows = np.tile(np.arange(self.window, dtype=np.int64), (count, 1)).clip(max=count - 1)
+            step = Step(np.zeros((count, *self.crop_shape), np.uint8), rows, np.empty(0, np.int64), None)
+            self.submit(step)
+            step.result.result()
+        self.stats = EngineStats()
+
+    def submit(self, step: Step) -> None:
+        """Queue a step; a clip's steps are submitted in order."""
+        self._steps.put(step)
+
+    def fuse(self, probabilities: dict[str, Floats], members: Sequence[str]) -> Floats:
+        """Weighted mean of the chosen members' probabilities, each (W, K) -> (W, K) float32."""
+        weights = np.array([self.weights[name] for name in members], np.float32)
+        if not weights.sum() > 0:  # every chosen member has weight zero in the bundle: count them equally
+            weights = np.ones_like(weights)
+        stacked = np.stack([probabilities[name] for name in members])
+        return np.asarray(np.tensordot(weights / weights.sum(), stacked, axes=1), np.float32)
+
+    def close(self) -> None:
+        """Stop the thread after what was submitted."""
+        self._steps.put(None)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        with torch.inference_mode():
+            waiting: Step | None = None
+            while (step := waiting or self._steps.get()) is not None:
+                steps, waiting = [step], None
+                crops = len(step.crops)
+                # Steps of other clips that wait already share the batch; nobody waits for company.
+                while crops < self.batch and not self._steps.empty():
+                    other = self._steps.get()
+                    if (
+                        other is None
+                        or crops + len(other.crops) > self.batch
+                        or any(other.before is step for step in steps)
+                    ):
+                        waiting = other
+                        if other is None:
+                            self._steps.put(None)
+                        break
+                    steps.append(other)
+                    crops += len(other.crops)
+                try:
+                    self._execute(steps)
+                except BaseException as error:
+                    for failed in steps:
+                        failed.result.set_exception(error)
+
+    def _execute(self, steps: list[Step]) -> None:
+        crops = np.concatenate([step.crops for step in steps])
+        states = self._encode(crops) if len(crops) else {}
+        start = 0
+        outputs = []
+        for step in steps:
+            end = start + len(step.crops)
+            new = {name: values[start:end] for name, values in states.items()}
+            kept = step.before.kept if step.before is not None else {}
+            rows = {name: torch.cat((kept[name], new[name])) for name in kept} if kept and new else (new or kept)
+            keep = torch.from_numpy(step.keep).to(self.device)
+            step.kept = {name: values[keep] for name, values in rows.items()}
+            step.before = None
+            outputs.append(self._decode(rows, torch.from_numpy(step.windows).to(self.device)))
+            start = end
+        for step, output in zip(steps, outputs, strict=True):
+            step.result.set_result({name: values.cpu().numpy() for name, values in output.items()})
+
+    def _encode(self, crops: Crops) -> dict[str, Tensor]:
+        """(N, size, size, C) uint8 -> {member: (N, S)} states on the device."""
+        parts: list[dict[str, Tensor]] = []
+        start = 0
+        while start < len(crops):
+            part = crops[start : start + self._limit]
+            try:
+                parts.append(self._pass(part))
+            except torch.OutOfMemoryError:
+                if self._limit == 1:
+                    raise OutOfDeviceMemoryError("the device has no memory for one face; free some of it") from None
+                self._limit //= 2
+                self.stats.halvings += 1
+                torch.cuda.empty_cache()
+                continue
+            start += len(part)
+            self.stats.batches += 1
+            self.stats.crops += len(part)
+            self.stats.capacity += self._pass.capacity(len(part))
+        if len(parts) == 1:
+            return parts[0]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _decode(self, states: dict[str, Tensor], windows: Tensor) -> dict[str, Tensor]:
+        """Windows (W, T) of states -> {member: (W, K) float32 probabilities}."""
+        probabilities = {}
+        for name, _, head, temperature in self._members:
+            logits = head.decode(states[name], windows)
+            probabilities[name] = torch.softmax(logits.float() / temperature, dim=-1)
+        return probabilities

@@ -1,0 +1,154 @@
+"""The frame pass: uint8 crops to every member's per-frame state, in the fastest way the device offers.
+
+`EagerPass` is plain PyTorch and works everywhere.  `GraphPass` is for CUDA: crops go up as bytes through pinned memory
+on a stream of their own, and each batch size is a CUDA graph recorded once, so that the GPU never waits for Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from worker.ensemble.backbones import Backbone
+from worker.ensemble.networks import Normalise
+
+Encode = Callable[[Tensor], Tensor]
+Heads = Sequence[tuple[str, str, Encode]]  # member, its backbone, features -> states
+
+CPU_BATCH = 32  # larger batches leave the cache and are slower
+CUDA_BUCKETS = (1, 8, 32, 64, 128, 256)
+CPU_BUCKETS = (1, CPU_BATCH)
+
+
+class FramePass(Protocol):
+    """Crops (N, size, size, C) uint8, N <= batch -> {member: (N, S)} on the device.
+
+    buckets: batch sizes worth warming.  capacity(N): rows the device really computes for N.
+    """
+
+    mode: str
+    batch: int
+    buckets: tuple[int, ...]
+
+    def __call__(self, crops: npt.NDArray[np.uint8]) -> dict[str, Tensor]: ...
+
+    def capacity(self, count: int) -> int:
+        """Rows computed for `count` crops, padding included."""
+
+
+class EagerPass:
+    """Plain PyTorch, any batch size."""
+
+    mode = "eager"
+
+    def __init__(
+        self,
+        normalise: Normalise,
+        backbones: Mapping[str, Backbone],
+        heads: Heads,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self._normalise = normalise
+        self._backbones = backbones
+        self._heads = heads
+        self._device = device
+        self._dtype = dtype
+        on_cpu = device.type == "cpu"
+        self.batch = CPU_BATCH if on_cpu else CUDA_BUCKETS[-1]
+        self.buckets: tuple[int, ...] = CPU_BUCKETS if on_cpu else CUDA_BUCKETS
+
+    def __call__(self, crops: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
+        return self.compute(torch.from_numpy(crops).to(self._device))
+
+    def compute(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Pixels (N, size, size, C) uint8 on the device -> {member: (N, S)}."""
+        images = self._normalise(pixels).to(self._dtype)
+        features = {key: backbone(images) for key, backbone in self._backbones.items()}
+        return {name: encode(features[key]) for name, key, encode in self._heads}
+
+    def capacity(self, count: int) -> int:
+        return count
+
+
+class GraphPass:
+    """CUDA graphs, one a batch size; smaller batches are padded up to the next.
+
+    Two pinned buffers take turns: while the GPU reads one, the next batch is copied into the other.
+    """
+
+    mode = "cuda-graphs"
+
+    def __init__(self, eager: EagerPass, crop_shape: tuple[int, int, int], device: torch.device) -> None:
+        self.batch, self.buckets = CUDA_BUCKETS[-1], CUDA_BUCKETS
+        self._device = device
+        self._copies = torch.cuda.Stream(device)
+        self._pinned = [torch.zeros((self.batch, *crop_shape), dtype=torch.uint8).pin_memory() for _ in range(2)]
+        self._free = [torch.cuda.Event(), torch.cuda.Event()]
+        self._turn = 0
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, dict[str, Tensor]]] = {}
+        for bucket in reversed(CUDA_BUCKETS):  # the largest first: smaller graphs then reuse its memory
+            self._graphs[bucket] = self._record(eager, bucket, crop_shape)
+
+    def _record(
+        self, eager: EagerPass, bucket: int, crop_shape: tuple[int, int, int]
+    ) -> tuple[torch.cuda.CUDAGraph, Tensor, dict[str, Tensor]]:
+        pixels = torch.zeros((bucket, *crop_shape), dtype=torch.uint8, device=self._device)
+        side = torch.cuda.Stream(self._device)
+        side.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(side):
+            for _ in range(3):  # lets cuDNN choose its kernels before they are recorded
+                eager.compute(pixels)
+        torch.cuda.current_stream(self._device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            states = eager.compute(pixels)
+        return graph, pixels, states
+
+    def __call__(self, crops: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
+        count = len(crops)
+        graph, pixels, states = self._graphs[self.capacity(count)]
+        pinned, free = self._pinned[self._turn], self._free[self._turn]
+        self._turn = 1 - self._turn
+        free.synchronize()
+        pinned[:count].copy_(torch.from_numpy(crops))
+        compute = torch.cuda.current_stream(self._device)
+        self._copies.wait_stream(compute)  # the graph before must have read its pixels
+        with torch.cuda.stream(self._copies):
+            pixels[:count].copy_(pinned[:count], non_blocking=True)
+            free.record(self._copies)
+        compute.wait_stream(self._copies)
+        graph.replay()
+        # The graph's outputs are overwritten by its next replay.
+        return {name: values[:count].clone() for name, values in states.items()}
+
+    def capacity(self, count: int) -> int:
+        return next(bucket for bucket in self.buckets if bucket >= count)
+
+
+def frame_pass(
+    normalise: Normalise,
+    backbones: Mapping[str, Backbone],
+    heads: Heads,
+    crop_shape: tuple[int, int, int],
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    compiled: bool,
+) -> FramePass:
+    """The fastest pass that works on the device; where recording a graph fails, the eager one."""
+    eager = EagerPass(normalise, backbones, heads, device, dtype)
+    if device.type != "cuda" or not compiled:
+        return eager
+    torch.backends.cudnn.benchmark = True
+    with torch.inference_mode():
+        try:
+            return GraphPass(eager, crop_shape, device)
+        except RuntimeError:  # not every driver and library supports capture; eager computes the same
+            torch.cuda.synchronize(device)
+            return eager

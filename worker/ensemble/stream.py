@@ -1,0 +1,150 @@
+"""One clip through the engine: windows of a track's crops, batches of all tracks' crops, frames out in order.
+
+The face at place c of a track is labelled from the crops c-4 .. c+4 of that track, its ends repeated past the ends.
+So a face waits for four more crops of its track, or for the track's end; a frame waits for its faces and for the frames
+before it.  Batches are cut by counts alone, never by time, so that the same clip always gives the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from worker.ensemble.engine import Engine, Step
+from worker.records import CroppedFrame, Floats, Image, LabelledFrame
+
+# A step is sent at the latest after so many frames, however few faces they have, so that results keep appearing.
+STEP_FRAMES = 32
+STEPS_IN_FLIGHT = 2
+
+
+@dataclass(eq=False)
+class _Pending:
+    """A frame that waits for its faces."""
+
+    frame: CroppedFrame
+    fused: Floats  # (F, K), rows filled as they come
+    members: Floats  # (M, F, K)
+    missing: int
+
+
+@dataclass(eq=False)
+class _Track:
+    """rows: the newest crops of a track, as rows of the step being built.  first: place of rows[0] in the track.
+    waiting: faces not labelled yet, oldest first, the newest crop last."""
+
+    rows: deque[int] = field(default_factory=deque)
+    first: int = 0
+    waiting: deque[tuple[_Pending, int]] = field(default_factory=deque)
+
+
+@dataclass(eq=False)
+class _Plan:
+    """A step being built: crops so far, windows with whom they label, frames seen."""
+
+    kept: int = 0
+    crops: list[Image] = field(default_factory=list)
+    windows: list[list[int]] = field(default_factory=list)
+    targets: list[tuple[_Pending, int]] = field(default_factory=list)
+    frames: int = 0
+
+
+class ClipStream:
+    """Labels one clip's frames.  members: names of the members to fuse, in the engine's order."""
+
+    def __init__(self, engine: Engine, members: Sequence[str]) -> None:
+        self._engine = engine
+        self._members = tuple(members)
+        self._tracks: dict[int, _Track] = {}
+        self._plan = _Plan()
+        self._last: Step | None = None
+        self._flying: deque[tuple[Step, list[tuple[_Pending, int]]]] = deque()
+        self._pending: deque[_Pending] = deque()
+
+    def run(self, frames: Iterable[CroppedFrame]) -> Iterator[LabelledFrame]:
+        """Every frame once, in order."""
+        for frame in frames:
+            for track_id in frame.ended:
+                self._end(track_id)
+            self._add(frame)
+            yield from self._ready()
+        for track_id in list(self._tracks):
+            self._end(track_id)
+        self._send()
+        while self._flying:
+            self._land()
+        yield from self._ready()
+
+    def _add(self, frame: CroppedFrame) -> None:
+        faces, labels = len(frame.faces), len(self._engine.labels)
+        fused = np.zeros((faces, labels), np.float32)
+        pending = _Pending(frame, fused, np.zeros((len(self._members), faces, labels), np.float32), faces)
+        self._pending.append(pending)
+        for index, face in enumerate(frame.faces):
+            track = self._tracks.setdefault(face.track_id, _Track())
+            track.rows.append(self._plan.kept + len(self._plan.crops))
+            self._plan.crops.append(face.crop)
+            track.waiting.append((pending, index))
+            if len(track.waiting) > self._engine.window // 2:
+                self._window(track)
+            if len(self._plan.crops) == self._engine.batch:
+                self._send()
+        self._plan.frames += 1
+        if self._plan.frames >= STEP_FRAMES:
+            self._send()
+
+    def _window(self, track: _Track) -> None:
+        """Plan the window of the track's oldest waiting face."""
+        half = self._engine.window // 2
+        newest = track.first + len(track.rows) - 1
+        centre = newest - len(track.waiting) + 1
+        places = (min(max(place, 0), newest) for place in range(centre - half, centre + half + 1))
+        self._plan.windows.append([track.rows[place - track.first] for place in places])
+        self._plan.targets.append(track.waiting.popleft())
+        while track.first < centre + 1 - half:  # the next centre looks back no further
+            track.rows.popleft()
+            track.first += 1
+
+    def _end(self, track_id: int) -> None:
+        track = self._tracks.pop(track_id, None)
+        while track is not None and track.waiting:
+            self._window(track)
+
+    def _send(self) -> None:
+        plan = self._plan
+        if plan.crops or plan.windows:
+            keep = [row for track in self._tracks.values() for row in track.rows]
+            crops = np.stack(plan.crops) if plan.crops else np.empty((0, *self._engine.crop_shape), np.uint8)
+            windows = np.array(plan.windows, np.int64).reshape(-1, self._engine.window)
+            step = Step(crops, windows, np.array(keep, np.int64), self._last)
+            self._engine.submit(step)
+            self._last = step
+            self._flying.append((step, plan.targets))
+            rows = iter(range(len(keep)))
+            for track in self._tracks.values():
+                track.rows = deque(next(rows) for _ in track.rows)
+            self._plan = _Plan(kept=len(keep))
+        plan.frames = 0
+        while len(self._flying) > STEPS_IN_FLIGHT:
+            self._land()
+
+    def _land(self) -> None:
+        """Take the oldest step's result to the faces it labels."""
+        step, targets = self._flying.popleft()
+        probabilities = step.result.result()
+        if not targets:
+            return
+        fused = self._engine.fuse(probabilities, self._members)
+        members = np.stack([probabilities[name] for name in self._members])  # (M, W, K)
+        for row, (pending, face) in enumerate(targets):
+            pending.fused[face] = fused[row]
+            pending.members[:, face] = members[:, row]
+            pending.missing -= 1
+
+    def _ready(self) -> Iterator[LabelledFrame]:
+        while self._pending and not self._pending[0].missing:
+            done = self._pending.popleft()
+            yield LabelledFrame(done.frame, done.fused, done.members)
