@@ -94,8 +94,8 @@ def draw_frame(video: Path, record: dict[str, Any], labels: list[str], path: Pat
         for face in record["faces"]
     )
     source = VideoSource(video, DecodeLimits(max_frames=sys.maxsize, max_pixels=sys.maxsize))
-    with closing(source.frames()) as frames:
-        image = next((frame.image for frame in frames if frame.frame_index == record["frame_index"]), None)
+    with closing(source):
+        image = next((frame.image for frame in source.frames() if frame.frame_index == record["frame_index"]), None)
     if image is None:
         raise DemoError(f"{video} has no frame {record['frame_index']}")
     picture = draw(image, Frame(record["frame_index"], record["timestamp_s"], faces), labels)

@@ -1,0 +1,113 @@
+"""What the images and the compose file promise, as far as can be read without an engine."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ("redis", "app", "worker", "worker-cpu")
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return found
+
+
+def test_redis_neither_forgets_nor_evicts(compose: dict[str, Any]) -> None:
+    """Queue and results survive a crash, and a full Redis refuses writes instead of dropping jobs."""
+    command = " ".join(compose["services"]["redis"]["command"])
+    assert "--appendonly yes" in command
+    assert "--appendfsync everysec" in command
+    assert "--maxmemory-policy noeviction" in command
+    assert "redis:/data" in compose["services"]["redis"]["volumes"]
+
+
+def test_redis_is_private(compose: dict[str, Any]) -> None:
+    """Redis is on the internal network only, publishes no port and has a password that must be given."""
+    redis = compose["services"]["redis"]
+    assert "ports" not in redis
+    assert redis["networks"] == ["internal"]
+    assert compose["networks"]["internal"]["internal"] is True
+    assert ":?" in redis["environment"]["REDIS_PASSWORD"]
+
+
+def test_workers_are_out_of_reach(compose: dict[str, Any]) -> None:
+    """No worker publishes a port or has a way to the internet."""
+    for name in ("worker", "worker-cpu"):
+        assert "ports" not in compose["services"][name]
+        assert compose["services"][name]["networks"] == ["internal"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_service_is_hardened(compose: dict[str, Any], name: str) -> None:
+    """Read-only, without capabilities or new privileges, with a health check, restarted."""
+    service = compose["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["restart"] == "unless-stopped"
+    assert service["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", SERVICES[1:])
+def test_service_waits_for_a_healthy_redis(compose: dict[str, Any], name: str) -> None:
+    """API and workers start when Redis answers, and share the uploads."""
+    assert compose["services"][name]["depends_on"]["redis"]["condition"] == "service_healthy"
+    assert "uploads:/data/uploads" in compose["services"][name]["volumes"]
+
+
+def test_gpu_is_reserved_for_the_default_worker_only(compose: dict[str, Any]) -> None:
+    """The worker reserves an NVIDIA GPU and names it; the CPU worker is a profile that needs none."""
+    gpu, cpu = compose["services"]["worker"], compose["services"]["worker-cpu"]
+    device = gpu["deploy"]["resources"]["reservations"]["devices"][0]
+    assert device["driver"] == "nvidia"
+    assert device["capabilities"] == ["gpu"]
+    assert "cuda" in gpu["environment"]["MIEN_DEVICE"]
+    assert cpu["profiles"] == ["cpu"]
+    assert "deploy" not in cpu
+    assert cpu["environment"]["MIEN_DEVICE"] == "cpu"
+
+
+def test_variables_of_compose_are_in_the_example(compose: dict[str, Any]) -> None:
+    """Every variable that the compose file reads is in .env.example."""
+    used = set(re.findall(r"(?<!\$)\$\{(MIEN_[A-Z0-9_]+)", (ROOT / "docker-compose.yml").read_text()))
+    shown = set(re.findall(r"^#?(MIEN_[A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert used == shown
+
+
+def test_front_end_of_compose_may_serve(compose: dict[str, Any]) -> None:
+    """What compose gives the API is accepted by its settings: keys are required, as it listens on all addresses."""
+    environment = compose["services"]["app"]["environment"]
+    assert ":?" in environment["MIEN_API_KEYS"]
+    known = {f"MIEN_{name.upper()}" for name in Settings.model_fields}
+    assert set(environment) <= known
+
+
+@pytest.mark.parametrize("target", ["app", "worker"])
+def test_image_runs_as_nobody_special(target: str) -> None:
+    """Each image ends as a user without privileges, with a health check whose file it has."""
+    text = (ROOT / "Dockerfile").read_text()
+    stage = re.search(rf"^FROM \S+ AS {target}\n(.*?)(?=^FROM |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert stage is not None
+    assert "USER 10001:10001" in stage[1]
+    check = re.search(r'HEALTHCHECK .*"(/opt/docker/(\S+\.py))"', stage[1])
+    assert check is not None
+    assert f"COPY docker/{check[2]} {check[1]}" in stage[1]
+    assert (ROOT / "docker" / check[2]).is_file()
+
+
+def test_front_end_image_has_no_worker() -> None:
+    """The front end's image is built from the front end alone."""
+    text = (ROOT / "Dockerfile").read_text()
+    stage = text[text.index("AS app-build") : text.index("FROM ${WORKER_BASE}")]
+    assert "torch" not in stage
+    assert "COPY app ./app" in stage
+    assert not re.search(r"COPY .*(worker|model_store)", stage)
