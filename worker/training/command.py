@@ -14,6 +14,7 @@ from model_store.bundle import MANIFEST_FILE, BundleError, load_bundle
 from model_store.manifest import Measurement
 from worker.bundles import build_ensemble, crop_spec
 from worker.crops import CropSpec
+from worker.training.clip_benchmark import BENCHMARK_SEED, as_measurements, benchmark
 from worker.training.ensemble import Source, run_signature, train_ensemble
 from worker.training.errors import CheckpointError, DataError, TrainingError
 from worker.training.evaluate import evaluate
@@ -29,6 +30,7 @@ from worker.training.stills_source import StillsSource
 from worker.training.video_source import VideoSource
 
 SETTINGS_FILE = "settings.json"
+MEASURED_CLIPS = 300
 FER_TERMS = DataTerms(
     "FER+ / FER2013: grey 48-pixel face crops collected from the web for the ICML 2013 challenge in representation "
     "learning; labels are the votes of ten FER+ taggers, with a share of the older FER2013 label.",
@@ -167,6 +169,9 @@ def _measure(order: Order, journal: Journal) -> None:
         )
         for labels, result in report["results"].items()
     ]
+    if order.layout == "stills":
+        clips = benchmark(str(order.out), Path(data.name), MEASURED_CLIPS, BENCHMARK_SEED)
+        measurements += as_measurements(clips | {"bundle": order.name})
     add_measurements(order.out, manifest, measurements)
     for found in measurements:
         journal.say(f"{found.labels}: {found.ensemble}")
