@@ -11,6 +11,8 @@ from importlib import import_module
 import typer
 
 COMMANDS = {
+    "run": "Take jobs until SIGTERM.",
+    "label": "Label videos, image folders or images here, without Redis.",
     "evaluate": "Measure a bundle on labelled data.",
     "train": "Train members and fusion, write a bundle.",
 }

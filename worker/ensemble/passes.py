@@ -85,11 +85,12 @@ class GraphPass:
     mode = "cuda-graphs"
 
     def __init__(self, eager: EagerPass, crop_shape: tuple[int, int, int], device: torch.device) -> None:
-        self.batch, self.buckets = CUDA_BUCKETS[-1], CUDA_BUCKETS
+        self.batch = CUDA_BUCKETS[-1]
+        self.buckets: tuple[int, ...] = CUDA_BUCKETS
         self._device = device
-        self._copies = torch.cuda.Stream(device)
+        self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pinned = [torch.zeros((self.batch, *crop_shape), dtype=torch.uint8).pin_memory() for _ in range(2)]
-        self._free = [torch.cuda.Event(), torch.cuda.Event()]
+        self._free = [torch.cuda.Event() for _ in self._pinned]  # type: ignore[no-untyped-call]
         self._turn = 0
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, dict[str, Tensor]]] = {}
         for bucket in reversed(CUDA_BUCKETS):  # the largest first: smaller graphs then reuse its memory
@@ -99,7 +100,7 @@ class GraphPass:
         self, eager: EagerPass, bucket: int, crop_shape: tuple[int, int, int]
     ) -> tuple[torch.cuda.CUDAGraph, Tensor, dict[str, Tensor]]:
         pixels = torch.zeros((bucket, *crop_shape), dtype=torch.uint8, device=self._device)
-        side = torch.cuda.Stream(self._device)
+        side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(side):
             for _ in range(3):  # lets cuDNN choose its kernels before they are recorded

@@ -128,7 +128,8 @@ def _block(head: TransformerHead, index: int) -> Block:
 
 def _heads(x: Tensor, heads: int) -> Tensor:
     """(W, T, E) -> (W, heads, T, E / heads)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    batch, time, size = x.shape
+    return x.reshape(batch, time, heads, size // heads).transpose(1, 2)
 
 
 def _whole_block(block: Block, x: Tensor, qkv: Tensor | None) -> Tensor:

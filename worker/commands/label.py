@@ -1,0 +1,121 @@
+"""`python -m worker label`: label files on this machine, without Redis or the API."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.contract import chunks, exports
+from app.contract.frames import Frame
+from app.contract.options import JobOptions
+from model_store.bundle import BundleError
+from worker import serving
+from worker.commands import CommandError
+from worker.decode import DecodeLimits, LimitExceededError, UndecodableInputError
+from worker.decode.images import SUFFIXES
+from worker.ensemble.precision import PrecisionError
+from worker.faces.yunet import DetectorError
+from worker.settings import WorkerSettings
+
+
+def command(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="videos, image folders or images")],
+    faces: Annotated[Literal["detect", "cropped"], typer.Option(help="cropped: every frame is one face")] = "detect",
+    format: Annotated[exports.ExportFormat, typer.Option(help="what to write")] = "json",
+    members: Annotated[bool, typer.Option("--members", help="each member's own scores as well")] = False,
+    out: Annotated[Path | None, typer.Option(help="folder for one file an input; stdout where absent")] = None,
+    use_members: Annotated[str | None, typer.Option(help="subset of cnn,cnn_rnn,cnn_transformer to fuse")] = None,
+    sample_fps: Annotated[float | None, typer.Option(help="label at most so many frames a second")] = None,
+    max_faces: Annotated[int, typer.Option(help="the largest so many faces of a frame")] = 10,
+    min_face_px: Annotated[float, typer.Option(help="smaller faces are left out")] = 16,
+    min_score: Annotated[float | None, typer.Option(help="less certain faces are left out")] = None,
+    fps: Annotated[float, typer.Option(help="frame rate of images")] = 30,
+    start_s: Annotated[float | None, typer.Option(help="from this time on, seconds")] = None,
+    end_s: Annotated[float | None, typer.Option(help="up to this time, seconds")] = None,
+) -> None:
+    """Label every input; exit status 1 if one of them could not be labelled."""
+    options = _options(
+        faces=faces,
+        members=use_members,
+        sample_fps=sample_fps,
+        max_faces=max_faces,
+        min_face_px=min_face_px,
+        min_score=min_score,
+        fps=fps,
+        start_s=start_s,
+        end_s=end_s,
+    )
+    try:
+        loaded = serving.load(WorkerSettings())
+    except (BundleError, serving.DeviceError, DetectorError, PrecisionError) as error:
+        raise CommandError(str(error)) from None
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    failed = [path for path in inputs if not _label_one(path, loaded, options, format, members, out)]
+    if failed:
+        raise CommandError(f"{len(failed)} of {len(inputs)} inputs could not be labelled")
+
+
+def _options(**values: Any) -> JobOptions:
+    try:
+        return JobOptions.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "--" + str(first["loc"][0] if first["loc"] else "options").replace("_", "-")
+        raise typer.BadParameter(first["msg"], param_hint=where) from None
+
+
+def _label_one(
+    path: Path,
+    loaded: serving.Serving,
+    options: JobOptions,
+    format: exports.ExportFormat,
+    members: bool,
+    out: Path | None,
+) -> bool:
+    console = Console(stderr=True)
+    try:
+        frames = _frames(path, loaded, options, console)
+        names = loaded.pipeline.members(serving.label_options(options)) if members else ()
+        pieces = exports.export(frames, format, loaded.manifest.labels, names)
+        if out is None:
+            for piece in pieces:
+                sys.stdout.write(piece)
+        else:
+            name = path.name if path.is_dir() else path.stem
+            with (out / f"{name}.{format}").open("w", encoding="utf-8") as file:
+                file.writelines(pieces)
+    except (UndecodableInputError, LimitExceededError, OSError, ValueError) as error:
+        console.print(f"{path}: {error}", style="red", highlight=False)
+        return False
+    return True
+
+
+def _frames(path: Path, loaded: serving.Serving, options: JobOptions, console: Console) -> Iterator[Frame]:
+    """The input's frames as the service would give them: through the chunk codec, which rounds."""
+    if not path.exists():
+        raise FileNotFoundError("no such file or folder")
+    media = "folder" if path.is_dir() else "image" if path.suffix.lower() in SUFFIXES else "video"
+    settings = WorkerSettings()
+    source = serving.open_source(path, media, options, DecodeLimits(settings.max_frames, settings.max_pixels))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(path.name, total=source.info.frame_count)
+        labelled = loaded.pipeline.label(source, serving.label_options(options))
+        chunk: list[Frame] = []
+        for frame in serving.contract_frames(labelled):
+            chunk.append(frame)
+            progress.update(task, completed=frame.frame_index + 1)
+            if len(chunk) == chunks.CHUNK_FRAMES:
+                yield from chunks.decode(chunks.encode(chunk))
+                chunk.clear()
+        yield from chunks.decode(chunks.encode(chunk))
+    for warning in source.warnings:
+        console.print(f"{path}: {warning}", style="yellow", highlight=False)

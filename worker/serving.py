@@ -1,0 +1,129 @@
+"""Everything that is loaded once: bundle, device, engine, detector; and how an input is opened.
+
+`run`, `label` and `bench` all serve through this, so they compute the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from app.contract.frames import Face, Frame
+from app.contract.options import JobOptions
+from model_store.bundle import find_bundle, load_bundle
+from model_store.manifest import Manifest
+from worker.bundles import build_ensemble, crop_spec
+from worker.decode import DecodeLimits, Sampling
+from worker.decode.images import ImagesSource
+from worker.decode.video import VideoSource
+from worker.ensemble.engine import Engine
+from worker.ensemble.precision import Precision, choose_precision
+from worker.faces import Detector
+from worker.faces.cascade import Cascade
+from worker.faces.yunet import YuNet
+from worker.pipeline import LabelOptions, Pipeline, Source
+from worker.records import LabelledFrame
+from worker.settings import WorkerSettings
+
+DETECTORS_DIR = Path(__file__).parent.parent / "model_store" / "detectors"
+YUNET_FILE = "face_detection_yunet_2023mar.onnx"
+ARCHIVES = frozenset({"zip", "tar", "folder", "image"})
+
+
+class DeviceError(Exception):
+    """The device asked for is not there; the message says what is."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A loaded bundle, ready to label."""
+
+    manifest: Manifest
+    pipeline: Pipeline
+    device: str
+    precision: Precision
+
+
+def load(settings: WorkerSettings, *, compiled: bool = True) -> Serving:
+    """Load, verify and warm up.
+
+    Raises: BundleError, DeviceError, DetectorError, PrecisionError: each with one sentence for the operator.
+    """
+    device = choose_device(settings.device)
+    precision = choose_precision(settings.precision, device)
+    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    bundle = load_bundle(find_bundle(settings.bundle))
+    manifest = bundle.manifest
+    shape = (manifest.input.size, manifest.input.size, manifest.input.channels)
+    detector = load_detector(settings)
+    engine = Engine(build_ensemble(bundle), shape, device, precision, compiled=compiled)
+    engine.warm_up()
+    return Serving(manifest, Pipeline(engine, detector, crop_spec(manifest)), str(device), precision)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto`: the first GPU, else the CPU.  Raises: DeviceError if a GPU asked for is missing."""
+    if wanted == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    device = torch.device(wanted)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            there = f"{count} CUDA devices" if count else "no CUDA device"
+            raise DeviceError(f"MIEN_DEVICE={wanted}, but PyTorch {torch.__version__} sees {there}")
+        return torch.device("cuda", device.index or 0)
+    return device
+
+
+def load_detector(settings: WorkerSettings) -> Detector:
+    """YuNet where its file is configured or in the model store, the cascade otherwise.
+
+    Raises: DetectorError if a configured file cannot be used.
+    """
+    stored = DETECTORS_DIR / YUNET_FILE
+    model = settings.detector_model or (stored if stored.is_file() else None)
+    return Cascade() if model is None else YuNet(model)
+
+
+def label_options(options: JobOptions) -> LabelOptions:
+    """A job's options in the pipeline's words."""
+    return LabelOptions(
+        cropped=options.faces == "cropped",
+        max_faces=options.max_faces,
+        min_face_px=options.min_face_px,
+        min_score=options.min_score,
+        members=options.members or (),
+        sampling=Sampling(options.sample_fps, options.start_s, options.end_s),
+    )
+
+
+def open_source(path: Path, media: str, options: JobOptions, limits: DecodeLimits) -> Source:
+    """An input of a known kind: a contract media type, or `folder` and `image` for files on this machine.
+
+    Raises: UndecodableInputError, LimitExceededError.
+    """
+    sampling = label_options(options).sampling
+    if media in ARCHIVES:
+        return ImagesSource(path, media, options.fps, limits, sampling)
+    return VideoSource(path, limits, sampling)
+
+
+def contract_frames(frames: Iterable[LabelledFrame]) -> Iterable[Frame]:
+    """Labelled frames in the contract's words."""
+    for labelled in frames:
+        cropped = labelled.frame
+        faces = tuple(
+            Face(
+                face.track_id,
+                face.bbox,
+                face.detection_score,
+                tuple(labelled.fused[i].tolist()),
+                tuple(tuple(scores.tolist()) for scores in labelled.members[:, i]),
+            )
+            for i, face in enumerate(cropped.faces)
+        )
+        yield Frame(cropped.frame_index, cropped.timestamp_s, faces)

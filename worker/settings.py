@@ -1,0 +1,27 @@
+"""The worker's own settings, from the environment with the prefix `MIEN_`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from app.contract.settings import SharedSettings
+
+
+class WorkerSettings(SharedSettings):
+    """What a worker process needs to know."""
+
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto (a GPU where there is one), cpu, or cuda:N; a cuda device that is missing is an error.",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="Number format of the ensemble; auto: bf16 where the hardware has it natively, else fp32."
+    )
+    detector_model: Path | None = Field(
+        None, description="YuNet's ONNX file; without it OpenCV's own frontal-face cascade is used."
+    )
+    threads: int = Field(0, ge=0, description="CPU threads of the ensemble; 0: one a core.")
