@@ -35,6 +35,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -192,7 +193,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        return problem_response(request, _of_status(error))
+        return problem_response(request, _of_status(request, error))
 
     @app.exception_handler(redis.exceptions.RedisError)
     async def _redis(request: Request, error: redis.exceptions.RedisError) -> JSONResponse:
@@ -232,13 +233,23 @@ def of_os(error: OSError) -> ProblemError:
     return Unavailable("The upload store does not answer; try again shortly.", headers={"Retry-After": "5"})
 
 
-def _of_status(error: HTTPException) -> ProblemError:
+def _of_status(request: Request, error: HTTPException) -> ProblemError:
     """Starlette's own errors: unknown paths and methods."""
     headers = error.headers
     if error.status_code == HTTPStatus.NOT_FOUND:
         return NotFound("There is nothing at this address.", headers=headers)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return MethodNotAllowed("This address does not have that method.", headers=headers)
+        allowed = ", ".join(_methods(request))
+        return MethodNotAllowed(f"This address has: {allowed}.", headers={"Allow": allowed})
     if error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return InternalError("An unexpected error; it has been logged.")
     return BadRequest(str(error.detail), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Methods of all routes at the request's path: each route knows its own only."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return sorted(methods)

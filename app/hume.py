@@ -10,8 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
 from app.contract.frames import Face, Frame
 from app.contract.jobs import JobRecord
+
+
+class HumeSource(BaseModel):
+    """One file of Hume's answer; `results` holds `predictions` and `errors`."""
+
+    source: dict[str, Any]
+    results: dict[str, Any]
 
 
 def predictions(record: JobRecord, frames: Sequence[Frame]) -> list[dict[str, Any]]:

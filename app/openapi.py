@@ -75,7 +75,16 @@ def frame_formats() -> dict[int | str, dict[str, Any]]:
 def event_stream() -> dict[int | str, dict[str, Any]]:
     """The `responses` entry of an event stream."""
     example = 'id: 64\nevent: frames\ndata: {"job_id":"7c9e6679f7424de2944be07fc1f90ae7","from":0,"frames":[]}\n\n'
-    content = {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
+    event = {
+        "type": "object",
+        "properties": {
+            "event": {"enum": ["progress", "frames", "succeeded", "failed", "canceled"]},
+            "id": {"type": "string", "description": "position after the last frame; for Last-Event-ID"},
+            "data": {"type": "string", "description": "JSON: the job, or frames"},
+            "retry": {"type": "integer"},
+        },
+    }
+    content = {"text/event-stream": {"schema": event, "example": example}}
     return {200: {"content": content, "description": "Events, until the job has ended."}}
 
 
@@ -107,7 +116,6 @@ def submission_docs() -> dict[str, Any]:
             **options,
         },
         "additionalProperties": False,
-        "oneOf": [{"required": ["file"]}, {"required": ["frames"]}],
     }
     form_content = {
         "schema": form,

@@ -165,6 +165,8 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _add_example(response: dict[str, Any]) -> None:
     content = response.get("content", {}).get("application/json", {})
-    name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+    schema = content.get("schema", {})
+    first = schema.get("anyOf", [schema])[0]
+    name = first.get("$ref", "").rpartition("/")[2]
     if name in EXAMPLES:
         content["example"] = EXAMPLES[name]

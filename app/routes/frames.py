@@ -58,7 +58,7 @@ Accept = Annotated[str | None, Header(include_in_schema=False)]
 @router.get(
     "/{job_id}/frames",
     summary="Frame records",
-    response_model=FramePage,
+    response_model=FramePage | list[hume.HumeSource],
     responses={**frame_formats(), **not_modified(), **problems(401, 404, 406, 410, 422, 429, 503)},
 )
 async def get_frames(
