@@ -137,3 +137,19 @@ if redis.call('DEL', KEYS[1]) == 0 then return 'gone' end
 redis.call('PUBLISH', ARGV[1], -1)
 return 'ok'
 """
+
+# Give a running job back, as its worker stops: it waits again, its results so far go, and no attempt is charged.
+# ARGV: execution, frames prefix + job id + ':', channel.  -> ok | lost
+HAND_BACK = (
+    _CHANGED
+    + """
+if redis.call('HGET', KEYS[1], 'execution') ~= ARGV[1] then return 'lost' end
+if redis.call('HGET', KEYS[1], 'state') ~= 'running' then return 'lost' end
+redis.call('DEL', ARGV[2] .. ARGV[1])
+redis.call('HSET', KEYS[1], 'state', 'queued', 'execution', '')
+redis.call('HINCRBY', KEYS[1], 'attempts', -1)
+redis.call('HDEL', KEYS[1], 'progress')
+changed(ARGV[3])
+return 'ok'
+"""
+)

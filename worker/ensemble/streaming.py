@@ -55,14 +55,15 @@ class RecurrentStream(StreamHead):
         self.hidden = gru.hidden_size
         self.embed = head.embed
         self.classifier = head.classifier
-        w_in = torch.cat((gru.weight_ih_l0, gru.weight_ih_l0_reverse))  # (6H, E)
+        weights = dict(gru.named_parameters())
+        w_in = torch.cat((weights["weight_ih_l0"], weights["weight_ih_l0_reverse"]))  # (6H, E)
         self.project = nn.Linear(w_in.shape[1], w_in.shape[0])
         with torch.no_grad():
             self.project.weight.copy_(w_in)
-            self.project.bias.copy_(torch.cat((gru.bias_ih_l0, gru.bias_ih_l0_reverse)))
+            self.project.bias.copy_(torch.cat((weights["bias_ih_l0"], weights["bias_ih_l0_reverse"])))
         # (2, H, 3H) and (2, 1, 3H): the recurrent weights of both directions, ready for a batched product.
-        w_hidden = torch.stack((gru.weight_hh_l0.t(), gru.weight_hh_l0_reverse.t()))
-        b_hidden = torch.stack((gru.bias_hh_l0, gru.bias_hh_l0_reverse)).unsqueeze(1)
+        w_hidden = torch.stack((weights["weight_hh_l0"].t(), weights["weight_hh_l0_reverse"].t()))
+        b_hidden = torch.stack((weights["bias_hh_l0"], weights["bias_hh_l0_reverse"])).unsqueeze(1)
         self.w_hidden = nn.Parameter(w_hidden.detach().clone(), requires_grad=False)
         self.b_hidden = nn.Parameter(b_hidden.detach().clone(), requires_grad=False)
 

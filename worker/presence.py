@@ -1,0 +1,102 @@
+"""What a worker says of itself in Redis, again and again, from a thread that needs no GPU."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import redis
+import structlog
+
+from app.contract import keys, metrics
+from app.contract.workers import WORKER_BEAT_S, WORKER_TTL_S, MemberInfo, ModelInfo, WorkerInfo
+from model_store.manifest import Manifest
+
+log = structlog.get_logger(__name__)
+
+
+def model_info(manifest: Manifest, queue: str) -> ModelInfo:
+    """A bundle as clients see it."""
+    members = tuple(
+        MemberInfo(
+            name=member.name,
+            backbone=member.backbone.architecture,
+            head=member.head.architecture,
+            temperature=member.temperature,
+            fusion_weight=member.fusion_weight,
+        )
+        for member in manifest.members
+    )
+    return ModelInfo(
+        name=manifest.name,
+        version=manifest.version,
+        queue=queue,
+        labels=manifest.labels,
+        window=manifest.window,
+        members=members,
+        metrics=[measurement.model_dump(mode="json") for measurement in manifest.measurements],
+        provenance=manifest.provenance.model_dump(mode="json"),
+        licence=manifest.licence,
+        intended_use=manifest.intended_use,
+    )
+
+
+class Presence:
+    """Keeps a worker's `WorkerInfo` alive in Redis until `close`; `say` changes it at once."""
+
+    def __init__(self, connection: redis.Redis, info: WorkerInfo) -> None:
+        self._connection = connection
+        self._info = info
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._beat()
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+        self._thread.start()
+
+    @property
+    def info(self) -> WorkerInfo:
+        """What was said last."""
+        return self._info
+
+    def say(self, **changes: Any) -> None:
+        """Change the information and send it."""
+        with self._lock:
+            self._info = self._info.model_copy(update=changes)
+        self._beat()
+
+    def register(self, model: ModelInfo) -> None:
+        """Make the bundle known to front ends, and count that it was loaded."""
+        self._connection.hset(keys.MODELS, model.name, model.model_dump_json())
+        metrics.add(self._connection, {metrics.MODEL_LOADS: 1})
+
+    def close(self) -> None:
+        """Say goodbye."""
+        self._stop.set()
+        self._thread.join()
+        self._connection.delete(keys.worker(self._info.name))
+        self._connection.zrem(keys.WORKERS, self._info.name)
+
+    def _run(self) -> None:
+        while not self._stop.wait(WORKER_BEAT_S):
+            try:
+                self._beat()
+            except redis.RedisError as error:  # it may come back; the worker's own loop decides when to give up
+                log.warning("presence_not_sent", error=str(error))
+
+    def _beat(self) -> None:
+        with self._lock:
+            self._info = self._info.model_copy(update={"rss_bytes": _rss_bytes()})
+            pipeline = self._connection.pipeline()
+            pipeline.set(keys.worker(self._info.name), self._info.model_dump_json(), ex=WORKER_TTL_S)
+            pipeline.zadd(keys.WORKERS, {self._info.name: time.time()})
+            pipeline.execute()
+
+
+def _rss_bytes() -> int | None:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return pages * 4096

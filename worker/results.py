@@ -1,0 +1,157 @@
+"""Writes one execution of a job to Redis: claim, chunks of frames with progress, end.
+
+Every write is a script of `app.contract.transitions`, fenced by the execution's token: once another execution has the
+job, or the job is gone, nothing is written any more and `LostError` says so.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, cast
+
+import redis
+
+from app.contract import chunks, keys, metrics, transitions
+from app.contract.frames import Frame
+from app.contract.jobs import JobRecord, Progress, State, to_field, utc_now
+
+CHECK_S = 0.5  # how often a running job asks whether it is still wanted
+
+
+class LostError(Exception):
+    """Another execution has the job, or it was deleted: stop, and write nothing."""
+
+
+class CanceledError(Exception):
+    """The client cancelled the job: stop, and keep what was written."""
+
+
+class Execution:
+    """One execution of one job."""
+
+    def __init__(self, connection: redis.Redis, job_id: str, result_ttl_s: int) -> None:
+        self._connection = connection
+        self._ttl_s = result_ttl_s
+        self._token = secrets.token_hex(8)
+        self._hash = keys.job(job_id)
+        self._frames_key = keys.frames(job_id, self._token)
+        self._channel = keys.changed(job_id)
+        self._prefix = f"{keys.FRAMES}{job_id}:"
+        self._chunk: list[Frame] = []
+        self._done = 0
+        self._total: int | None = None
+        self._started = time.monotonic()
+        self._checked = self._started
+
+    def claim(self, fields: Mapping[str, Any]) -> JobRecord:
+        """Take the job, and say with what it is labelled.
+
+        Raises: LostError if it ended or is gone, CanceledError if its client cancelled it meanwhile.
+        """
+        now = utc_now().isoformat()
+        answer = self._run(transitions.CLAIM, [self._hash], [self._token, now, self._prefix, self._channel], fields)
+        if answer not in {"claimed", "cancel"}:
+            raise LostError(answer)
+        if answer == "cancel":
+            raise CanceledError
+        raw = cast(dict[bytes, bytes], self._connection.hgetall(self._hash))
+        if not raw:
+            raise LostError("gone")
+        return JobRecord.from_hash(raw)
+
+    def opened(self, total: int | None, fields: Mapping[str, Any]) -> None:
+        """The input is open.  total: frames expected, None if unknown.  Raises: LostError, CanceledError."""
+        self._total = total
+        self._started = time.monotonic()
+        self._append("", fields)
+
+    def add(self, frame: Frame) -> None:
+        """One more frame; a full chunk is written.  Raises: LostError, CanceledError."""
+        self._chunk.append(frame)
+        if len(self._chunk) == chunks.CHUNK_FRAMES:
+            self.flush()
+        elif time.monotonic() - self._checked > CHECK_S:
+            self._checked = time.monotonic()
+            token, cancel = cast(
+                list[bytes | None], self._connection.hmget(self._hash, "execution", "cancel_requested")
+            )
+            if token != self._token.encode():
+                raise LostError("given to another execution, or deleted")
+            if cancel == b"true":
+                raise CanceledError
+
+    def flush(self) -> None:
+        """Write the frames that wait.  Raises: LostError, CanceledError."""
+        if not self._chunk:
+            return
+        frames, self._chunk = self._chunk, []
+        self._done += len(frames)
+        metrics.add(
+            self._connection,
+            {metrics.FRAMES: len(frames), metrics.FACES: sum(len(frame.faces) for frame in frames)},
+        )
+        self._append(chunks.encode(frames), {"progress": self._progress()})
+
+    def finish(self, state: State, fields: Mapping[str, Any]) -> None:
+        """End the job; frames that wait are written first, also of a cancelled job.
+
+        Raises: LostError.
+        """
+        try:
+            self.flush()
+        except CanceledError:
+            if state == "succeeded":
+                state = "canceled"
+        now = utc_now()
+        progress = self._progress()
+        if state == "succeeded":
+            progress = progress | {"frames_total": self._done, "eta_s": 0.0}
+        ended = {
+            "state": state,
+            "finished_at": now.isoformat(),
+            "expires_at": (now + timedelta(seconds=self._ttl_s)).isoformat(),
+            "progress": progress,
+        }
+        script_keys = [self._hash, self._frames_key]
+        answer = self._run(
+            transitions.FINISH, script_keys, [self._token, self._channel, str(self._ttl_s)], {**fields, **ended}
+        )
+        if answer == "lost":
+            raise LostError(answer)
+        metrics.add(self._connection, {metrics.jobs(state): 1, metrics.BUSY_SECONDS: time.monotonic() - self._started})
+
+    def hand_back(self) -> None:
+        """The worker stops: let another one start the job again."""
+        self._run(transitions.HAND_BACK, [self._hash], [self._token, self._prefix, self._channel], {})
+
+    def _progress(self) -> dict[str, Any]:
+        elapsed = max(time.monotonic() - self._started, 1e-6)
+        rate = self._done / elapsed if self._done else None
+        total = None if self._total is None else max(self._total, self._done)
+        eta = None if rate is None or total is None else (total - self._done) / rate
+        progress = Progress(
+            frames_done=self._done,
+            frames_total=total,
+            frames_per_second=None if rate is None else round(rate, 2),
+            eta_s=None if eta is None else round(eta, 2),
+        )
+        return progress.model_dump(mode="json")
+
+    def _append(self, chunk: bytes | str, fields: Mapping[str, Any]) -> None:
+        script_keys = [self._hash, self._frames_key]
+        answer = self._run(transitions.APPEND, script_keys, [self._token, self._channel, chunk], fields)
+        self._checked = time.monotonic()
+        if answer == "lost":
+            raise LostError(answer)
+        if answer == "cancel":
+            raise CanceledError
+
+    def _run(
+        self, script: str, script_keys: list[str], arguments: Sequence[bytes | str], fields: Mapping[str, Any]
+    ) -> str:
+        pairs = [part for name, value in fields.items() for part in (name, to_field(value))]
+        answer = self._connection.eval(script, len(script_keys), *script_keys, *arguments, *pairs)
+        return cast(bytes, answer).decode()
