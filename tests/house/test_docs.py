@@ -1,0 +1,54 @@
+"""What the documents promise exists, and what exists is documented."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from worker.settings import WorkerSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+SETTINGS = {f"MIEN_{name.upper()}" for name in {**Settings.model_fields, **WorkerSettings.model_fields}}
+
+
+def documented() -> set[str]:
+    return set(re.findall(r"^\| `(MIEN_[A-Z0-9_]+)` \|", README, re.MULTILINE))
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    """The README's table has exactly the settings that the code reads."""
+    assert documented() == SETTINGS
+
+
+@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/api.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    """Every relative link in a document names a file that exists."""
+    page = ROOT / name
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+def test_python_client_is_python() -> None:
+    """The README's client compiles and defines what it says."""
+    source = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert source is not None
+    tree = ast.parse(source[1])
+    assert "label" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_make_targets_named_in_the_readme_exist() -> None:
+    """A reader can run every make command of the README."""
+    named = set(re.findall(r"\bmake ([a-z-]+)\b", re.sub(r"make and Python", "", README)))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert named
+    assert named <= targets
+
+
+def test_front_end_package_stays_empty() -> None:
+    """Importing the front end's package costs nothing."""
+    assert (ROOT / "app" / "__init__.py").read_text() == ""
