@@ -20,6 +20,7 @@ from app.services import Services
 from app.settings import Settings
 
 BAD_USAGE = 2
+SWITCH_S = 0.0005
 SHUTDOWN_S = 30  # for requests that are under way
 
 
@@ -63,6 +64,8 @@ def serve(
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
     server = _Server(config, app)
+    # Storage and RQ run in threads: the event loop is to have its turn soon after they take theirs.
+    sys.setswitchinterval(SWITCH_S)
     # uvicorn raises the signal again when it has shut down: then the child is to be ended, too.
     signal.signal(signal.SIGTERM, _exit)
     with background(), suppress(KeyboardInterrupt):

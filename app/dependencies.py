@@ -11,8 +11,10 @@ from app.contract.jobs import JobRecord
 from app.links import LinkMaker
 from app.services import Services
 
+# All of these are coroutines: FastAPI would run plain functions in threads, which costs more than they do.
 
-def _services(request: Request) -> Services:
+
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
@@ -38,7 +40,7 @@ async def _record(job_id: JobId, services: ServicesDep, owner: OwnerDep) -> JobR
 RecordDep = Annotated[JobRecord, Depends(_record)]
 
 
-def _links(request: Request, services: ServicesDep) -> LinkMaker:
+async def _links(request: Request, services: ServicesDep) -> LinkMaker:
     return LinkMaker(services.settings, request)
 
 
