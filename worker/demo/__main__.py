@@ -76,7 +76,8 @@ def _label(console: Console, services: Stack, video: Path | None, out: Path) -> 
             raise DemoError(f"the job {job['state']}: {error.get('code')}: {error.get('detail')}")
         labels: list[str] = job["labels"]
         summary = Summary.of(client.frames(job))
-        console.print(summary.table(labels))
+        if summary.with_faces:
+            console.print(summary.table(labels))
         model = job["model"]
         console.print(f"Detector {job['detector']}, model {model['name']} {model['version']}.")
         for warning in job["warnings"]:

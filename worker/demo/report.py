@@ -14,7 +14,7 @@ import cv2
 from rich.table import Table
 
 from app.contract.frames import Face, Frame
-from worker.decode import DecodeLimits
+from worker.decode import DecodeLimits, UndecodableInputError
 from worker.decode.video import VideoSource
 from worker.demo import DemoError
 from worker.drawing import draw
@@ -93,7 +93,10 @@ def draw_frame(video: Path, record: dict[str, Any], labels: list[str], path: Pat
         Face(face["track_id"], tuple(face["bbox"]), face["detection_score"], tuple(face["scores"].values()))
         for face in record["faces"]
     )
-    source = VideoSource(video, DecodeLimits(max_frames=sys.maxsize, max_pixels=sys.maxsize))
+    try:
+        source = VideoSource(video, DecodeLimits(max_frames=sys.maxsize, max_pixels=sys.maxsize))
+    except UndecodableInputError:
+        raise DemoError(f"{video} is labelled, but no picture is drawn: it is not a video") from None
     with closing(source):
         image = next((frame.image for frame in source.frames() if frame.frame_index == record["frame_index"]), None)
     if image is None:
