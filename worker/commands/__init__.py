@@ -13,6 +13,8 @@ import typer
 COMMANDS = {
     "run": "Take jobs until SIGTERM.",
     "label": "Label videos, image folders or images here, without Redis.",
+    "import": "Published checkpoints to a bundle, VGGFace2 weights to a backbone.",
+    "bench": "Measure speed against the plain sliding-window reference.",
     "evaluate": "Measure a bundle on labelled data.",
     "train": "Train members and fusion, write a bundle.",
 }

@@ -1,0 +1,44 @@
+"""`python -m worker import`: published checkpoints to a bundle, VGGFace2 weights to a backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from model_store.bundle import BundleError
+from model_store.manifest import MemberName
+from worker.commands import CommandError
+
+File = Annotated[Path | None, typer.Option()]
+
+
+def command(
+    out: Annotated[Path, typer.Option(help="the bundle's new folder, or the backbone's new file")],
+    cnn: File = None,
+    cnn_rnn: File = None,
+    cnn_transformer: File = None,
+    name: Annotated[str | None, typer.Option(help="the bundle's name")] = None,
+    backbone: Annotated[Path | None, typer.Option(help="resnet50_ft_dag.pth")] = None,
+) -> None:
+    """Give either --cnn, --cnn-rnn, --cnn-transformer and --name, or --backbone."""
+    members: dict[MemberName, Path | None] = {"cnn": cnn, "cnn_rnn": cnn_rnn, "cnn_transformer": cnn_transformer}
+    files = {member: path for member, path in members.items() if path is not None}
+    if backbone is not None and (files or name):
+        raise typer.BadParameter("goes alone with --out", param_hint="--backbone")
+    if backbone is None and (len(files) < len(members) or name is None):
+        raise typer.BadParameter("give --cnn, --cnn-rnn, --cnn-transformer and --name, or --backbone")
+    from model_store.published import import_backbone, import_published  # noqa: PLC0415  # loads torch
+
+    try:
+        if backbone is not None:
+            import_backbone(backbone, out)
+        elif name is not None:
+            import_published(files, name, out)
+    except BundleError as error:
+        raise CommandError(str(error)) from None
+    except ValidationError as error:
+        raise CommandError(f"--name {name!r}: {error.errors()[0]['msg']}") from None
+    typer.echo(f"written: {out}", err=True)
