@@ -82,10 +82,15 @@ class Pipeline:
     def label(self, source: Source, options: LabelOptions) -> Iterator[LabelledFrame]:
         """Every sampled frame of the source with its faces labelled, in order."""
         members = self.members(options)
-        with prefetched(source.frames(), FRAMES_AHEAD_BYTES, _frame_bytes, "decode") as frames:
-            faces = self._whole(frames) if options.cropped else self._found(frames, options)
-            with prefetched(faces, CROPS_AHEAD_BYTES, _crop_bytes, "faces") as cropped:
-                yield from ClipStream(self.engine, members).run(cropped)
+        with (
+            prefetched(source.frames(), FRAMES_AHEAD_BYTES, _frame_bytes, "decode") as frames,
+            prefetched(self.crop(frames, options), CROPS_AHEAD_BYTES, _crop_bytes, "faces") as cropped,
+        ):
+            yield from ClipStream(self.engine, members).run(cropped)
+
+    def crop(self, frames: Iterable[DecodedFrame], options: LabelOptions) -> Iterator[CroppedFrame]:
+        """Every frame's faces: found, tracked and cut out, or the frames themselves where they are crops."""
+        return self._whole(frames) if options.cropped else self._found(frames, options)
 
     def _found(self, frames: Iterable[DecodedFrame], options: LabelOptions) -> Iterator[CroppedFrame]:
         detection = KeyframeDetection(self.detector, options.max_faces, options.min_face_px, options.min_score)

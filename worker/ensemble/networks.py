@@ -79,7 +79,8 @@ class Ensemble:
         probabilities = {}
         for member in self.members:
             seen = crops if member.temporal else crops[centre : centre + 1]
-            features = self.backbones[member.backbone](self.normalise(seen))  # (T, D)
+            images = self.normalise(seen).contiguous()  # NCHW in memory, as the published code has it
+            features = self.backbones[member.backbone](images)  # (T, D)
             logits = member.head(features.unsqueeze(0))[0]  # (T, K)
             logits = logits[centre if member.temporal else 0]
             probabilities[member.name] = torch.softmax(logits.float() / member.temperature, dim=-1)
