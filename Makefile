@@ -16,7 +16,7 @@ run: $(INSTALLED) redis ## keep the service running at http://127.0.0.1:8000
 	$(PYTHON) -m worker.demo --keep
 
 test: lint ## run every check and the whole test suite
-	MIEN_REDIS_URL= scripts/find_redis.sh
+	MIEN_REDIS_URL= .make/find_redis.sh
 	$(PYTHON) -m pytest
 
 lint: $(INSTALLED) ## run the linters, the type checker and the import law
@@ -34,9 +34,9 @@ train-default: $(INSTALLED) ## retrain the bundle that ships; DATA=folder with *
 environment: $(INSTALLED) ## make .venv
 
 redis: # tests and demo start a Redis of their own
-	@scripts/find_redis.sh
+	@.make/find_redis.sh
 
 # Made anew when what is to be installed changes.
-$(INSTALLED): pyproject.toml constraints.txt scripts/make_environment.sh
-	scripts/make_environment.sh
+$(INSTALLED): pyproject.toml constraints.txt .make/make_environment.sh
+	.make/make_environment.sh
 	@touch $@

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def find_redis(path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the script where only what lies in `path` is installed."""
-    script = str(ROOT / "scripts" / "find_redis.sh")
+    script = str(ROOT / ".make" / "find_redis.sh")
     environment = {"PATH": str(path), **variables}
     return subprocess.run(["/bin/sh", script], env=environment, capture_output=True, text=True, check=False)
 
