@@ -75,6 +75,7 @@ def model_card(manifest: Manifest) -> str:
         f"Recipe `{origin.recipe}`, seed {origin.seed}, commit {origin.commit}, {origin.created_at}. Every setting is "
         "under `provenance.settings` of bundle.json.",
         "",
+        *([str(origin.settings["notes"]), ""] if "notes" in origin.settings else []),
         "## Known failures",
         "",
         FER_FAILURES if stills else VIDEO_FAILURES,

@@ -19,7 +19,7 @@ from worker.training.ensemble import Source, run_signature, train_ensemble
 from worker.training.errors import CheckpointError, DataError, TrainingError
 from worker.training.evaluate import evaluate
 from worker.training.export import DataTerms, add_measurements, provenance, write_bundle
-from worker.training.fingerprint import sha256_of
+from worker.training.fingerprint import current_commit, sha256_of
 from worker.training.journal import Journal
 from worker.training.labelled import labelled_clips
 from worker.training.loop import Run
@@ -75,6 +75,7 @@ def train(order: Order) -> None:
     Raises: TrainingError with the one line that the user reads.
     """
     _check(order)
+    commit = current_commit()  # now: the checkout may move on while this process trains
     place = find_place(order.device)
     journal = Journal(order.run_dir, shown=place.first)
     cv2.setNumThreads(1)  # decoding and drawing share the machine with the networks
@@ -99,7 +100,7 @@ def train(order: Order) -> None:
         )
         trained = train_ensemble(order.settings, source, run, order.backbone)
         if place.first:
-            origin = provenance(order.settings, terms, files, clips_from_stills=source.clips_from_stills)
+            origin = provenance(order.settings, terms, files, commit, clips_from_stills=source.clips_from_stills)
             licence = order.licence or terms.licence
             write_bundle(order.out, trained, order.settings, origin, order.name, order.version, licence)
             _measure(order, journal)

@@ -25,7 +25,6 @@ from worker.bundles import module_tensors
 from worker.ensemble.backbones import Backbone
 from worker.ensemble.members import Head
 from worker.training.card import model_card
-from worker.training.fingerprint import current_commit
 from worker.training.fusion import Fusion
 from worker.training.recipes import ALIGNMENTS, InputSettings, Settings
 from worker.training.static import PIXEL_SCALE, backbone_spec
@@ -69,15 +68,17 @@ def input_spec(settings: InputSettings) -> Input:
     )
 
 
-def provenance(settings: Settings, data: DataTerms, files: dict[str, str], *, clips_from_stills: bool) -> Provenance:
-    """How the weights came to be; files: SHA-256 by name."""
+def provenance(
+    settings: Settings, data: DataTerms, files: dict[str, str], commit: str | None, *, clips_from_stills: bool
+) -> Provenance:
+    """How the weights came to be; files: SHA-256 by name; commit: of the code when the training started."""
     return Provenance(
         data=data.description,
         data_sha256=files,
         data_terms=data.terms,
         recipe=settings.recipe,
         settings=dataclasses.asdict(settings),
-        commit=current_commit(),
+        commit=commit,
         seed=settings.seed,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         clips_from_stills=clips_from_stills,
