@@ -122,7 +122,7 @@ class NewBundle:
         self._replace = replace
 
     def __enter__(self) -> Path:
-        existing = self._folder.exists() and any(self._folder.iterdir())
+        existing = self._folder.exists() and (not self._folder.is_dir() or any(self._folder.iterdir()))
         if existing and not (self._replace and (self._folder / MANIFEST_FILE).is_file()):
             raise BundleError(f"{self._folder} already exists and is not empty; name a new folder")
         self._folder.parent.mkdir(parents=True, exist_ok=True)
@@ -151,3 +151,5 @@ def _read_verified(path: Path, sha256: str) -> Tensors:
         return load(data)
     except SafetensorError as error:
         raise BundleError(f"{path} is not a safetensors file: {error}") from None
+    except KeyError as error:
+        raise BundleError(f"{path} has tensors of a number format that numpy does not know: {error}") from None
