@@ -1,0 +1,115 @@
+"""Crops: the transform is the right one, and colours keep their order."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from worker.crops import CropSpec, crop_aligned, crop_box, crop_whole, similarity
+
+TEMPLATE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
+RGB = CropSpec(48, "rgb", TEMPLATE, 1.0, 0.0)
+GREY = CropSpec(48, "grey", TEMPLATE, 1.0, 0.0)
+
+
+def known_transform(seed: int) -> np.ndarray:
+    """A random similarity (2, 3) that turns, scales and shifts."""
+    rng = np.random.default_rng(seed)
+    angle, scale = rng.uniform(-np.pi, np.pi), rng.uniform(0.1, 10)
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.hstack([turn, rng.uniform(-100, 100, (2, 1))])
+
+
+def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], np.float32)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_similarity_recovers_a_known_transform(seed: int) -> None:
+    """From points and where a similarity takes them, that similarity comes back."""
+    points = np.random.default_rng(seed).uniform(-50, 50, (5, 2)).astype(np.float32)
+    truth = known_transform(seed)
+    np.testing.assert_allclose(similarity(points, apply(truth, points)), truth, rtol=1e-4, atol=2e-3)
+
+
+def test_similarity_never_mirrors() -> None:
+    """Mirrored points are met by a turn and a scale: the determinant stays positive."""
+    matrix = similarity(TEMPLATE, TEMPLATE * np.array([-1, 1], np.float32))
+    assert np.linalg.det(matrix[:, :2]) >= 0
+
+
+def test_similarity_of_one_point_is_finite() -> None:
+    """Landmarks that all lie in one place give a matrix of numbers."""
+    assert np.isfinite(similarity(np.zeros((5, 2), np.float32), TEMPLATE)).all()
+
+
+@pytest.mark.parametrize("size_px", [24, 48, 130, 400])
+@pytest.mark.parametrize("degrees", [0, 30])
+def test_aligned_crop_puts_landmarks_at_the_template(size_px: int, degrees: float) -> None:
+    """A dot drawn at a landmark is found at the template's place, whatever the face's size and turn."""
+    scale = size_px / 48
+    turn = cv2.getRotationMatrix2D((24, 24), degrees, scale)
+    turn[:, 2] += 300 - 24
+    landmarks = apply(np.asarray(turn), TEMPLATE * 48)
+    for place, landmark in enumerate(landmarks):
+        picture = np.zeros((600, 600, 3), np.uint8)
+        x, y = (float(v) for v in landmark)
+        centre = (round(x * 16), round(y * 16))
+        cv2.circle(picture, centre, round(2.5 * scale * 16), (255, 255, 255), -1, cv2.LINE_AA, shift=4)
+        crop = crop_aligned(picture, landmarks, GREY)[:, :, 0].astype(float)
+        rows, columns = np.mgrid[:48, :48]
+        found = np.array([(columns * crop).sum(), (rows * crop).sum()]) / crop.sum()
+        assert np.abs(found - TEMPLATE[place] * 48).max() < 0.5
+
+
+@pytest.mark.parametrize("spec", [RGB, GREY])
+def test_crops_have_the_size_and_channels_of_the_spec(spec: CropSpec) -> None:
+    """Every way to cut gives (size, size, C) uint8."""
+    picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    box = np.array([20, 20, 60, 70], np.float32)
+    for crop in (
+        crop_aligned(picture, TEMPLATE * 40 + 20, spec),
+        crop_box(picture, box, spec),
+        crop_whole(picture, spec),
+    ):
+        assert crop.shape == (48, 48, 3 if spec.colour == "rgb" else 1)
+        assert crop.dtype == np.uint8
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_channels_keep_their_order(channel: int) -> None:
+    """A red picture gives a red crop; grey weighs the channels as RGB, so blue is darker than red, red than green."""
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[..., channel] = 255
+    box = np.array([8, 8, 56, 56], np.float32)
+    for crop in (crop_aligned(picture, TEMPLATE * 40, RGB), crop_box(picture, box, RGB), crop_whole(picture, RGB)):
+        assert (crop[..., channel] == 255).all()
+        assert crop.sum() == 255 * 48 * 48
+    assert (crop_whole(picture, GREY) == (76, 150, 29)[channel]).all()
+
+
+def test_whole_frame_of_the_right_size_is_untouched() -> None:
+    """A frame that already has the crop's size comes back as it is."""
+    picture = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    np.testing.assert_array_equal(crop_whole(picture, RGB), picture)
+
+
+def test_box_crop_is_the_box() -> None:
+    """The square around a box shows what lies in the box, larger by `box_scale`, lower by `box_shift_y`."""
+    picture = np.zeros((200, 200, 3), np.uint8)
+    picture[60:108, 40:88] = 255
+    inside = crop_box(picture, np.array([40, 60, 88, 108], np.float32), GREY)
+    assert inside.min() >= 254
+    larger = CropSpec(48, "grey", TEMPLATE, 2.0, 0.5)
+    crop = crop_box(picture, np.array([40, 60, 88, 108], np.float32), larger)
+    rows = np.flatnonzero(crop[:, 24, 0] > 127)
+    columns = np.flatnonzero(crop[12, :, 0] > 127)
+    assert (rows[0], rows[-1]) == (0, 23)
+    assert (columns[0], columns[-1]) == (12, 35)
+
+
+def test_beyond_the_frame_the_border_is_repeated() -> None:
+    """A face at the edge is not given black pixels."""
+    picture = np.full((40, 40, 3), 200, np.uint8)
+    assert (crop_box(picture, np.array([-20, -20, 20, 20], np.float32), RGB) == 200).all()
