@@ -15,6 +15,7 @@ import redis
 import structlog
 from rq import Retry
 
+from app.contract import metrics
 from app.contract.jobs import ErrorCode, InputInfo, JobError, JobRecord, ModelRef, State
 from app.contract.uploads import UploadStore
 from worker import serving
@@ -117,7 +118,15 @@ def _label(service: Service, execution: Execution, job_id: str) -> State:
         service.store.delete(job_id)
         ended["input_deleted"] = True
     execution.finish(state, ended)
+    _count_batches(service)
     return state
+
+
+def _count_batches(service: Service) -> None:
+    """Add what the engine did since it was last asked to the counters that `/metrics` shows."""
+    done = service.loaded.pipeline.engine.take_stats()
+    counts = {metrics.BATCHES: done.batches, metrics.BATCH_FILLED: done.crops, metrics.BATCH_SLOTS: done.capacity}
+    metrics.add(service.connection, counts)
 
 
 def _label_source(service: Service, execution: Execution, record: JobRecord, source: Source) -> None:

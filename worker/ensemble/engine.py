@@ -56,7 +56,7 @@ class Step:
 
 @dataclass
 class EngineStats:
-    """Counters since start: backbone passes, crops in them, and rows that were padding."""
+    """Counters: backbone passes, crops in them, crops that batches of full size would have held."""
 
     batches: int = 0
     crops: int = 0
@@ -131,6 +131,11 @@ class Engine:
         stacked = np.stack([probabilities[name] for name in members])
         return np.asarray(np.tensordot(weights / weights.sum(), stacked, axes=1), np.float32)
 
+    def take_stats(self) -> EngineStats:
+        """The counters since they were last taken."""
+        stats, self.stats = self.stats, EngineStats()
+        return stats
+
     def close(self) -> None:
         """Stop the thread after what was submitted."""
         self._steps.put(None)
@@ -198,7 +203,7 @@ class Engine:
             start += len(part)
             self.stats.batches += 1
             self.stats.crops += len(part)
-            self.stats.capacity += self._pass.capacity(len(part))
+            self.stats.capacity += self.batch
         if len(parts) == 1:
             return parts[0]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -28,7 +28,7 @@ CPU_BUCKETS = (1, CPU_BATCH)
 class FramePass(Protocol):
     """Crops (N, size, size, C) uint8, N <= batch -> {member: (N, S)} on the device.
 
-    buckets: batch sizes worth warming.  capacity(N): rows the device really computes for N.
+    buckets: batch sizes worth warming.
     """
 
     mode: str
@@ -36,9 +36,6 @@ class FramePass(Protocol):
     buckets: tuple[int, ...]
 
     def __call__(self, crops: npt.NDArray[np.uint8]) -> dict[str, Tensor]: ...
-
-    def capacity(self, count: int) -> int:
-        """Rows computed for `count` crops, padding included."""
 
 
 class EagerPass:
@@ -71,9 +68,6 @@ class EagerPass:
         images = self._normalise(pixels).to(self._dtype)
         features = {key: backbone(images) for key, backbone in self._backbones.items()}
         return {name: encode(features[key]) for name, key, encode in self._heads}
-
-    def capacity(self, count: int) -> int:
-        return count
 
 
 class GraphPass:
@@ -113,7 +107,7 @@ class GraphPass:
 
     def __call__(self, crops: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
         count = len(crops)
-        graph, pixels, states = self._graphs[self.capacity(count)]
+        graph, pixels, states = self._graphs[self._bucket(count)]
         pinned, free = self._pinned[self._turn], self._free[self._turn]
         self._turn = 1 - self._turn
         free.synchronize()
@@ -128,7 +122,7 @@ class GraphPass:
         # The graph's outputs are overwritten by its next replay.
         return {name: values[:count].clone() for name, values in states.items()}
 
-    def capacity(self, count: int) -> int:
+    def _bucket(self, count: int) -> int:
         return next(bucket for bucket in self.buckets if bucket >= count)
 
 
