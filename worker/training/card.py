@@ -69,7 +69,12 @@ def model_card(manifest: Manifest) -> str:
             "different labels. They help where single frames are bad; they know nothing of how an expression unfolds.",
             "",
         ]
-    lines += [
+    return "\n".join([*lines, *_recipe_to_licence(manifest)])
+
+
+def _recipe_to_licence(manifest: Manifest) -> list[str]:
+    origin = manifest.provenance
+    return [
         "## Recipe",
         "",
         f"Recipe `{origin.recipe}`, seed {origin.seed}, commit {origin.commit}, {origin.created_at}. Every setting is "
@@ -78,13 +83,12 @@ def model_card(manifest: Manifest) -> str:
         *([str(origin.settings["notes"]), ""] if "notes" in origin.settings else []),
         "## Known failures",
         "",
-        FER_FAILURES if stills else VIDEO_FAILURES,
+        FER_FAILURES if origin.clips_from_stills else VIDEO_FAILURES,
         "## Licence",
         "",
         manifest.licence,
         "",
     ]
-    return "\n".join(lines)
 
 
 def _measured(measurement: Measurement) -> list[str]:
