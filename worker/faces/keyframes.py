@@ -142,6 +142,8 @@ class _Block:
 
     def interpolate(self, a: int, b: int) -> bool:
         """Fill in the frames between a and b; False if their faces are not the same faces."""
+        if self.frames[a].image is None or self.frames[b].image is None:
+            return False  # what cannot be seen says nothing about the frames beside it
         before, after = self.found[a], self.found[b]
         pairs = match_boxes(before.boxes, after.boxes)
         if not len(pairs) == len(before) == len(after):
