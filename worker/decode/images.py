@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -31,7 +32,7 @@ SIGNATURES: tuple[tuple[bytes, bytes], ...] = (
 
 
 class ImagesSource:
-    """Images of an archive as the frames of one clip, in natural name order at a given frame rate.
+    """Images of an archive as the frames of one clip, in natural name order at a given frame rate; read once.
 
     An image that cannot be decoded keeps its place as a frame without a picture, and is named in `warnings`.
 
@@ -45,13 +46,15 @@ class ImagesSource:
         self._limits = limits
         self._sampling = sampling or Sampling()
         self._fps = fps
-        self._entries = _OPENERS[kind](path, limits)
-        if not self._entries:
-            raise UndecodableInputError("the archive holds no JPEG, PNG or WebP image")
-        limits.check_frames(len(self._entries))
-        first = next((image for image in map(self._decode, range(len(self._entries))) if image is not None), None)
-        if first is None:
-            raise UndecodableInputError("none of the images can be decoded; send JPEG, PNG or WebP")
+        with ExitStack() as opened:
+            self._entries = _OPENERS[kind](path, limits, opened)
+            if not self._entries:
+                raise UndecodableInputError("the archive holds no JPEG, PNG or WebP image")
+            limits.check_frames(len(self._entries))
+            first = next((image for image in map(self._decode, range(len(self._entries))) if image is not None), None)
+            if first is None:
+                raise UndecodableInputError("none of the images can be decoded; send JPEG, PNG or WebP")
+            self._opened = opened.pop_all()
         count = len(self._entries)
         self.info = VideoInfo(first.shape[1], first.shape[0], fps, count, count / fps)
         self.decoded = 0
@@ -59,24 +62,26 @@ class ImagesSource:
 
     def frames(self) -> Iterator[DecodedFrame]:
         """Sampled frames in order."""
-        sampler = Sampler(self._sampling)
-        unreadable: list[int] = []
-        for index in range(len(self._entries)):
-            timestamp_s = index / self._fps
-            if sampler.past_end(timestamp_s):
-                break
-            if sampler.wants(timestamp_s):
-                image = self._decode(index)
-                if image is None:
-                    unreadable.append(index)
-                yield DecodedFrame(index, timestamp_s, image)
-            self.decoded += 1
-        if unreadable:
-            shown = ", ".join(map(str, unreadable[:10])) + (", ..." if len(unreadable) > 10 else "")
-            self.warnings.append(f"{len(unreadable)} images could not be decoded and have no faces: frames {shown}")
+        with closing(self):
+            sampler = Sampler(self._sampling)
+            unreadable: list[int] = []
+            for index in range(len(self._entries)):
+                timestamp_s = index / self._fps
+                if sampler.past_end(timestamp_s):
+                    break
+                if sampler.wants(timestamp_s):
+                    image = self._decode(index)
+                    if image is None:
+                        unreadable.append(index)
+                    yield DecodedFrame(index, timestamp_s, image)
+                self.decoded += 1
+            if unreadable:
+                shown = ", ".join(map(str, unreadable[:10])) + (", ..." if len(unreadable) > 10 else "")
+                self.warnings.append(f"{len(unreadable)} images could not be decoded and have no faces: frames {shown}")
 
     def close(self) -> None:
-        """Nothing is held open between two images."""
+        """Close the archive; safe to call twice."""
+        self._opened.close()
 
     def _decode(self, index: int) -> Image | None:
         data = self._entries[index]()
@@ -95,9 +100,9 @@ class ImagesSource:
 Entry = Callable[[], bytes | None]
 
 
-def _zip_entries(path: Path, limits: DecodeLimits) -> list[Entry]:
+def _zip_entries(path: Path, limits: DecodeLimits, opened: ExitStack) -> list[Entry]:
     try:
-        archive = zipfile.ZipFile(path)
+        archive = opened.enter_context(zipfile.ZipFile(path))
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
         raise UndecodableInputError("the zip archive is damaged or not finished") from None
     infos = archive.infolist()
@@ -117,10 +122,11 @@ def _zip_entries(path: Path, limits: DecodeLimits) -> list[Entry]:
     return [lambda info=info: read(info) for info in wanted]  # type: ignore[misc]
 
 
-def _tar_entries(path: Path, limits: DecodeLimits) -> list[Entry]:
+def _tar_entries(path: Path, limits: DecodeLimits, opened: ExitStack) -> list[Entry]:
     members: list[tarfile.TarInfo] = []
     try:
-        archive = tarfile.open(path, "r:")  # noqa: SIM115  # uncompressed only: random access without inflating
+        # Uncompressed only: random access without inflating.
+        archive = opened.enter_context(tarfile.open(path, "r:"))  # noqa: SIM115  # it is one, further out
         for seen, member in enumerate(archive, start=1):
             _check_entries(seen, limits)
             if member.isreg() and _is_image(member.name):
@@ -142,17 +148,17 @@ def _tar_entries(path: Path, limits: DecodeLimits) -> list[Entry]:
     return [lambda member=member: read(member) for member in members]  # type: ignore[misc]
 
 
-def _folder_entries(path: Path, limits: DecodeLimits) -> list[Entry]:
+def _folder_entries(path: Path, limits: DecodeLimits, opened: ExitStack) -> list[Entry]:
     files = [entry for entry in path.iterdir() if entry.is_file() and _is_image(entry.name)]
     files.sort(key=lambda file: _natural(file.name))
     return [file.read_bytes for file in files]
 
 
-def _file_entry(path: Path, limits: DecodeLimits) -> list[Entry]:
+def _file_entry(path: Path, limits: DecodeLimits, opened: ExitStack) -> list[Entry]:
     return [path.read_bytes]
 
 
-_OPENERS: dict[str, Callable[[Path, DecodeLimits], list[Entry]]] = {
+_OPENERS: dict[str, Callable[[Path, DecodeLimits, ExitStack], list[Entry]]] = {
     "zip": _zip_entries,
     "tar": _tar_entries,
     "folder": _folder_entries,
