@@ -23,6 +23,13 @@ def free_port() -> int:
         return port
 
 
+def is_free(port: int) -> bool:
+    """Whether nobody listens on the port of loopback."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 class Process:
     """A running program.  It has a process group of its own, so that Ctrl-C reaches only us and we stop it in order."""
 

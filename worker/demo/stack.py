@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from worker.demo import DemoError
-from worker.demo.processes import Process, free_port
+from worker.demo.processes import Process, free_port, is_free
 
 READY_S = 180  # a cold disk needs a while to load torch
 POLL_S = 0.3
@@ -49,8 +49,10 @@ def running(port: int | None, say: Callable[[str], None]) -> Iterator[Stack]:
             cleanup.callback(process.stop)
             started.append(process)
 
-        redis_url = os.environ.get("MIEN_REDIS_URL") or _start_redis(start, folder)
         chosen = port or free_port()
+        if not is_free(chosen):  # another API there would answer in place of ours
+            raise DemoError(f"port {chosen} is in use: stop what listens there first")
+        redis_url = os.environ.get("MIEN_REDIS_URL") or _start_redis(start, folder)
         environment = {
             "MIEN_REDIS_URL": redis_url,
             "MIEN_UPLOADS": str(folder / "uploads"),
