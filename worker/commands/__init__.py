@@ -5,6 +5,7 @@ Exit status: 0 on success, 2 on bad usage, 1 otherwise with one clear line on st
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -37,6 +38,10 @@ def main() -> None:
         app(args=sys.argv[2:], prog_name=f"python -m worker {name}")
     except CommandError as error:
         typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        # `... | head` closed the pipe; what Python would still flush at exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 

@@ -92,6 +92,8 @@ def _label_one(
             name = path.name if path.is_dir() else path.stem
             with (out / f"{name}.{format}").open("w", encoding="utf-8") as file:
                 file.writelines(pieces)
+    except BrokenPipeError:  # whoever read our output has enough of it: no fault of the input's
+        raise
     except (UndecodableInputError, LimitExceededError, OSError, ValueError) as error:
         console.print(f"{path}: {error}", style="red", highlight=False)
         return False
