@@ -16,7 +16,8 @@ from worker.records import DecodedFrame, Image, VideoInfo
 NO_VIDEO = "the input is not a video that can be decoded; send mp4, mov, webm, mkv, avi, ts or gif"
 DEFAULT_FPS = 30.0  # where a container has broken timestamps and no rate
 PLAUSIBLE_FPS = 1000.0
-# A container's count is often off by a few; an input is called cut off when more than both of these are missing.
+# A container's count is often off by a few; an input is called cut off when more than both of these are missing, in
+# frames and in time: at a varying rate, what is claimed is often duration times a rate that no frame has.
 MISSING_FRAMES, MISSING_SHARE = 5, 0.05
 
 
@@ -39,6 +40,7 @@ class VideoSource:
         self.info = self._claims()
         self.decoded = 0
         self.warnings: list[str] = []
+        self._first_s = 0.0  # the first frame's time on the container's own clock
         limits.check_pixels(self.info.width, self.info.height)
 
     def frames(self) -> Iterator[DecodedFrame]:
@@ -49,6 +51,8 @@ class VideoSource:
             while self._capture.grab():
                 timestamp_s = self._timestamp(previous_s)
                 previous_s = timestamp_s
+                if not self.decoded and self.info.fps:
+                    self._first_s = self._capture.get(cv2.CAP_PROP_PTS) / self.info.fps
                 if sampler.past_end(timestamp_s):
                     return
                 index = self.decoded
@@ -56,7 +60,7 @@ class VideoSource:
                 if sampler.wants(timestamp_s):
                     yield DecodedFrame(index, timestamp_s, self._picture())
                 self.decoded += 1
-            self._check_complete()
+            self._check_complete(previous_s)
 
     def close(self) -> None:
         """Release the decoder; safe to call twice."""
@@ -94,12 +98,22 @@ class VideoSource:
         self._limits.check_pixels(bgr.shape[1], bgr.shape[0])
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
-    def _check_complete(self) -> None:
+    def _check_complete(self, last_s: float) -> None:
         if not self.decoded:
             raise UndecodableInputError("the input has no video frame that can be decoded")
         claimed = self.info.frame_count or 0
         missing = claimed - self.decoded
-        if missing > max(MISSING_FRAMES, MISSING_SHARE * claimed):
+        if missing > max(MISSING_FRAMES, MISSING_SHARE * claimed) and self._time_is_missing(last_s):
             self.warnings.append(
                 f"the video ends early: {self.decoded} frames could be decoded, its container claims {claimed}"
             )
+
+    def _time_is_missing(self, last_s: float) -> bool:
+        """Whether the last frame comes long before the claimed end."""
+        duration_s, fps = self.info.duration_s, self.info.fps
+        if duration_s is None or fps is None:
+            return True
+        # Matroska's duration counts from time 0, that of others from the first frame.
+        on_its_clock_s = last_s + self._first_s
+        end_s = on_its_clock_s if last_s < on_its_clock_s <= duration_s else last_s
+        return duration_s - end_s > max((MISSING_FRAMES + 1) / fps, MISSING_SHARE * duration_s)
