@@ -53,8 +53,10 @@ def test_phone_video_is_turned_upright(api: Api, clips: Clips) -> None:
 def test_variable_frame_rate_keeps_the_container_s_times(api: Api, clips: Clips, container: str) -> None:
     """Timestamps are those the file was written with, not index divided by rate."""
     times_ms = np.cumsum([0, 40, 40, 200, 15, 15, 500, 33, 34, 90, 1000, 40]).tolist()
-    _, frames = api.label(clips.video(clips.pictures(len(times_ms)), container=container, times_ms=times_ms))
+    job, frames = api.label(clips.video(clips.pictures(len(times_ms)), container=container, times_ms=times_ms))
     assert [frame["timestamp_s"] for frame in frames] == pytest.approx([ms / 1000 for ms in times_ms], abs=6e-4)
+    assert job["warnings"] == []
+    assert job["input"]["frame_count"] == len(times_ms)
 
 
 def test_animated_gif_is_a_video(api: Api, clips: Clips) -> None:
