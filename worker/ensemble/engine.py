@@ -182,8 +182,10 @@ class Engine:
             step.before = None
             outputs.append(self._decode(rows, torch.from_numpy(step.windows).to(self.device)))
             start = end
-        for step, output in zip(steps, outputs, strict=True):
-            step.result.set_result({name: values.cpu().numpy() for name, values in output.items()})
+        # All are fetched before the first is answered: a device that fails now still fails every step alike.
+        fetched = [{name: values.cpu().numpy() for name, values in output.items()} for output in outputs]
+        for step, result in zip(steps, fetched, strict=True):
+            step.result.set_result(result)
 
     def _encode(self, crops: Crops) -> dict[str, Tensor]:
         """(N, size, size, C) uint8 -> {member: (N, S)} states on the device."""
