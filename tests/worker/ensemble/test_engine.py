@@ -1,0 +1,216 @@
+"""The engine: steps that share a batch get their own results, and a full device gets smaller batches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor
+
+from worker.ensemble.engine import Engine, OutOfDeviceMemoryError, Step
+from worker.ensemble.networks import Ensemble, fuse
+
+SHAPE = (16, 16, 1)
+NO_ROWS = np.empty(0, np.int64)
+
+
+class Watched:
+    """An engine's frame pass that notes its batches, can be held back, and has room for `room` crops only."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._inner = engine._pass
+        self.mode, self.batch, self.buckets = self._inner.mode, self._inner.batch, self._inner.buckets
+        self.sizes: list[int] = []
+        self.room = 1_000_000
+        self.go = threading.Event()
+        self.go.set()
+        self.reached = threading.Event()
+        engine._pass = self
+
+    def __call__(self, crops: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
+        self.reached.set()
+        assert self.go.wait(20)
+        if len(crops) > self.room:
+            raise torch.OutOfMemoryError("out of memory")
+        self.sizes.append(len(crops))
+        return self._inner(crops)
+
+    @contextmanager
+    def held(self, engine: Engine) -> Iterator[None]:
+        """What is submitted meanwhile waits behind a first step, all together."""
+        self.go.clear()
+        self.reached.clear()
+        engine.submit(step_of(np.zeros((1, *SHAPE), np.uint8)))
+        assert self.reached.wait(20)
+        try:
+            yield
+        finally:
+            self.go.set()
+
+
+def clip(seed: int, length: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (length, *SHAPE), np.uint8)
+
+
+def step_of(crops: npt.NDArray[np.uint8]) -> Step:
+    """One step that asks for every crop of a clip."""
+    length = len(crops)
+    windows = np.clip(np.arange(length)[:, None] + np.arange(-4, 5), 0, length - 1)
+    return Step(crops, windows, NO_ROWS, None)
+
+
+def check(ensemble: Ensemble, step: Step) -> None:
+    """The step's results are those of its own crops."""
+    result = step.result.result(20)
+    for row, window in enumerate(step.windows):
+        for name, expected in ensemble.window_probabilities(torch.from_numpy(step.crops[window])).items():
+            np.testing.assert_allclose(result[name][row], expected.numpy(), atol=1e-5)
+
+
+def test_waiting_steps_share_a_batch(engine: Engine, ensemble: Ensemble) -> None:
+    """Steps of several clips that wait run as one batch, and each gets its own results."""
+    watched = Watched(engine)
+    steps = [step_of(clip(seed, 3 + seed)) for seed in range(4)]
+    with watched.held(engine):
+        for step in steps:
+            engine.submit(step)
+    for step in steps:
+        check(ensemble, step)
+    assert watched.sizes == [1, 3 + 4 + 5 + 6]
+
+
+def test_a_batch_is_not_overfilled(engine: Engine, ensemble: Ensemble) -> None:
+    """Steps that do not fit into one batch together run one after the other."""
+    watched = Watched(engine)
+    steps = [step_of(clip(seed, 20)) for seed in range(3)]
+    with watched.held(engine):
+        for step in steps:
+            engine.submit(step)
+    for step in steps:
+        check(ensemble, step)
+    assert watched.sizes == [1, 20, 20, 20]
+
+
+def test_a_clips_steps_do_not_merge_with_each_other(engine: Engine, ensemble: Ensemble) -> None:
+    """A step that goes on from another runs after it, with the rows that the other kept."""
+    watched = Watched(engine)
+    crops = clip(0, 9)
+    first = Step(crops[:5], np.empty((0, 9), np.int64), np.arange(5), None)
+    second = Step(crops[5:], np.arange(9)[None], NO_ROWS, first)
+    with watched.held(engine):
+        engine.submit(first)
+        engine.submit(second)
+    expected = ensemble.window_probabilities(torch.from_numpy(crops))
+    for name, found in second.result.result(20).items():
+        np.testing.assert_allclose(found[0], expected[name].numpy(), atol=1e-5)
+    assert watched.sizes == [1, 5, 4]
+
+
+def test_two_threads(engine: Engine, ensemble: Ensemble) -> None:
+    """Two clips at once, from a thread each, get what each of them gets alone."""
+
+    def label(seed: int) -> list[Step]:
+        steps = [step_of(clip(100 * seed + i, 1 + (7 * i + seed) % 13)) for i in range(12)]
+        for step in steps:
+            engine.submit(step)
+        for step in steps:
+            step.result.result(20)
+        return steps
+
+    with ThreadPoolExecutor(2) as threads:
+        for steps in threads.map(label, (1, 2)):
+            for step in steps:
+                check(ensemble, step)
+
+
+@pytest.mark.parametrize("room", [1, 3, 10])
+def test_a_full_device_gets_smaller_batches(engine: Engine, ensemble: Ensemble, room: int) -> None:
+    """Out of memory halves the batch until it fits; the results are the same, and no crop is lost or repeated."""
+    watched = Watched(engine)
+    watched.room = room
+    step = step_of(clip(0, 32))
+    engine.submit(step)
+    check(ensemble, step)
+    assert sum(watched.sizes) == 32
+    assert room / 2 < max(watched.sizes) <= room
+    assert engine.stats.halvings == {1: 5, 3: 4, 10: 2}[room]
+
+
+def test_no_room_for_one_crop_fails_the_step_alone(engine: Engine, ensemble: Ensemble) -> None:
+    """When not even one crop fits, every step of the batch learns it; the engine lives on."""
+    watched = Watched(engine)
+    steps = [step_of(clip(seed, 4)) for seed in range(2)]
+    with watched.held(engine):
+        watched.room = 0
+        for step in steps:
+            engine.submit(step)
+    for step in steps:
+        with pytest.raises(OutOfDeviceMemoryError, match="one face"):
+            step.result.result(20)
+    watched.room = 100
+    later = step_of(clip(9, 4))
+    engine.submit(later)
+    check(ensemble, later)
+
+
+def test_a_wrong_step_fails_and_the_next_one_runs(engine: Engine, ensemble: Ensemble) -> None:
+    """An error of a step, whatever it is, is that step's result."""
+    wrong = Step(clip(0, 2), np.full((1, 9), 99, np.int64), NO_ROWS, None)
+    engine.submit(wrong)
+    with pytest.raises(IndexError):
+        wrong.result.result(20)
+    later = step_of(clip(1, 3))
+    engine.submit(later)
+    check(ensemble, later)
+
+
+def test_warming_up_leaves_no_trace(engine: Engine) -> None:
+    """Counters start at zero after the warm-up."""
+    engine.warm_up()
+    assert (engine.stats.batches, engine.stats.crops, engine.mode) == (0, 0, "eager")
+
+
+def test_fusion(engine: Engine) -> None:
+    """The weighted mean of the chosen members; where all their weights are zero, the plain mean."""
+    rng = np.random.default_rng(0)
+    given = {name: rng.dirichlet(np.ones(5), 6).astype(np.float32) for name in engine.member_names}
+    stacked = torch.from_numpy(np.stack(list(given.values())))
+    expected = fuse(stacked, torch.tensor([1.0, 2.0, 0.5]))
+    np.testing.assert_allclose(engine.fuse(given, engine.member_names), expected.numpy(), atol=1e-6)
+    engine.weights = dict.fromkeys(engine.member_names, 0.0)
+    np.testing.assert_allclose(engine.fuse(given, ("cnn",)), given["cnn"], atol=1e-6)
+    np.testing.assert_allclose(engine.fuse(given, engine.member_names), stacked.mean(dim=0).numpy(), atol=1e-6)
+
+
+def test_an_error_after_some_results_does_not_stop_the_engine(engine: Engine, ensemble: Ensemble) -> None:
+    """When a device fails while results are fetched, the batch's steps all fail, and the engine lives on."""
+
+    class Broken:
+        def cpu(self) -> Tensor:
+            raise RuntimeError("device error")
+
+    good, bad, later = (step_of(clip(seed, 4)) for seed in range(3))
+    decode = engine._decode
+
+    def failing(states: dict[str, Tensor], windows: Tensor) -> dict[str, Tensor]:
+        decoded = decode(states, windows)
+        return {name: Broken() for name in decoded} if failing_calls.pop() else decoded  # type: ignore[misc]
+
+    failing_calls = [False, True, False, False]
+    watched = Watched(engine)
+    with watched.held(engine):
+        engine._decode = failing  # type: ignore[method-assign]
+        for step in (good, bad):
+            engine.submit(step)
+    with pytest.raises(RuntimeError, match="device error"):
+        bad.result.result(20)
+    with pytest.raises(RuntimeError, match="device error"):
+        good.result.result(20)
+    engine.submit(later)
+    check(ensemble, later)
