@@ -60,7 +60,7 @@ def test_aligned_crop_puts_landmarks_at_the_template(size_px: int, degrees: floa
         crop = crop_aligned(picture, landmarks, GREY)[:, :, 0].astype(float)
         rows, columns = np.mgrid[:48, :48]
         found = np.array([(columns * crop).sum(), (rows * crop).sum()]) / crop.sum()
-        assert np.abs(found - TEMPLATE[place] * 48).max() < 0.5
+        assert np.abs(found - TEMPLATE[place] * 48).max() < 0.2
 
 
 @pytest.mark.parametrize("spec", [RGB, GREY])

@@ -144,6 +144,17 @@ def test_unreadable_frames_have_no_faces() -> None:
         np.testing.assert_allclose(found[i].faces.boxes, linear(i), atol=1e-3)
 
 
+def test_the_detectors_order_does_not_matter() -> None:
+    """A detector that lists the faces in another order at each keyframe does not mix them up between."""
+
+    def scene(i: int) -> np.ndarray:
+        return linear(i)[:: -1 if i // GAP_FRAMES % 2 else 1]
+
+    for i, detected in enumerate(run(Oracle(scene), film(40))):
+        found = detected.faces.boxes
+        np.testing.assert_allclose(found[np.argsort(found[:, 0])], linear(i), atol=1e-3)
+
+
 def test_no_frames_at_all() -> None:
     """Nothing in, nothing out."""
     assert run(Oracle(linear), []) == []
