@@ -288,7 +288,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
 @pytest.fixture(scope="session")
 def long_clip(clips: Clips) -> bytes:
     """Takes long enough to be looked at, cancelled or interrupted."""
-    return clips.video(clips.pictures(600, (640, 360)))
+    return clips.video(clips.pictures(400, (640, 360)))
 
 
 @pytest.fixture(scope="session")

@@ -169,7 +169,7 @@ def test_pages_read_while_it_runs_are_the_final_ones(api: Api, long_clip: bytes)
     during = api.frames(job["id"], limit=50)
     assert api.ended(job["id"])["state"] == "succeeded"
     after = api.frames(job["id"])
-    assert len(after) == 600
+    assert len(after) == 400
     assert during == after
     assert first["frames"] == after[: len(first["frames"])]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-FRAMES = 600  # of the long clip
+FRAMES = 400  # of the long clip
 
 
 def test_cancelled_job_stops_and_keeps_its_frames(api: Api, long_clip: bytes) -> None:
