@@ -56,7 +56,7 @@ def test_aligned_crop_puts_landmarks_at_the_template(size_px: int, degrees: floa
         picture = np.zeros((600, 600, 3), np.uint8)
         x, y = (float(v) for v in landmark)
         centre = (round(x * 16), round(y * 16))
-        cv2.circle(picture, centre, round(2.5 * scale * 16), (255, 255, 255), -1, cv2.LINE_AA, shift=4)
+        cv2.circle(picture, centre, round(max(2.5 * scale, 3.5) * 16), (255, 255, 255), -1, cv2.LINE_AA, shift=4)
         crop = crop_aligned(picture, landmarks, GREY)[:, :, 0].astype(float)
         rows, columns = np.mgrid[:48, :48]
         found = np.array([(columns * crop).sum(), (rows * crop).sum()]) / crop.sum()
