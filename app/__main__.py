@@ -68,9 +68,13 @@ def serve(
     sys.setswitchinterval(SWITCH_S)
     # uvicorn raises the signal again when it has shut down: then the child is to be ended, too.
     signal.signal(signal.SIGTERM, _exit)
-    with background(), suppress(KeyboardInterrupt):
-        server.run()
-    if not server.started:
+    try:
+        with background(), suppress(KeyboardInterrupt):
+            server.run()
+    except SystemExit as ended:
+        if not ended.code:
+            raise
+    if not server.started:  # uvicorn has said why, and would exit with a status of its own
         raise typer.Exit(1)
 
 

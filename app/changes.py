@@ -62,11 +62,12 @@ class ChangeHub:
         return Waiter(self, job_id)
 
     async def _listen(self) -> None:
-        while True:
+        # Not for ever: while a connection is being made, redis-py can swallow the task's cancellation.
+        while not self.stopping:
             try:
                 async with self._redis.pubsub() as pubsub:
                     await pubsub.psubscribe(keys.changed("*"))
-                    while True:
+                    while not self.stopping:
                         message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=RECHECK_S)
                         if message is not None:
                             self._wake(message["channel"].decode())

@@ -34,9 +34,7 @@ class VideoSource:
         self._sampling = sampling or Sampling()
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
-            raise UndecodableInputError(
-                "the input is not a video that can be decoded; try mp4, mov, webm, mkv, avi or gif"
-            )
+            raise UndecodableInputError(NO_VIDEO)
         self.info = self._claims()
         self.decoded = 0
         self.warnings: list[str] = []

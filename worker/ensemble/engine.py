@@ -163,6 +163,10 @@ class Engine:
                     crops += len(other.crops)
                 try:
                     self._execute(steps)
+                except torch.OutOfMemoryError:  # in the heads, which no smaller batch of crops would relieve
+                    full = OutOfDeviceMemoryError("the device has no memory for the heads; free some of it")
+                    for failed in steps:
+                        failed.result.set_exception(full)
                 except BaseException as error:
                     for failed in steps:
                         failed.result.set_exception(error)
