@@ -6,12 +6,17 @@ job's whole timeout; and any RQ worker runs whatever function a job names.  Both
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import redis
 import structlog
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -25,6 +30,17 @@ MAINTENANCE_S = 10
 ALLOWED = frozenset({keys.LABEL_FUNCTION, keys.RENDER_FUNCTION})
 
 log = structlog.get_logger(__name__)
+
+
+def connect(redis_url: str) -> redis.Redis:
+    """A connection that rides out a short absence of Redis: about half a minute of growing pauses, then RedisError."""
+    retry = Retry(ExponentialBackoff(cap=5, base=0.1), retries=12)
+    return redis.Redis.from_url(redis_url, retry=retry, retry_on_error=[redis.ConnectionError])
+
+
+def process_name() -> str:
+    """A name for this process that no other worker has, by which an operator finds its host and process id."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 class NotAllowedError(Exception):

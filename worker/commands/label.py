@@ -52,13 +52,15 @@ def command(
         start_s=start_s,
         end_s=end_s,
     )
+    settings = WorkerSettings()
+    limits = DecodeLimits(settings.max_frames, settings.max_pixels)
     try:
-        loaded = serving.load(WorkerSettings())
+        loaded = serving.load(settings)
     except (BundleError, serving.DeviceError, DetectorError, PrecisionError) as error:
         raise CommandError(str(error)) from None
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    failed = [path for path in inputs if not _label_one(path, loaded, options, format, members, out)]
+    failed = [path for path in inputs if not _label_one(path, loaded, options, limits, format, members, out)]
     if failed:
         raise CommandError(f"{len(failed)} of {len(inputs)} inputs could not be labelled")
 
@@ -76,13 +78,14 @@ def _label_one(
     path: Path,
     loaded: serving.Serving,
     options: JobOptions,
+    limits: DecodeLimits,
     format: exports.ExportFormat,
     members: bool,
     out: Path | None,
 ) -> bool:
     console = Console(stderr=True)
     try:
-        frames = _frames(path, loaded, options, console)
+        frames = _frames(path, loaded, options, limits, console)
         names = loaded.pipeline.members(serving.label_options(options)) if members else ()
         pieces = exports.export(frames, format, loaded.manifest.labels, names)
         if out is None:
@@ -100,13 +103,14 @@ def _label_one(
     return True
 
 
-def _frames(path: Path, loaded: serving.Serving, options: JobOptions, console: Console) -> Iterator[Frame]:
+def _frames(
+    path: Path, loaded: serving.Serving, options: JobOptions, limits: DecodeLimits, console: Console
+) -> Iterator[Frame]:
     """The input's frames as the service would give them: through the chunk codec, which rounds."""
     if not path.exists():
         raise FileNotFoundError("no such file or folder")
     media = "folder" if path.is_dir() else "image" if path.suffix.lower() in SUFFIXES else "video"
-    settings = WorkerSettings()
-    source = serving.open_source(path, media, options, DecodeLimits(settings.max_frames, settings.max_pixels))
+    source = serving.open_source(path, media, options, limits)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(path.name, total=source.info.frame_count)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 import subprocess
 import sys
 import threading
 
 import redis
 import structlog
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
 
 from app.contract.jobs import utc_now
 from app.contract.uploads import UploadStore
@@ -24,7 +19,7 @@ from worker.ensemble.precision import PrecisionError
 from worker.faces.yunet import DetectorError
 from worker.logs import configure
 from worker.presence import Presence, model_info
-from worker.resident import ResidentWorker, run_until_stopped
+from worker.resident import ResidentWorker, connect, process_name, run_until_stopped
 from worker.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
@@ -46,11 +41,10 @@ def command() -> None:
 
 
 def _serve(settings: WorkerSettings) -> None:
-    retry = Retry(ExponentialBackoff(cap=5, base=0.1), retries=12)
-    connection = redis.Redis.from_url(settings.redis_url, retry=retry, retry_on_error=[redis.ConnectionError])
+    connection = connect(settings.redis_url)
     manifest = read_manifest(find_bundle(settings.bundle))
     queue = settings.default_queue
-    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    name = process_name()
     starting = WorkerInfo(name=name, state="starting", bundle=manifest.name, queue=queue, started_at=utc_now())
     presence = Presence(connection, starting)
     try:
