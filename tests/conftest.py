@@ -1,4 +1,7 @@
-"""A Redis of the tests' own: on a free port, in an empty folder, gone at the end."""
+"""A Redis of the tests' own: on a free port, in an empty folder, gone at the end.
+
+The whole service with real processes, for tests anywhere, is in `tests/service.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,10 @@ from pathlib import Path
 
 import pytest
 import redis
+
+import worker  # noqa: F401  # restricts OpenCV, which reads its settings when it is loaded
+
+pytest_plugins = ["tests.service"]
 
 
 def free_port() -> int:

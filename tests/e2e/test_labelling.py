@@ -15,7 +15,7 @@ import pytest
 from worker.serving import DETECTORS_DIR, YUNET_FILE
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Api, Clips, Service
+    from tests.service import Api, Clips, Service
 
 pytestmark = pytest.mark.e2e
 

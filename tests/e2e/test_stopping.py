@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Api, Clips
+    from tests.service import Api, Clips
 
 pytestmark = pytest.mark.e2e
 

@@ -46,6 +46,11 @@ class Process:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._child.pid
+
     def check(self) -> None:
         """Raises: DemoError, with the end of the log, if the process has ended."""
         status = self._child.poll()

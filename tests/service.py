@@ -30,7 +30,7 @@ from skimage import data
 from app.contract import keys, metrics
 from worker.demo.processes import Process, free_port
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 READY_S = 120
 ENDED_S = 120
 ENDED = frozenset({"succeeded", "failed", "canceled"})
@@ -74,6 +74,10 @@ class Service:
     def start_worker(self, name: str) -> Process:
         """Another worker; it may not be ready yet."""
         return self.start(name, sys.executable, "-m", "worker", "run")
+
+    def process(self, name: str) -> Process:
+        """The running process that was started under this name: `redis`, `api`, ..."""
+        return next(process for process in self._processes if process.name == name)
 
     def stop(self, process: Process) -> str:
         """SIGTERM, and wait; the end of its log."""
