@@ -21,11 +21,12 @@ from model_store.bundle import find_bundle, load_bundle
 from worker import serving
 from worker.bundles import build_ensemble
 from worker.decode import DecodeLimits
-from worker.ensemble.backbones import channels_last, fold_batch_norm
 from worker.ensemble.engine import Engine
 from worker.ensemble.networks import Ensemble, fuse
+from worker.ensemble.passes import example_images
 from worker.ensemble.precision import DTYPES
 from worker.ensemble.stream import ClipStream
+from worker.fused import for_inference
 from worker.pipeline import LabelOptions, Source
 from worker.records import CroppedFace, CroppedFrame, Image
 from worker.settings import WorkerSettings
@@ -90,9 +91,10 @@ def _rate(run: Callable[[], int]) -> float:
 
 
 def _backbone_rate(reference: Ensemble, engine: Engine, clip: list[Image]) -> float:
-    """One bare backbone pass a crop, at the engine's precision and batch, batch-norm folded, channels-last."""
+    """One bare backbone pass a crop, at the engine's precision and batch, made as fast as the engine makes its own."""
     dtype = DTYPES[engine.precision]
-    backbone = channels_last(fold_batch_norm(next(iter(reference.backbones.values()))).to(engine.device, dtype))
+    images = example_images(engine.crop_shape, engine.device, dtype)
+    backbone = for_inference(next(iter(reference.backbones.values())), images)
     pixels = torch.from_numpy(np.stack([clip[i % len(clip)] for i in range(engine.batch)])).to(engine.device)
 
     def run() -> int:

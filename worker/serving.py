@@ -48,7 +48,7 @@ class Serving:
     precision: Precision
 
 
-def load(settings: WorkerSettings, *, compiled: bool = True) -> Serving:
+def load(settings: WorkerSettings) -> Serving:
     """Load, verify and warm up.
 
     Raises: BundleError, DeviceError, DetectorError, PrecisionError: each with one sentence for the operator.
@@ -60,7 +60,7 @@ def load(settings: WorkerSettings, *, compiled: bool = True) -> Serving:
     manifest = bundle.manifest
     shape = (manifest.input.size, manifest.input.size, manifest.input.channels)
     detector = load_detector(settings)
-    engine = Engine(build_ensemble(bundle), shape, device, precision, compiled=compiled)
+    engine = Engine(build_ensemble(bundle), shape, device, precision)
     engine.warm_up()
     return Serving(manifest, Pipeline(engine, detector, crop_spec(manifest)), str(device), precision)
 

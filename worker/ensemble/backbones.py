@@ -9,14 +9,12 @@ Residual Learning (arXiv 1512.03385).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class Backbone(nn.Module):
@@ -25,10 +23,6 @@ class Backbone(nn.Module):
     feature_size: int
 
     def forward(self, images: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def conv_bn_pairs(self) -> list[tuple[str, str]]:
-        """Module paths of every convolution with the batch-norm that follows it."""
         raise NotImplementedError
 
 
@@ -66,9 +60,6 @@ class ResNet50Caffe(Backbone):
         add("1x1_increase", nn.Conv2d(inner, 4 * inner, 1, bias=False))
         if project:
             add("1x1_proj", nn.Conv2d(size_in, 4 * inner, 1, stride=stride, bias=False))
-
-    def conv_bn_pairs(self) -> list[tuple[str, str]]:
-        return [(name, f"{name}_bn") for name, module in self.named_children() if isinstance(module, nn.Conv2d)]
 
     def _conv_bn(self, name: str, x: Tensor) -> Tensor:
         return self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x))  # type: ignore[no-any-return]
@@ -124,37 +115,9 @@ class CompactResNet(Backbone):
             stages.extend(_BasicBlock(size_out, size_out, stride=1) for _ in range(count - 1))
         self.stages = nn.Sequential(*stages)
 
-    def conv_bn_pairs(self) -> list[tuple[str, str]]:
-        pairs = [("stem", "stem_bn")]
-        for index, block in enumerate(self.stages):
-            at = f"stages.{index}"
-            pairs += [(f"{at}.conv1", f"{at}.bn1"), (f"{at}.conv2", f"{at}.bn2")]
-            if isinstance(block, _BasicBlock) and isinstance(block.shortcut, nn.Sequential):
-                pairs.append((f"{at}.shortcut.1", f"{at}.shortcut.2"))
-        return pairs
-
     def forward(self, images: Tensor) -> Tensor:
         x = F.relu(self.stem_bn(self.stem(images)))
         return self.stages(x).mean(dim=(2, 3))  # type: ignore[no-any-return]  # (N, D)
-
-
-@torch.no_grad()
-def fold_batch_norm(backbone: Backbone) -> Backbone:
-    """A copy in which every batch-norm is part of the convolution before it; equal in eval mode up to rounding."""
-    folded = copy.deepcopy(backbone).eval()
-    for conv_path, bn_path in folded.conv_bn_pairs():
-        conv, bn = folded.get_submodule(conv_path), folded.get_submodule(bn_path)
-        if not isinstance(conv, nn.Conv2d) or not isinstance(bn, nn.BatchNorm2d):
-            raise TypeError(f"{conv_path}, {bn_path} are not a convolution and its batch-norm")
-        folded.set_submodule(conv_path, fuse_conv_bn_eval(conv, bn))
-        folded.set_submodule(bn_path, nn.Identity())
-    return folded
-
-
-def channels_last(backbone: Backbone) -> Backbone:
-    """The same backbone with its weights laid out for channels-last images, in place."""
-    # PyTorch's stubs lack this overload of `Module.to`.
-    return backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 ARCHITECTURES: dict[str, type[Backbone]] = {"resnet50_caffe": ResNet50Caffe, "compact_resnet": CompactResNet}

@@ -5,7 +5,7 @@ One thread executes steps in the order they come, merging those that wait, so th
 
 What it saves against the plain way (`networks.Ensemble.window_probabilities`): one backbone pass a crop and distinct
 backbone instead of one a member and window place; `streaming`'s split of the heads; batch-norm folded into the
-convolutions; channels-last memory; bfloat16 where the hardware has it natively.
+convolutions, and on a CPU additions and ReLUs too; channels-last memory; bfloat16 where the hardware has it natively.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worker.ensemble.backbones import channels_last, fold_batch_norm
 from worker.ensemble.networks import Ensemble
 from worker.ensemble.passes import FramePass, frame_pass
 from worker.ensemble.precision import DTYPES, Precision
@@ -73,10 +72,8 @@ class Engine:
         crop_shape: tuple[int, int, int],
         device: torch.device,
         precision: Precision,
-        *,
-        compiled: bool = True,
     ) -> None:
-        """crop_shape: (size, size, C).  compiled: the fastest pass that works on the device; False runs it eagerly."""
+        """crop_shape: (size, size, C)."""
         self.crop_shape = crop_shape
         self.labels = ensemble.labels
         self.window = ensemble.window
@@ -93,12 +90,8 @@ class Engine:
         ]
         for _, _, head, _ in self._members:
             head.to(device=device, dtype=dtype).eval().requires_grad_(False)
-        folded = {
-            key: channels_last(fold_batch_norm(backbone).to(device=device, dtype=dtype))
-            for key, backbone in ensemble.backbones.items()
-        }
         heads = [(name, backbone, head.encode) for name, backbone, head, _ in self._members]
-        self._pass: FramePass = frame_pass(normalise, folded, heads, crop_shape, device, dtype, compiled=compiled)
+        self._pass: FramePass = frame_pass(normalise, ensemble.backbones, heads, crop_shape, device, dtype)
         self.batch = self._pass.batch
         self._limit = self.batch
         self._steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
@@ -107,7 +100,7 @@ class Engine:
 
     @property
     def mode(self) -> str:
-        """How the backbone runs: `eager`, `fused`, `compiled` or `cuda-graphs`."""
+        """How the backbone runs: `eager`, `fused` (convolutions with what follows them, on a CPU) or `cuda-graphs`."""
         return self._pass.mode
 
     def warm_up(self) -> None:

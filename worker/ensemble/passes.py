@@ -1,7 +1,8 @@
 """The frame pass: uint8 crops to every member's per-frame state, in the fastest way the device offers.
 
-`EagerPass` is plain PyTorch and works everywhere.  `GraphPass` is for CUDA: crops go up as bytes through pinned memory
-on a stream of their own, and each batch size is a CUDA graph recorded once, so that the GPU never waits for Python.
+`EagerPass` is plain PyTorch and works everywhere; on a CPU its convolutions are fused.  `GraphPass` is for CUDA: crops
+go up as bytes through pinned memory on a stream of their own, and each batch size is a CUDA graph recorded once, so
+that the GPU never waits for Python.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from worker.ensemble.backbones import Backbone
 from worker.ensemble.networks import Normalise
+from worker.fused import can_fuse, for_inference
 
 Encode = Callable[[Tensor], Tensor]
 Heads = Sequence[tuple[str, str, Encode]]  # member, its backbone, features -> states
@@ -39,26 +40,25 @@ class FramePass(Protocol):
 
 
 class EagerPass:
-    """Plain PyTorch, any batch size."""
-
-    mode = "eager"
+    """Plain PyTorch, any batch size; `mode` says whether the backbones' convolutions are fused."""
 
     def __init__(
         self,
         normalise: Normalise,
-        backbones: Mapping[str, Backbone],
+        backbones: Mapping[str, nn.Module],
         heads: Heads,
         device: torch.device,
         dtype: torch.dtype,
+        mode: str,
     ) -> None:
+        self.mode = mode
         self._normalise = normalise
         self._backbones = backbones
         self._heads = heads
         self._device = device
         self._dtype = dtype
-        on_cpu = device.type == "cpu"
-        self.batch = CPU_BATCH if on_cpu else CUDA_BUCKETS[-1]
-        self.buckets: tuple[int, ...] = CPU_BUCKETS if on_cpu else CUDA_BUCKETS
+        self.buckets: tuple[int, ...] = batch_sizes(device)
+        self.batch = self.buckets[-1]
 
     def __call__(self, crops: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
         return self.compute(torch.from_numpy(crops).to(self._device))
@@ -126,24 +126,39 @@ class GraphPass:
         return next(bucket for bucket in self.buckets if bucket >= count)
 
 
+def batch_sizes(device: torch.device) -> tuple[int, ...]:
+    """The batch sizes worth warming, ascending; the last is the largest in use."""
+    return CPU_BUCKETS if device.type == "cpu" else CUDA_BUCKETS
+
+
 def frame_pass(
     normalise: Normalise,
-    backbones: Mapping[str, Backbone],
+    backbones: Mapping[str, nn.Module],
     heads: Heads,
     crop_shape: tuple[int, int, int],
     device: torch.device,
     dtype: torch.dtype,
-    *,
-    compiled: bool,
 ) -> FramePass:
-    """The fastest pass that works on the device; where recording a graph fails, the eager one."""
-    eager = EagerPass(normalise, backbones, heads, device, dtype)
-    if device.type != "cuda" or not compiled:
-        return eager
-    torch.backends.cudnn.benchmark = True
+    """The fastest pass that works on the device; where recording a graph fails, the eager one.
+
+    backbones: as trained; what runs are copies in `dtype` on the device.
+    """
     with torch.inference_mode():
+        images = example_images(crop_shape, device, dtype)
+        ready = {key: for_inference(backbone, images) for key, backbone in backbones.items()}
+        eager = EagerPass(normalise, ready, heads, device, dtype, "fused" if can_fuse(device, dtype) else "eager")
+        if device.type != "cuda":
+            return eager
+        torch.backends.cudnn.benchmark = True
         try:
             return GraphPass(eager, crop_shape, device)
         except RuntimeError:  # not every driver and library supports capture; eager computes the same
             torch.cuda.synchronize(device)
             return eager
+
+
+def example_images(crop_shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Images as a full batch brings them to a backbone: (N, C, H, W), channels-last in memory."""
+    height, width, channels = crop_shape
+    shape = (batch_sizes(device)[-1], channels, height, width)
+    return torch.zeros(shape, device=device, dtype=dtype).to(memory_format=torch.channels_last)

@@ -173,7 +173,7 @@ def test_a_wrong_step_fails_and_the_next_one_runs(engine: Engine, ensemble: Ense
 def test_warming_up_leaves_no_trace(engine: Engine) -> None:
     """Counters start at zero after the warm-up."""
     engine.warm_up()
-    assert (engine.stats.batches, engine.stats.crops, engine.mode) == (0, 0, "eager")
+    assert (engine.stats.batches, engine.stats.crops, engine.mode) == (0, 0, "fused")
 
 
 def test_fusion(engine: Engine) -> None:
