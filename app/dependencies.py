@@ -10,6 +10,7 @@ from app.auth import owner_of
 from app.contract.jobs import JobRecord
 from app.links import LinkMaker
 from app.services import Services
+from app.store import Seen
 
 # All of these are coroutines: FastAPI would run plain functions in threads, which costs more than they do.
 
@@ -33,8 +34,15 @@ OwnerDep = Annotated[str, Depends(_owner)]
 JobId = Annotated[str, Path(description="The job's id.", examples=["7c9e6679f7424de2944be07fc1f90ae7"])]
 
 
-async def _record(job_id: JobId, services: ServicesDep, owner: OwnerDep) -> JobRecord:
-    return await services.jobs.get(job_id, owner)
+async def _seen(job_id: JobId, services: ServicesDep, owner: OwnerDep) -> Seen:
+    return await services.jobs.look(job_id, owner)
+
+
+SeenDep = Annotated[Seen, Depends(_seen)]
+
+
+async def _record(seen: SeenDep) -> JobRecord:
+    return seen.record
 
 
 RecordDep = Annotated[JobRecord, Depends(_record)]

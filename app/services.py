@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import redis.asyncio
 from redis import Redis
+from redis.asyncio.connection import BlockingConnectionPool
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
@@ -24,6 +25,7 @@ from app.store import JobStore
 
 REDIS_TIMEOUT_S = 5
 REDIS_RETRIES = 2  # a client learns within seconds that Redis is away, and a restart of Redis passes unseen
+REDIS_CONNECTIONS = 32  # more requests at once than that wait for one; each needs it for less than a millisecond
 THREADS = 32  # for storage and RQ, which block
 
 
@@ -46,11 +48,15 @@ class Services:
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Open the connections; nothing here needs Redis to be up yet."""
     backoff = ExponentialBackoff(cap=1, base=0.1)
-    reader = redis.asyncio.Redis.from_url(
-        settings.redis_url,
-        socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=REDIS_TIMEOUT_S,
-        retry=AsyncRetry(backoff, REDIS_RETRIES),
+    reader = redis.asyncio.Redis.from_pool(
+        BlockingConnectionPool.from_url(
+            settings.redis_url,
+            max_connections=REDIS_CONNECTIONS,
+            timeout=REDIS_TIMEOUT_S,
+            socket_timeout=REDIS_TIMEOUT_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
+            retry=AsyncRetry(backoff, REDIS_RETRIES),
+        )
     )
     writer = Redis.from_url(
         settings.redis_url,

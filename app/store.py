@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -12,7 +13,24 @@ from app.contract import keys, transitions
 from app.contract.jobs import ENDED, JobRecord, to_field, utc_now
 from app.contract.uploads import UploadStore
 from app.errors import Gone, NotFound
-from app.queueing import Queueing
+from app.queueing import Queueing, queue_key
+
+# A job and its place in the queue at one time, in one round trip: clients ask for nothing more often.
+# KEYS[1]: the job's hash.  -> its fields and values, then its position or nothing.
+_LOOK = f"""
+local fields = redis.call('HGETALL', KEYS[1])
+local waits = redis.call('HMGET', KEYS[1], 'state', 'queue', 'id')
+if waits[1] ~= 'queued' then return {{fields, false}} end
+return {{fields, redis.call('LPOS', '{queue_key("")}' .. waits[2], waits[3])}}
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A job at one time.  position: how many jobs of its queue run first; None where it does not wait."""
+
+    record: JobRecord
+    position: int | None
 
 
 class JobStore:
@@ -25,15 +43,20 @@ class JobStore:
         self._ttl_s = ttl_s
         self._cancel = connection.register_script(transitions.CANCEL)
         self._forget = connection.register_script(transitions.FORGET)
+        self._look = connection.register_script(_LOOK)
 
     async def get(self, job_id: str, owner: str) -> JobRecord:
         """An owner's job.  Raises: NotFound if there is none or it is another's, Gone if it has expired."""
+        return (await self.look(job_id, owner)).record
+
+    async def look(self, job_id: str, owner: str) -> Seen:
+        """An owner's job and its place in the queue.  Raises: as `get`."""
         if keys.JOB_ID.fullmatch(job_id):
-            fields = await self._redis.hgetall(keys.job(job_id))
-            if fields:
-                record = JobRecord.from_hash(cast(dict[bytes, bytes], fields))
+            flat, position = cast(tuple[list[bytes], int | None], await self._look(keys=[keys.job(job_id)]))
+            if flat:
+                record = JobRecord.from_hash(dict(zip(flat[::2], flat[1::2], strict=True)))
                 if record.owner == owner:
-                    return record
+                    return Seen(record, position)
             elif await self._redis.zscore(keys.jobs(owner), job_id) is not None:
                 raise Gone("This job and its results have expired.")
         raise NotFound("There is no such job.")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from app.contract.jobs import Job, JobRecord
 from app.links import LinkMaker
+from app.store import Seen
+
+_SHARED = tuple(name for name in Job.model_fields if name in JobRecord.model_fields)
 
 
-def job_view(record: JobRecord, links: LinkMaker, queue_position: int | None) -> Job:
-    """The public JSON of a record."""
-    shown = {name: getattr(record, name) for name in Job.model_fields if name in JobRecord.model_fields}
-    return Job(**shown, queue_position=queue_position, links=links.of_job(record.id))
+def job_view(seen: Seen, links: LinkMaker) -> Job:
+    """A job as the API shows it.  Nothing is checked again: the record's own fields were, when it was read."""
+    shown = {name: getattr(seen.record, name) for name in _SHARED}
+    return Job.model_construct(**shown, queue_position=seen.position, links=links.of_job(seen.record.id))

@@ -7,19 +7,18 @@ from collections.abc import Callable
 
 from app.contract.jobs import ENDED, JobRecord
 from app.services import Services
+from app.store import Seen
 
 
-async def wait_until(
-    services: Services, record: JobRecord, seconds: float, done: Callable[[JobRecord], bool]
-) -> JobRecord:
-    """The record as soon as `done`, or as it is after `seconds`.  Raises: NotFound if the job is removed meanwhile."""
+async def wait_until(services: Services, record: JobRecord, seconds: float, done: Callable[[JobRecord], bool]) -> Seen:
+    """The job as soon as it is `done`, or as it is after `seconds`.  Raises: NotFound if it is removed meanwhile."""
     deadline = time.monotonic() + seconds
     with services.changes.subscribe(record.id) as waiter:
         while True:
-            record = await services.jobs.get(record.id, record.owner)
+            seen = await services.jobs.look(record.id, record.owner)
             remaining = deadline - time.monotonic()
-            if done(record) or remaining <= 0 or not await waiter.wait(remaining):
-                return record
+            if done(seen.record) or remaining <= 0 or not await waiter.wait(remaining):
+                return seen
 
 
 def has_ended(record: JobRecord) -> bool:

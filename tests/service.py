@@ -132,6 +132,7 @@ def serving(folder: Path) -> Iterator[Service]:
         "MIEN_HOST": "127.0.0.1",
         "MIEN_PORT": str(port),
         "MIEN_DEVICE": "cpu",
+        "MIEN_NICE": "0",  # other runs on the same machine would have the processor first
         "MIEN_MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
     }
     with ExitStack() as cleanup:

@@ -24,4 +24,7 @@ class WorkerSettings(SharedSettings):
     detector_model: Path | None = Field(
         None, description="YuNet's ONNX file; without it OpenCV's own frontal-face cascade is used."
     )
+    nice: int = Field(
+        10, ge=0, le=19, description="Niceness of the worker's process, so that a front end beside it answers first."
+    )
     threads: int = Field(0, ge=0, description="CPU threads of the ensemble; 0: one a core.")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~\-]{1,64}){1,8}/?")
+
+_MARK = b"x-forwarded-"
+ADDRESSES = 1024  # of which it is remembered whether they are trusted
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -23,10 +27,16 @@ class ForwardedMiddleware:
         self.app = app
         self._everyone = "*" in trusted
         self._networks: list[Network] = [ipaddress.ip_network(name) for name in trusted if name != "*"]
+        self._trusts = lru_cache(ADDRESSES)(self._is_trusted)  # the same few addresses ask again and again
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
-        if scope["type"] == "http" and client is not None and self._trusts(client[0]):
+        if (
+            scope["type"] == "http"
+            and client is not None
+            and any(name.startswith(_MARK) for name, _ in scope["headers"])
+            and self._trusts(client[0])
+        ):
             # In place: what stands outside of this middleware sees the same request.
             scope.update(self._rewritten(scope, client))
         await self.app(scope, receive, send)
@@ -53,7 +63,7 @@ class ForwardedMiddleware:
             changed |= {"root_path": root, "path": root + scope["path"]}
         return changed
 
-    def _trusts(self, address: str) -> bool:
+    def _is_trusted(self, address: str) -> bool:
         if self._everyone:
             return True
         try:

@@ -24,6 +24,7 @@ from app.openapi import event_stream, problems
 from app.results import Page, Results, is_complete
 from app.routes.frames import MAX_POSITION, WithMembers
 from app.services import Services
+from app.store import Seen
 from app.views import job_view
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
@@ -67,12 +68,13 @@ async def _events(
     with services.changes.subscribe(record.id) as waiter:
         while True:
             try:
-                record = await services.jobs.get(record.id, record.owner)
+                seen = await services.jobs.look(record.id, record.owner)
             except ProblemError:  # removed meanwhile: there is nothing more to say
                 return
+            record = seen.record
             if record.revision != shown:
                 shown = record.revision
-                yield _event("progress", await _job(services, record, links))
+                yield _event("progress", _job(seen, links))
                 last_sent = time.monotonic()
             more = True
             while more:
@@ -84,7 +86,7 @@ async def _events(
                     last_sent = time.monotonic()
                 more = page.more
             if is_complete(record):
-                yield _event(record.state, await _job(services, record, links), position)
+                yield _event(record.state, _job(seen, links), position)
                 return
             if time.monotonic() - last_sent > KEEP_ALIVE_S:
                 yield ": still here\n\n"
@@ -93,8 +95,8 @@ async def _events(
                 return
 
 
-async def _job(services: Services, record: JobRecord, links: LinkMaker) -> str:
-    return job_view(record, links, await services.queueing.position(record)).model_dump_json()
+def _job(seen: Seen, links: LinkMaker) -> str:
+    return job_view(seen, links).model_dump_json()
 
 
 def _frames(record: JobRecord, page: Page, position: int, members: bool) -> str:

@@ -9,14 +9,14 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from app import caching
-from app.contract.jobs import Job, JobRecord, State
-from app.dependencies import IfNoneMatch, LinksDep, OwnerDep, RecordDep, ServicesDep
+from app.contract.jobs import Job, State
+from app.dependencies import IfNoneMatch, LinksDep, OwnerDep, RecordDep, SeenDep, ServicesDep
 from app.errors import Conflict
 from app.links import LinkMaker, job_path
 from app.listing import Place, list_jobs
 from app.openapi import not_modified, problems, submission_docs, submitted
 from app.prefer import MAX_WAIT_S, wait_seconds
-from app.services import Services
+from app.store import Seen
 from app.submission.submit import submit
 from app.views import job_view
 from app.waiting import has_ended, wait_until
@@ -66,19 +66,17 @@ async def submit_job(
 ) -> Response:
     """Answers at once with the job; its frames can be read while it runs."""
     submission = await submit(request, services, owner)
-    record = submission.record
-    headers = {"Location": links.path(job_path(record.id))}
+    headers = {"Location": links.path(job_path(submission.record.id))}
     if submission.replayed:
         headers["Idempotency-Replayed"] = "true"
     wait_s = wait_seconds(prefer)
     if wait_s:
         headers["Preference-Applied"] = f"wait={wait_s}"
-        record = await wait_until(services, record, wait_s, has_ended)
-    ended_in_time = bool(wait_s) and has_ended(record)
+    seen = await wait_until(services, submission.record, wait_s, has_ended)
+    ended_in_time = bool(wait_s) and has_ended(seen.record)
     if not ended_in_time:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    body = await _body(record, services, links)
-    return Response(body, 200 if ended_in_time else 202, headers, "application/json")
+    return Response(_body(seen, links), 200 if ended_in_time else 202, headers, "application/json")
 
 
 @router.get("", summary="The caller's jobs", response_model=JobList, responses=problems(401, 422, 429, 503))
@@ -96,7 +94,7 @@ async def get_jobs(
     positions = await services.queueing.positions({r.queue for r in records if r.state == "queued"})
     query = {"limit": limit, **({"state": state} if state else {}), **({"cursor": last.cursor()} if last else {})}
     return JobList(
-        jobs=tuple(job_view(record, links, positions.get(record.id)) for record in records),
+        jobs=tuple(job_view(Seen(record, positions.get(record.id)), links) for record in records),
         next=links.path(f"/v1/jobs?{urlencode(query)}") if last else None,
     )
 
@@ -109,19 +107,19 @@ async def get_jobs(
 )
 async def get_job(
     request: Request,
-    record: RecordDep,
+    seen: SeenDep,
     services: ServicesDep,
     links: LinksDep,
     wait: Wait = 0,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """State, progress, and what is known of the input.  With `wait`, answers when state or progress changed."""
-    body = await _body(record, services, links)
+    body = _body(seen, links)
     # A client that shows an older version gets the newest at once.
     if wait and (if_none_match is None or caching.matches(request, caching.etag(body))):
-        seen = record.revision
-        record = await wait_until(services, record, wait, lambda now: has_ended(now) or now.revision != seen)
-        body = await _body(record, services, links)
+        shown = seen.record.revision
+        seen = await wait_until(services, seen.record, wait, lambda now: has_ended(now) or now.revision != shown)
+        body = _body(seen, links)
     return caching.answer(request, body)
 
 
@@ -137,8 +135,8 @@ async def cancel_job(record: RecordDep, services: ServicesDep, links: LinksDep) 
     state = await services.jobs.cancel(record)
     if state in {"succeeded", "failed"}:
         raise Conflict(f"The job has ended already: it {state}.")
-    record = await services.jobs.get(record.id, record.owner)
-    return Response(await _body(record, services, links), 202, media_type="application/json")
+    seen = await services.jobs.look(record.id, record.owner)
+    return Response(_body(seen, links), 202, media_type="application/json")
 
 
 @router.delete(
@@ -154,5 +152,5 @@ async def delete_job(record: RecordDep, services: ServicesDep) -> Response:
     return Response(status_code=204)
 
 
-async def _body(record: JobRecord, services: Services, links: LinkMaker) -> bytes:
-    return job_view(record, links, await services.queueing.position(record)).model_dump_json().encode()
+def _body(seen: Seen, links: LinkMaker) -> bytes:
+    return job_view(seen, links).model_dump_json().encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -49,6 +50,18 @@ def test_a_new_job_has_every_field(api: httpx.Client, submit: Submit) -> None:
     assert job["queue_position"] == 0
     assert job["links"]["self"] == f"{api.base_url}/v1/jobs/{job['id']}".replace("//v1", "/v1")
     assert set(job["links"]) == {"self", "frames", "summary", "events", "cancel"}
+
+
+def test_many_at_once_are_all_answered(api: httpx.Client, submit: Submit) -> None:
+    """More requests at once than there are connections to Redis wait for one; none is refused."""
+    path = f"/v1/jobs/{submit()}"
+
+    async def ask() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=200)
+        async with httpx.AsyncClient(base_url=api.base_url, limits=limits, timeout=60) as client:
+            return await asyncio.gather(*(client.get(path) for _ in range(250)))
+
+    assert {answer.status_code for answer in asyncio.run(ask())} == {200}
 
 
 def test_a_live_worker_makes_the_model_known(api: httpx.Client, submit: Submit, worker: Any) -> None:

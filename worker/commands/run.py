@@ -19,6 +19,7 @@ from worker.ensemble.precision import PrecisionError
 from worker.faces.yunet import DetectorError
 from worker.logs import configure
 from worker.presence import Presence, model_info
+from worker.priority import step_back
 from worker.resident import ResidentWorker, connect, process_name, run_until_stopped
 from worker.settings import WorkerSettings
 
@@ -29,6 +30,7 @@ def command() -> None:
     """Serve the bundle `MIEN_BUNDLE` on `MIEN_DEVICE`; every setting is an environment variable, see the README."""
     settings = WorkerSettings()
     configure(settings)
+    step_back(settings.nice)
     # Before CUDA is touched, and without it: draws annotated videos, so that the GPU never waits for that.
     renderer = subprocess.Popen([sys.executable, "-m", "worker.renderer"])
     try:
