@@ -133,7 +133,7 @@ def _workers(workers: list[WorkerInfo]) -> list[Metric]:
             rss.add_metric([worker.name], worker.rss_bytes)
     for (bundle, state), number in by_state.items():
         states.add_metric([bundle, state], number)
-    running.add_metric([], sum(worker.state == "busy" for worker in workers))
+    running.add_metric([], sum(worker.jobs_running for worker in workers))
     return [states, running, gpu, rss]
 
 

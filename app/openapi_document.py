@@ -79,6 +79,7 @@ _WORKER = {
     "precision": "bf16",
     "detector": "yunet",
     "started_at": "2026-11-24T07:00:00Z",
+    "jobs_running": 0,
     "jobs_done": 12,
     "gpu_memory_bytes": 1200000000,
     "rss_bytes": 900000000,

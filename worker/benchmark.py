@@ -20,7 +20,6 @@ from app.contract.options import JobOptions
 from model_store.bundle import find_bundle, load_bundle
 from worker import serving
 from worker.bundles import build_ensemble
-from worker.decode import DecodeLimits
 from worker.ensemble.engine import Engine
 from worker.ensemble.networks import Ensemble, fuse
 from worker.ensemble.passes import example_images
@@ -29,7 +28,7 @@ from worker.ensemble.stream import ClipStream
 from worker.fused import for_inference
 from worker.pipeline import LabelOptions, Source
 from worker.records import CroppedFace, CroppedFrame, Image
-from worker.settings import WorkerSettings
+from worker.settings import WorkerSettings, decode_limits
 
 SECONDS = 4.0  # each figure is measured for at least so long ...
 REFERENCE_FRAMES = 8  # ... except the reference, which takes seconds a frame: these frames, once
@@ -133,7 +132,7 @@ def _reference_rate(reference: Ensemble, clip: list[Image], device: torch.device
 
 def _pipeline(loaded: serving.Serving, settings: WorkerSettings, video: Path) -> dict[str, Any]:
     pipeline, options = loaded.pipeline, LabelOptions()
-    limits = DecodeLimits(settings.max_frames, settings.max_pixels)
+    limits = decode_limits(settings)
 
     def source() -> Source:
         return serving.open_source(video, "video", JobOptions(), limits)

@@ -8,7 +8,8 @@ bounded queues between them: the slowest sets the pace, and memory does not grow
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import queue
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -63,11 +64,17 @@ class LabelOptions:
 
 
 class Pipeline:
-    """Labels inputs with one engine and one detector; both are loaded once and serve every job."""
+    """Labels inputs, also several at once, with one engine and a few detectors, which are loaded once.
 
-    def __init__(self, engine: Engine, detector: Detector, crops: CropSpec) -> None:
+    detectors: alike; an input has one to itself while it is labelled, so there are as many as inputs at once.
+    """
+
+    def __init__(self, engine: Engine, detectors: Sequence[Detector], crops: CropSpec) -> None:
         self.engine = engine
-        self.detector = detector
+        self.detector_name = detectors[0].name
+        self._detectors: queue.SimpleQueue[Detector] = queue.SimpleQueue()
+        for detector in detectors:
+            self._detectors.put(detector)
         self._crops = crops
 
     def members(self, options: LabelOptions) -> tuple[str, ...]:
@@ -93,9 +100,13 @@ class Pipeline:
         return self._whole(frames) if options.cropped else self._found(frames, options)
 
     def _found(self, frames: Iterable[DecodedFrame], options: LabelOptions) -> Iterator[CroppedFrame]:
-        detection = KeyframeDetection(self.detector, options.max_faces, options.min_face_px, options.min_score)
-        for tracked in Tracker().run(detection.run(frames)):
-            yield self._cut(tracked)
+        detector = self._detectors.get()
+        try:
+            detection = KeyframeDetection(detector, options.max_faces, options.min_face_px, options.min_score)
+            for tracked in Tracker().run(detection.run(frames)):
+                yield self._cut(tracked)
+        finally:
+            self._detectors.put(detector)
 
     def _cut(self, tracked: TrackedFrame) -> CroppedFrame:
         frame, found = tracked.frame, tracked.faces

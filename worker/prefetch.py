@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -84,7 +85,9 @@ def prefetched(items: Iterable[Item], budget: int, weigh: Callable[[Item], int],
                 close()
             buffer.finish(error)
 
-    thread = threading.Thread(target=fill, name=name, daemon=True)
+    # In a copy of the caller's context, so that log lines of the thread name the job, too.
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(fill,), name=name, daemon=True)
     thread.start()
     try:
         yield iter(buffer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,17 @@ def model_info(manifest: Manifest, queue: str) -> ModelInfo:
 
 
 class Presence:
-    """Keeps a worker's `WorkerInfo` alive in Redis until `close`; `say` changes it at once."""
+    """Keeps a worker's `WorkerInfo` alive in Redis until `close`; `say` changes it at once.
 
-    def __init__(self, connection: redis.Redis, info: WorkerInfo) -> None:
+    gpu_memory: bytes that this process holds on its GPU, None where it has none.
+    """
+
+    def __init__(
+        self, connection: redis.Redis, info: WorkerInfo, gpu_memory: Callable[[], int | None] = lambda: None
+    ) -> None:
         self._connection = connection
         self._info = info
+        self._gpu_memory = gpu_memory
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._beat()
@@ -61,10 +68,18 @@ class Presence:
         return self._info
 
     def say(self, **changes: Any) -> None:
-        """Change the information and send it."""
+        """Change the information and send it; where Redis is away, the next beat does."""
         with self._lock:
             self._info = self._info.model_copy(update=changes)
-        self._beat()
+        self._try_beat()
+
+    def job_started(self) -> None:
+        """One more job runs."""
+        self._count(1, 0)
+
+    def job_left(self, *, ended: bool) -> None:
+        """One job less runs.  ended: it is done with; otherwise it goes on elsewhere, or is lost."""
+        self._count(-1, int(ended))
 
     def register(self, model: ModelInfo) -> None:
         """Make the bundle known to front ends, and count that it was loaded."""
@@ -78,16 +93,30 @@ class Presence:
         self._connection.delete(keys.worker(self._info.name))
         self._connection.zrem(keys.WORKERS, self._info.name)
 
+    def _count(self, running: int, done: int) -> None:
+        with self._lock:
+            running += self._info.jobs_running
+            state = self._info.state
+            if state in {"ready", "busy"}:
+                state = "busy" if running else "ready"
+            changes = {"state": state, "jobs_running": running, "jobs_done": self._info.jobs_done + done}
+            self._info = self._info.model_copy(update=changes)
+        self._try_beat()
+
     def _run(self) -> None:
         while not self._stop.wait(WORKER_BEAT_S):
-            try:
-                self._beat()
-            except redis.RedisError as error:  # it may come back; the worker's own loop decides when to give up
-                log.warning("presence_not_sent", error=str(error))
+            self._try_beat()
+
+    def _try_beat(self) -> None:
+        try:
+            self._beat()
+        except redis.RedisError as error:  # it may come back; the worker's own loop decides when to give up
+            log.warning("presence_not_sent", error=str(error))
 
     def _beat(self) -> None:
         with self._lock:
-            self._info = self._info.model_copy(update={"rss_bytes": _rss_bytes()})
+            memory = {"rss_bytes": _rss_bytes(), "gpu_memory_bytes": self._gpu_memory()}
+            self._info = self._info.model_copy(update=memory)
             pipeline = self._connection.pipeline()
             pipeline.set(keys.worker(self._info.name), self._info.model_dump_json(), ex=WORKER_TTL_S)
             pipeline.zadd(keys.WORKERS, {self._info.name: time.time()})

@@ -8,40 +8,58 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
 import redis
 import structlog
+from rq import Retry
 
 from app.contract import chunks, keys
 from app.contract.frames import Frame
-from app.contract.jobs import JobRecord
+from app.contract.jobs import RENDER_TIMEOUT_S, JobRecord
 from app.contract.settings import SharedSettings
 from app.contract.uploads import VIDEO, UploadStore
-from worker.decode import DecodeLimits, LimitExceededError, Sampling, UndecodableInputError
+from worker.decode import LimitExceededError, Sampling, UndecodableInputError
 from worker.decode.images import ImagesSource
 from worker.decode.video import VideoSource
 from worker.drawing import NothingToDrawError, encode
+from worker.records import DecodedFrame
+from worker.settings import decode_limits
 
 READ_CHUNKS = 16
 COPY_BYTES = 2**20
+MAX_HAND_BACKS = 1000  # a deploy is no failure
 
 log = structlog.get_logger(__name__)
 
+stopping = threading.Event()  # set when this process is to end; a video that is being drawn is then drawn by another
 
-def render_job(job_id: str) -> None:
-    """Make the annotated video of an ended job; says in `keys.render(job_id)` how it went."""
+
+class _StoppingError(Exception):
+    """This process is asked to end."""
+
+
+def render_job(job_id: str) -> Retry | None:
+    """Make the annotated video of an ended job; says in `keys.render(job_id)` how it went.
+
+    Returns a Retry when the process stops before the video is done.
+    """
     settings = SharedSettings()
     with redis.Redis.from_url(settings.redis_url) as connection:
         fields = cast(dict[bytes, bytes], connection.hgetall(keys.job(job_id)))
         if not fields:
-            return
+            return None
         record = JobRecord.from_hash(fields)
         _say(connection, job_id, "running")
         try:
             render(connection, UploadStore(settings.uploads), record, settings)
+        except _StoppingError:
+            _say(connection, job_id, "queued")
+            return Retry(max=MAX_HAND_BACKS)
         except (UndecodableInputError, LimitExceededError, NothingToDrawError) as error:
             _say(connection, job_id, "failed", str(error))
         except FileNotFoundError:
@@ -51,11 +69,12 @@ def render_job(job_id: str) -> None:
             _say(connection, job_id, "failed", "an unexpected error; it has been logged")
         else:
             _say(connection, job_id, "done")
+    return None
 
 
 def render(connection: redis.Redis, store: UploadStore, record: JobRecord, settings: SharedSettings) -> None:
     """Draw, encode, and put the video beside the input."""
-    limits = DecodeLimits(settings.max_frames, settings.max_pixels)
+    limits = decode_limits(settings)
     folder = Path(tempfile.mkdtemp(prefix="mien-render-"))
     try:
         with store.local_path(record.id) as path:
@@ -67,12 +86,25 @@ def render(connection: redis.Redis, store: UploadStore, record: JobRecord, setti
             else:
                 source = VideoSource(path, limits, sampling)
             try:
-                encode(folder / VIDEO, source.frames(), _frames(connection, record), record.labels or ())
+                encode(
+                    folder / VIDEO, _unless_stopped(source.frames()), _frames(connection, record), record.labels or ()
+                )
             finally:
                 source.close()
         _keep(folder / VIDEO, store, connection, record.id)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unless_stopped(frames: Iterable[DecodedFrame]) -> Iterator[DecodedFrame]:
+    """The frames.  Raises: LimitExceededError when drawing takes too long."""
+    started = time.monotonic()
+    for frame in frames:
+        if stopping.is_set():
+            raise _StoppingError
+        if time.monotonic() - started > RENDER_TIMEOUT_S:
+            raise LimitExceededError(f"drawing takes longer than {RENDER_TIMEOUT_S} s, the limit of this service")
+        yield frame
 
 
 def _keep(path: Path, store: UploadStore, connection: redis.Redis, job_id: str) -> None:

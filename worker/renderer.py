@@ -5,34 +5,22 @@ It ends with its parent, however that ends.
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
-
 from app.contract import keys
 from app.contract.settings import SharedSettings
+from worker import render
 from worker.logs import configure
-from worker.resident import ResidentWorker, connect, process_name, run_until_stopped
-
-PARENT_CHECK_S = 1.0
+from worker.parent import end_with_parent
+from worker.resident import ResidentWorker, connect, process_name
 
 
 def main() -> None:
     """Draw until SIGTERM, or until the parent is gone."""
     settings = SharedSettings()
     configure(settings)
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_CHECK_S)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()
+    end_with_parent()
     connection = connect(settings.redis_url)
     name = f"render-{process_name()}"
-    run_until_stopped(ResidentWorker(keys.RENDER_QUEUE, connection, name, on_stop=lambda: None))
+    ResidentWorker(keys.RENDER_QUEUE, connection, name, render.stopping.set).serve()
 
 
 if __name__ == "__main__":

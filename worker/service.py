@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +18,16 @@ import structlog
 from rq import Retry
 
 from app.contract import metrics
-from app.contract.jobs import ErrorCode, InputInfo, JobError, JobRecord, ModelRef, State
+from app.contract.jobs import JOB_TIMEOUT_S, ErrorCode, InputInfo, JobError, JobRecord, ModelRef, State
 from app.contract.uploads import UploadStore
 from worker import serving
-from worker.decode import DecodeLimits, LimitExceededError, UndecodableInputError
-from worker.ensemble.engine import OutOfDeviceMemoryError
-from worker.pipeline import Source
+from worker.decode import LimitExceededError, UndecodableInputError
+from worker.ensemble.engine import EngineStoppedError, OutOfDeviceMemoryError
+from worker.keeper import Keeper
+from worker.pipeline import Pipeline, Source
 from worker.presence import Presence
 from worker.results import CanceledError, Execution, LostError
-from worker.settings import WorkerSettings
+from worker.settings import WorkerSettings, decode_limits
 
 # A job that goes from worker to worker in deploys is not a failing one.
 MAX_HAND_BACKS = 1000
@@ -38,14 +41,19 @@ class _StoppingError(Exception):
 
 @dataclass
 class Service:
-    """What `label_job` works with; made once a process."""
+    """What `label_job` works with, on several threads at once; made once a process.
+
+    stopping: the process is asked to end.  stop: asks it to.  fault: why the process cannot go on, if it cannot.
+    """
 
     settings: WorkerSettings
     connection: redis.Redis
     store: UploadStore
-    loaded: serving.Serving
+    keeper: Keeper
     presence: Presence
     stopping: threading.Event
+    stop: Callable[[], None]
+    fault: Exception | None = None
 
 
 _service: Service | None = None
@@ -62,27 +70,43 @@ def label_job(job_id: str) -> Retry | None:
     if _service is None:
         raise RuntimeError("label_job runs in `python -m worker run` only")
     service = _service
-    service.presence.say(state="busy")
+    service.presence.job_started()
     execution = Execution(service.connection, job_id, service.settings.result_ttl_s)
     started = time.monotonic()
+    state: State | None = None
     try:
-        state = _label(service, execution, job_id)
+        with _loaded(service) as loaded:
+            state = _label(service, loaded, execution, job_id)
     except LostError as lost:
         log.info("job_lost", job_id=job_id, why=str(lost))
         return None
-    except _StoppingError:
+    except (_StoppingError, EngineStoppedError):
         execution.hand_back()
         log.info("job_handed_back", job_id=job_id)
         return Retry(max=MAX_HAND_BACKS)
     finally:
-        stopping = service.stopping.is_set()
-        service.presence.say(state="stopping" if stopping else "ready", jobs_done=service.presence.info.jobs_done + 1)
+        service.presence.job_left(ended=state is not None)
     log.info("job_ended", job_id=job_id, state=state, seconds=round(time.monotonic() - started, 3))
     return None
 
 
-def _label(service: Service, execution: Execution, job_id: str) -> State:
-    manifest, pipeline = service.loaded.manifest, service.loaded.pipeline
+@contextmanager
+def _loaded(service: Service) -> Iterator[serving.Serving]:
+    """What is loaded, unless the process stops, or has to since it cannot be loaded again."""
+    if service.stopping.is_set():
+        raise _StoppingError
+    with ExitStack() as stack:
+        try:
+            loaded = stack.enter_context(service.keeper.using())
+        except Exception as error:
+            service.fault = error
+            service.stop()
+            raise _StoppingError from error
+        yield loaded
+
+
+def _label(service: Service, loaded: serving.Serving, execution: Execution, job_id: str) -> State:
+    manifest, pipeline = loaded.manifest, loaded.pipeline
     ended: dict[str, Any] = {}
     keep_input = False
     state: State = "succeeded"
@@ -92,23 +116,23 @@ def _label(service: Service, execution: Execution, job_id: str) -> State:
                 "model": ModelRef(name=manifest.name, version=manifest.version).model_dump(),
                 "labels": manifest.labels,
                 "members": pipeline.engine.member_names,
-                "detector": pipeline.detector.name,
+                "detector": pipeline.detector_name,
             }
         )
         keep_input = record.options.keep_input
         structlog.contextvars.bind_contextvars(job_id=job_id, request_id=record.request_id)
         log.info("job_started", attempt=record.attempts, media=record.media)
         with service.store.local_path(job_id) as path:
-            limits = DecodeLimits(service.settings.max_frames, service.settings.max_pixels)
+            limits = decode_limits(service.settings)
             source = serving.open_source(path, record.media, record.options, limits)
             try:
-                _label_source(service, execution, record, source)
+                _label_source(service, pipeline, execution, record, source)
                 ended = {"warnings": source.warnings, "input": _input(record, source, decoded=True)}
             finally:
                 source.close()
     except CanceledError:
         state = "canceled"
-    except (LostError, _StoppingError, redis.RedisError):
+    except (LostError, _StoppingError, EngineStoppedError, redis.RedisError):
         raise
     except Exception as error:
         state, ended = "failed", {"error": _error(error).model_dump()}
@@ -118,19 +142,17 @@ def _label(service: Service, execution: Execution, job_id: str) -> State:
         service.store.delete(job_id)
         ended["input_deleted"] = True
     execution.finish(state, ended)
-    _count_batches(service)
+    # What the engine did since it was last asked, for this job and those beside it.
+    done = pipeline.engine.take_stats()
+    counts = {metrics.BATCHES: done.batches, metrics.BATCH_FILLED: done.crops, metrics.BATCH_SLOTS: done.capacity}
+    metrics.add(service.connection, counts)
     return state
 
 
-def _count_batches(service: Service) -> None:
-    """Add what the engine did since it was last asked to the counters that `/metrics` shows."""
-    done = service.loaded.pipeline.engine.take_stats()
-    counts = {metrics.BATCHES: done.batches, metrics.BATCH_FILLED: done.crops, metrics.BATCH_SLOTS: done.capacity}
-    metrics.add(service.connection, counts)
-
-
-def _label_source(service: Service, execution: Execution, record: JobRecord, source: Source) -> None:
-    pipeline = service.loaded.pipeline
+def _label_source(
+    service: Service, pipeline: Pipeline, execution: Execution, record: JobRecord, source: Source
+) -> None:
+    started = time.monotonic()
     options = serving.label_options(record.options)
     execution.opened(
         expected_frames(record, source),
@@ -139,6 +161,8 @@ def _label_source(service: Service, execution: Execution, record: JobRecord, sou
     for frame in serving.contract_frames(pipeline.label(source, options)):
         if service.stopping.is_set():
             raise _StoppingError
+        if time.monotonic() - started > JOB_TIMEOUT_S:
+            raise LimitExceededError(f"labelling takes longer than {JOB_TIMEOUT_S} s, the limit of this service")
         execution.add(frame)
 
 

@@ -27,7 +27,7 @@ from worker.faces.cascade import Cascade
 from worker.faces.yunet import YuNet
 from worker.pipeline import LabelOptions, Pipeline, Source
 from worker.records import LabelledFrame
-from worker.settings import WorkerSettings
+from worker.settings import ALL_DEVICES, WorkerSettings
 
 DETECTORS_DIR = Path(__file__).parent.parent / "model_store" / "detectors"
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
@@ -48,8 +48,8 @@ class Serving:
     precision: Precision
 
 
-def load(settings: WorkerSettings) -> Serving:
-    """Load, verify and warm up.
+def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
+    """Load, verify and warm up.  jobs: how many inputs are labelled at once.
 
     Raises: BundleError, DeviceError, DetectorError, PrecisionError: each with one sentence for the operator.
     """
@@ -59,14 +59,16 @@ def load(settings: WorkerSettings) -> Serving:
     bundle = load_bundle(find_bundle(settings.bundle))
     manifest = bundle.manifest
     shape = (manifest.input.size, manifest.input.size, manifest.input.channels)
-    detector = load_detector(settings)
+    detectors = [load_detector(settings) for _ in range(jobs)]
     engine = Engine(build_ensemble(bundle), shape, device, precision)
     engine.warm_up()
-    return Serving(manifest, Pipeline(engine, detector, crop_spec(manifest)), str(device), precision)
+    return Serving(manifest, Pipeline(engine, detectors, crop_spec(manifest)), str(device), precision)
 
 
 def choose_device(wanted: str) -> torch.device:
     """`auto`: the first GPU, else the CPU.  Raises: DeviceError if a GPU asked for is missing."""
+    if wanted == ALL_DEVICES:
+        raise DeviceError(f"MIEN_DEVICE={ALL_DEVICES} is for `worker run`; here, name one device")
     if wanted == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     device = torch.device(wanted)

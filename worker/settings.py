@@ -8,6 +8,9 @@ from typing import Literal
 from pydantic import Field
 
 from app.contract.settings import SharedSettings
+from worker.decode import DecodeLimits
+
+ALL_DEVICES = "cuda:all"
 
 
 class WorkerSettings(SharedSettings):
@@ -15,8 +18,11 @@ class WorkerSettings(SharedSettings):
 
     device: str = Field(
         "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="auto (a GPU where there is one), cpu, or cuda:N; a cuda device that is missing is an error.",
+        pattern=r"^(auto|cpu|cuda(:\d+|:all)?)$",
+        description=(
+            "auto (a GPU where there is one), cpu, cuda:N, or cuda:all for a worker a GPU; a cuda device that is"
+            " missing is an error."
+        ),
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="Number format of the ensemble; auto: bf16 where the hardware has it natively, else fp32."
@@ -28,3 +34,12 @@ class WorkerSettings(SharedSettings):
         10, ge=0, le=19, description="Niceness of the worker's process, so that a front end beside it answers first."
     )
     threads: int = Field(0, ge=0, description="CPU threads of the ensemble; 0: one a core.")
+    concurrency: int = Field(1, ge=1, le=64, description="Jobs that a worker labels at once.")
+    idle_release_s: float = Field(
+        0, ge=0, description="Give the model's memory back after so many seconds without a job; 0: never."
+    )
+
+
+def decode_limits(settings: SharedSettings) -> DecodeLimits:
+    """What an input may demand at most."""
+    return DecodeLimits(settings.max_frames, settings.max_pixels)

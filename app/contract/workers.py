@@ -26,6 +26,7 @@ class WorkerInfo(BaseModel):
     precision: str | None = None
     detector: str | None = None
     started_at: datetime
+    jobs_running: int = 0
     jobs_done: int = 0
     gpu_memory_bytes: int | None = None
     rss_bytes: int | None = None

@@ -34,7 +34,7 @@ def run(connection: redis.Redis, function: str, *arguments: object) -> Job:
     """Enqueue a call, let a worker empty the queue, and give the job back."""
     job: Job = Queue(QUEUE, connection=connection, serializer=JSONSerializer).enqueue(function, *arguments)
     worker = ResidentWorker(QUEUE, connection, "worker-of-the-test", lambda: None)
-    worker.work(burst=True, with_scheduler=False, logging_level="CRITICAL")
+    worker.serve(burst=True)
     job.refresh()  # type: ignore[no-untyped-call]
     return job
 
@@ -76,11 +76,3 @@ def test_the_contracts_functions_are_run_here(connection: redis.Redis, monkeypat
     job = run(connection, keys.LABEL_FUNCTION, "0" * 32)
     assert job.get_status() == JobStatus.FINISHED
     assert called == [("0" * 32,)]
-
-
-def test_an_idle_worker_hears_that_it_shall_stop(connection: redis.Redis) -> None:
-    """The first SIGTERM is passed on, so that a running job can be handed back."""
-    heard: list[bool] = []
-    worker = ResidentWorker(QUEUE, connection, "worker-of-the-test", lambda: heard.append(True))
-    worker.handle_warm_shutdown_request()
-    assert heard == [True]

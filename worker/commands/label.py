@@ -22,7 +22,7 @@ from worker.decode import DecodeLimits, LimitExceededError, UndecodableInputErro
 from worker.decode.images import SUFFIXES
 from worker.ensemble.precision import PrecisionError
 from worker.faces.yunet import DetectorError
-from worker.settings import WorkerSettings
+from worker.settings import WorkerSettings, decode_limits
 
 
 def command(
@@ -53,7 +53,7 @@ def command(
         end_s=end_s,
     )
     settings = WorkerSettings()
-    limits = DecodeLimits(settings.max_frames, settings.max_pixels)
+    limits = decode_limits(settings)
     try:
         loaded = serving.load(settings)
     except (BundleError, serving.DeviceError, DetectorError, PrecisionError) as error:

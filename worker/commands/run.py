@@ -4,66 +4,56 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
 
-import redis
-import structlog
+import typer
 
-from app.contract.jobs import utc_now
-from app.contract.uploads import UploadStore
-from app.contract.workers import WorkerInfo
-from model_store.bundle import BundleError, find_bundle, read_manifest
-from worker import service, serving
 from worker.commands import CommandError
-from worker.ensemble.precision import PrecisionError
-from worker.faces.yunet import DetectorError
 from worker.logs import configure
-from worker.presence import Presence, model_info
+from worker.parent import end_with_parent
 from worker.priority import step_back
-from worker.resident import ResidentWorker, connect, process_name, run_until_stopped
-from worker.settings import WorkerSettings
-
-log = structlog.get_logger(__name__)
+from worker.settings import ALL_DEVICES, WorkerSettings
+from worker.supervisor import NoDevicesError, cuda_devices, supervise
 
 
-def command() -> None:
+def command(
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, max=64, help="jobs at once; MIEN_CONCURRENCY where absent")
+    ] = None,
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
+) -> None:
     """Serve the bundle `MIEN_BUNDLE` on `MIEN_DEVICE`; every setting is an environment variable, see the README."""
-    settings = WorkerSettings()
+    settings = WorkerSettings() if concurrency is None else WorkerSettings(concurrency=concurrency)
     configure(settings)
     step_back(settings.nice)
-    # Before CUDA is touched, and without it: draws annotated videos, so that the GPU never waits for that.
-    renderer = subprocess.Popen([sys.executable, "-m", "worker.renderer"])
-    try:
+    if supervised:
+        end_with_parent()
         _serve(settings)
-    except (BundleError, serving.DeviceError, DetectorError, PrecisionError, redis.RedisError) as error:
-        raise CommandError(str(error)) from None
-    finally:
-        renderer.terminate()
-        renderer.wait()
+        return
+    with _renderer():
+        if settings.device == ALL_DEVICES:
+            try:
+                supervise(cuda_devices(), settings.concurrency)
+            except NoDevicesError as error:
+                raise CommandError(str(error)) from None
+        else:
+            _serve(settings)
 
 
 def _serve(settings: WorkerSettings) -> None:
-    connection = connect(settings.redis_url)
-    manifest = read_manifest(find_bundle(settings.bundle))
-    queue = settings.default_queue
-    name = process_name()
-    starting = WorkerInfo(name=name, state="starting", bundle=manifest.name, queue=queue, started_at=utc_now())
-    presence = Presence(connection, starting)
+    from worker.process import serve  # noqa: PLC0415  # a supervisor never imports torch
+
+    serve(settings)
+
+
+@contextmanager
+def _renderer() -> Iterator[None]:
+    """Draws annotated videos, so that the GPU never waits for that; started before CUDA is touched."""
+    renderer = subprocess.Popen([sys.executable, "-m", "worker.renderer"])
     try:
-        loaded = serving.load(settings)
-        presence.register(model_info(manifest, queue))
-        stopping = threading.Event()
-        store = UploadStore(settings.uploads)
-        service.install(service.Service(settings, connection, store, loaded, presence, stopping))
-        about = {
-            "version": manifest.version,
-            "device": loaded.device,
-            "precision": loaded.precision,
-            "detector": loaded.pipeline.detector.name,
-        }
-        presence.say(state="ready", **about)
-        log.info("ready", bundle=manifest.name, mode=loaded.pipeline.engine.mode, **about)
-        run_until_stopped(ResidentWorker(queue, connection, name, stopping.set))
+        yield
     finally:
-        presence.close()
-    log.info("stopped")
+        renderer.terminate()
+        renderer.wait()

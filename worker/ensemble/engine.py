@@ -36,6 +36,10 @@ class OutOfDeviceMemoryError(Exception):
     """The device has no room even for a batch of one crop."""
 
 
+class EngineStoppedError(Exception):
+    """The engine was told to stop; the step was not run."""
+
+
 @dataclass(eq=False)
 class Step:
     """What one clip asks for at once.
@@ -94,6 +98,8 @@ class Engine:
         self._pass: FramePass = frame_pass(normalise, ensemble.backbones, heads, crop_shape, device, dtype)
         self.batch = self._pass.batch
         self._limit = self.batch
+        self._counting = threading.Lock()
+        self._stopped = False
         self._steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
         self._thread.start()
@@ -126,8 +132,13 @@ class Engine:
 
     def take_stats(self) -> EngineStats:
         """The counters since they were last taken."""
-        stats, self.stats = self.stats, EngineStats()
+        with self._counting:
+            stats, self.stats = self.stats, EngineStats()
         return stats
+
+    def stop(self) -> None:
+        """Run nothing more: steps that wait or come later fail with EngineStoppedError, so that nobody waits long."""
+        self._stopped = True
 
     def close(self) -> None:
         """Stop the thread after what was submitted."""
@@ -154,6 +165,10 @@ class Engine:
                         break
                     steps.append(other)
                     crops += len(other.crops)
+                if self._stopped:
+                    for refused in steps:
+                        refused.result.set_exception(EngineStoppedError())
+                    continue
                 try:
                     self._execute(steps)
                 except torch.OutOfMemoryError:  # in the heads, which no smaller batch of crops would relieve
@@ -200,9 +215,10 @@ class Engine:
                 torch.cuda.empty_cache()
                 continue
             start += len(part)
-            self.stats.batches += 1
-            self.stats.crops += len(part)
-            self.stats.capacity += self.batch
+            with self._counting:
+                self.stats.batches += 1
+                self.stats.crops += len(part)
+                self.stats.capacity += self.batch
         if len(parts) == 1:
             return parts[0]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,82 @@
+"""One worker process: loads the bundle once, says READY, takes jobs until SIGTERM."""
+
+from __future__ import annotations
+
+import threading
+
+import redis
+import structlog
+import torch
+
+from app.contract.jobs import utc_now
+from app.contract.uploads import UploadStore
+from app.contract.workers import WorkerInfo
+from model_store.bundle import BundleError, find_bundle, read_manifest
+from worker import serving
+from worker.commands import CommandError
+from worker.ensemble.precision import PrecisionError
+from worker.faces.yunet import DetectorError
+from worker.keeper import Keeper
+from worker.presence import Presence, model_info
+from worker.resident import ResidentWorker, connect, process_name
+from worker.service import Service, install
+from worker.settings import WorkerSettings
+
+log = structlog.get_logger(__name__)
+
+
+def serve(settings: WorkerSettings) -> None:
+    """Serve the bundle until told to stop.  Raises: CommandError."""
+    try:
+        _serve(settings)
+    except (BundleError, serving.DeviceError, DetectorError, PrecisionError, redis.RedisError) as error:
+        raise CommandError(str(error)) from None
+
+
+def _serve(settings: WorkerSettings) -> None:
+    connection = connect(settings.redis_url)
+    manifest = read_manifest(find_bundle(settings.bundle))
+    queue = settings.default_queue
+    name = process_name()
+    starting = WorkerInfo(name=name, state="starting", bundle=manifest.name, queue=queue, started_at=utc_now())
+    presence = Presence(connection, starting, lambda: _gpu_memory(settings))
+    try:
+        keeper = Keeper(
+            lambda: serving.load(settings, jobs=settings.concurrency),
+            settings.idle_release_s,
+            lambda detail: presence.say(detail=detail),
+        )
+        with keeper.using() as loaded:
+            about = {
+                "version": loaded.manifest.version,
+                "device": loaded.device,
+                "precision": loaded.precision,
+                "detector": loaded.pipeline.detector_name,
+            }
+            mode = loaded.pipeline.engine.mode
+        presence.register(model_info(manifest, queue))
+        stopping = threading.Event()
+
+        def stop() -> None:
+            stopping.set()
+            keeper.stop()
+            presence.say(state="stopping")
+
+        worker = ResidentWorker(queue, connection, name, stop, settings.concurrency)
+        service = Service(settings, connection, UploadStore(settings.uploads), keeper, presence, stopping, worker.stop)
+        install(service)
+        presence.say(state="ready", **about)
+        log.info("ready", bundle=manifest.name, mode=mode, concurrency=settings.concurrency, **about)
+        worker.serve()
+    finally:
+        presence.close()
+    if service.fault is not None:
+        raise CommandError(str(service.fault))
+    log.info("stopped")
+
+
+def _gpu_memory(settings: WorkerSettings) -> int | None:
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return None
+    device = serving.choose_device(settings.device)
+    return int(torch.cuda.memory_reserved(device)) if device.type == "cuda" else None

@@ -1,0 +1,97 @@
+"""Several workers on one host, one a device: starts them, starts them again when they die, stops them together.
+
+This process never touches CUDA, nor imports torch: a GPU that fails takes its own worker with it and no other.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+import structlog
+
+from worker.settings import ALL_DEVICES
+
+CHECK_S = 0.2
+FIRST_PAUSE_S = 1.0  # before a worker that died is started again; doubles each time ...
+LONGEST_PAUSE_S = 60.0  # ... up to this
+STEADY_S = 60.0  # who lived so long starts again at once
+
+# Asked in a process of its own, since an answer may take a CUDA context.
+COUNT = "import torch; print(torch.__version__, torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+
+log = structlog.get_logger(__name__)
+
+
+class NoDevicesError(Exception):
+    """There is no GPU; the message says so to the operator."""
+
+
+@dataclass
+class _Worker:
+    """A device's worker: its process, when that started, how often in a row it died early, when it is due again."""
+
+    device: str
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    failures: int = 0
+    due: float = 0.0
+
+
+def cuda_devices() -> list[str]:
+    """Every GPU that PyTorch sees, `cuda:0` first.  Raises: NoDevicesError."""
+    command = [sys.executable, "-c", COUNT]
+    asked = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 (our own words)
+    version, _, count = asked.stdout.strip().rpartition(" ")
+    if asked.returncode or not int(count):
+        raise NoDevicesError(f"MIEN_DEVICE={ALL_DEVICES}, but PyTorch {version} sees no CUDA device")
+    return [f"cuda:{index}" for index in range(int(count))]
+
+
+def supervise(devices: Sequence[str], concurrency: int) -> None:
+    """Keep a worker running on each device until SIGTERM or SIGINT; returns when all have ended."""
+    told: list[float] = []
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        told.append(time.monotonic())
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    workers = [_Worker(device) for device in devices]
+    while not told:
+        for worker in workers:
+            _look_after(worker, concurrency)
+        time.sleep(CHECK_S)
+    passed_on = 0
+    running = [worker.process for worker in workers if worker.process is not None]
+    while any(process.poll() is None for process in running):
+        if passed_on < len(told):  # a second signal ends workers at once
+            passed_on = len(told)
+            for process in running:
+                process.terminate()
+        time.sleep(CHECK_S)
+    log.info("supervisor_stopped")
+
+
+def _look_after(worker: _Worker, concurrency: int) -> None:
+    now = time.monotonic()
+    if worker.process is not None:
+        status = worker.process.poll()
+        if status is None:
+            return
+        steady = now - worker.started > STEADY_S
+        worker.failures = 0 if steady else worker.failures + 1
+        pause = 0.0 if steady else min(FIRST_PAUSE_S * 2 ** (worker.failures - 1), LONGEST_PAUSE_S)
+        worker.process, worker.due = None, now + pause
+        log.warning("worker_died", device=worker.device, status=status, again_in_s=pause)
+    if now >= worker.due:
+        command = [sys.executable, "-m", "worker", "run", "--supervised", "--concurrency", str(concurrency)]
+        worker.process = subprocess.Popen(command, env=os.environ | {"MIEN_DEVICE": worker.device})  # noqa: S603 (our own)
+        worker.started = now
+        log.info("worker_started", device=worker.device, pid=worker.process.pid)
