@@ -1,7 +1,8 @@
 """The engine: the whole ensemble on one device, fed in batches that the crops of several clips share.
 
 A `Step` is what one clip asks for at once: new crops, and windows over them and over what the clip's former steps left.
-One thread executes steps in the order they come, merging those that wait, so that CUDA sees one caller.
+One thread executes steps in the order they come, merging those that wait, so that CUDA sees one caller.  A GPU gets the
+next batch before the results of the last one are fetched, so that it never waits for Python either.
 
 What it saves against the plain way (`networks.Ensemble.window_probabilities`): one backbone pass a crop and distinct
 backbone instead of one a member and window place; `streaming`'s split of the heads; batch-norm folded into the
@@ -13,8 +14,10 @@ from __future__ import annotations
 import copy
 import queue
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,7 +30,7 @@ from worker.ensemble.passes import FramePass, frame_pass
 from worker.ensemble.precision import DTYPES, Precision
 from worker.ensemble.streaming import stream_head
 
-Crops = npt.NDArray[np.uint8]
+Crops = Sequence[npt.NDArray[np.uint8]]
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
@@ -44,7 +47,7 @@ class EngineStoppedError(Exception):
 class Step:
     """What one clip asks for at once.
 
-    crops: (N, size, size, C) uint8.  before: the clip's former step, whose kept rows come first.
+    crops: N of (size, size, C) uint8.  before: the clip's former step, whose kept rows come first.
     windows: (W, T) int64, rows of [kept rows of `before`, then crops].  keep: (R,) int64, rows the next step needs.
     result: {member: (W, K) float32 probabilities of each window's centre}.
     """
@@ -55,6 +58,15 @@ class Step:
     before: Step | None
     result: Future[dict[str, Floats]] = field(default_factory=Future)
     kept: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Launched:
+    """Steps with their results, (M, W, K) float32 probabilities of each; `done` says when those have arrived."""
+
+    steps: list[Step]
+    results: list[Tensor]
+    done: torch.cuda.Event | None
 
 
 @dataclass
@@ -100,7 +112,9 @@ class Engine:
         self._limit = self.batch
         self._counting = threading.Lock()
         self._stopped = False
+        self._ahead = 1 if device.type == "cuda" else 0  # batches launched before the last one's results are fetched
         self._steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
+        self._next: Step | None = None  # taken from the queue, but for the batch to come
         self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
         self._thread.start()
 
@@ -113,7 +127,7 @@ class Engine:
         """Run every batch size once, so that no job waits for a kernel to be chosen."""
         for count in self._pass.buckets:
             rows = np.tile(np.arange(self.window, dtype=np.int64), (count, 1)).clip(max=count - 1)
-            step = Step(np.zeros((count, *self.crop_shape), np.uint8), rows, np.empty(0, np.int64), None)
+            step = Step([np.zeros(self.crop_shape, np.uint8)] * count, rows, np.empty(0, np.int64), None)
             self.submit(step)
             step.result.result()
         self.stats = EngineStats()
@@ -146,44 +160,51 @@ class Engine:
         self._thread.join()
 
     def _serve(self) -> None:
+        launched: deque[_Launched] = deque()
         with torch.inference_mode():
-            waiting: Step | None = None
-            while (step := waiting or self._steps.get()) is not None:
-                steps, waiting = [step], None
-                crops = len(step.crops)
-                # Steps of other clips that wait already share the batch; nobody waits for company.
-                while crops < self.batch and not self._steps.empty():
-                    other = self._steps.get()
-                    if (
-                        other is None
-                        or crops + len(other.crops) > self.batch
-                        or any(other.before is step for step in steps)
-                    ):
-                        waiting = other
-                        if other is None:
-                            self._steps.put(None)
-                        break
-                    steps.append(other)
-                    crops += len(other.crops)
-                if self._stopped:
-                    for refused in steps:
-                        refused.result.set_exception(EngineStoppedError())
-                    continue
-                try:
-                    self._execute(steps)
-                except torch.OutOfMemoryError:  # in the heads, which no smaller batch of crops would relieve
-                    full = OutOfDeviceMemoryError("the device has no memory for the heads; free some of it")
-                    for failed in steps:
-                        failed.result.set_exception(full)
-                except BaseException as error:
-                    for failed in steps:
-                        failed.result.set_exception(error)
+            while (steps := self._gather(wait=not launched)) is not None:
+                if steps:
+                    with _results_of(steps):
+                        if self._stopped:
+                            raise EngineStoppedError
+                        launched.append(self._launch(steps))
+                self._land_all_but(self._ahead if steps else 0, launched)
+            self._land_all_but(0, launched)
 
-    def _execute(self, steps: list[Step]) -> None:
-        crops = np.concatenate([step.crops for step in steps])
-        states = self._encode(crops) if len(crops) else {}
+    def _land_all_but(self, count: int, launched: deque[_Launched]) -> None:
+        while len(launched) > count:
+            landing = launched.popleft()
+            with _results_of(landing.steps):
+                self._land(landing)
+
+    def _gather(self, *, wait: bool) -> list[Step] | None:
+        """Steps that share a batch; none if nothing waits and `wait` is false; None after `close`."""
+        try:
+            step = self._next or self._steps.get(block=wait)
+        except queue.Empty:
+            return []
+        self._next = None
+        if step is None:
+            return None
+        steps, crops = [step], len(step.crops)
+        # Steps of other clips that wait already share the batch; nobody waits for company.
+        while crops < self.batch and not self._steps.empty():
+            other = self._steps.get()
+            if other is None:
+                self._steps.put(None)
+                break
+            if crops + len(other.crops) > self.batch or any(other.before is step for step in steps):
+                self._next = other
+                break
+            steps.append(other)
+            crops += len(other.crops)
+        return steps
+
+    def _launch(self, steps: list[Step]) -> _Launched:
+        crops = [crop for step in steps for crop in step.crops]
+        states = self._encode(crops) if crops else {}
         start = 0
-        outputs = []
+        results = []
         for step in steps:
             end = start + len(step.crops)
             new = {name: values[start:end] for name, values in states.items()}
@@ -192,15 +213,25 @@ class Engine:
             keep = torch.from_numpy(step.keep).to(self.device)
             step.kept = {name: values[keep] for name, values in rows.items()}
             step.before = None
-            outputs.append(self._decode(rows, torch.from_numpy(step.windows).to(self.device)))
+            results.append(self._decode(rows, torch.from_numpy(step.windows).to(self.device)))
             start = end
-        # All are fetched before the first is answered: a device that fails now still fails every step alike.
-        fetched = [{name: values.cpu().numpy() for name, values in output.items()} for output in outputs]
-        for step, result in zip(steps, fetched, strict=True):
-            step.result.set_result(result)
+        if self.device.type != "cuda":
+            return _Launched(steps, results, None)
+        fetched = [torch.empty(values.shape, dtype=values.dtype, pin_memory=True) for values in results]
+        for host, values in zip(fetched, results, strict=True):
+            host.copy_(values, non_blocking=True)
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record()
+        return _Launched(steps, fetched, done)
+
+    def _land(self, launched: _Launched) -> None:
+        if launched.done is not None:
+            launched.done.synchronize()
+        for step, values in zip(launched.steps, launched.results, strict=True):
+            step.result.set_result(dict(zip(self.member_names, values.numpy(), strict=True)))
 
     def _encode(self, crops: Crops) -> dict[str, Tensor]:
-        """(N, size, size, C) uint8 -> {member: (N, S)} states on the device."""
+        """N of (size, size, C) uint8 -> {member: (N, S)} states on the device."""
         parts: list[dict[str, Tensor]] = []
         start = 0
         while start < len(crops):
@@ -223,10 +254,24 @@ class Engine:
             return parts[0]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-    def _decode(self, states: dict[str, Tensor], windows: Tensor) -> dict[str, Tensor]:
-        """Windows (W, T) of states -> {member: (W, K) float32 probabilities}."""
-        probabilities = {}
+    def _decode(self, states: dict[str, Tensor], windows: Tensor) -> Tensor:
+        """Windows (W, T) of states -> (M, W, K) float32 probabilities."""
+        probabilities = []
         for name, _, head, temperature in self._members:
             logits = head.decode(states[name], windows)
-            probabilities[name] = torch.softmax(logits.float() / temperature, dim=-1)
-        return probabilities
+            probabilities.append(torch.softmax(logits.float() / temperature, dim=-1))
+        return torch.stack(probabilities)
+
+
+@contextmanager
+def _results_of(steps: list[Step]) -> Iterator[None]:
+    """Whatever goes wrong inside is these steps' result."""
+    try:
+        yield
+    except torch.OutOfMemoryError:  # in the heads, which no smaller batch of crops would relieve
+        full = OutOfDeviceMemoryError("the device has no memory for the heads; free some of it")
+        for failed in steps:
+            failed.result.set_exception(full)
+    except BaseException as error:
+        for failed in steps:
+            failed.result.set_exception(error)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from worker.ensemble.networks import Normalise
 from worker.fused import can_fuse, for_inference
 
+Crops = Sequence[npt.NDArray[np.uint8]]
 Encode = Callable[[Tensor], Tensor]
 Heads = Sequence[tuple[str, str, Encode]]  # member, its backbone, features -> states
 
@@ -27,7 +28,7 @@ CPU_BUCKETS = (1, CPU_BATCH)
 
 
 class FramePass(Protocol):
-    """Crops (N, size, size, C) uint8, N <= batch -> {member: (N, S)} on the device.
+    """N crops (size, size, C) uint8, N <= batch -> {member: (N, S)} on the device.
 
     buckets: batch sizes worth warming.
     """
@@ -36,7 +37,7 @@ class FramePass(Protocol):
     batch: int
     buckets: tuple[int, ...]
 
-    def __call__(self, crops: npt.NDArray[np.uint8]) -> dict[str, Tensor]: ...
+    def __call__(self, crops: Crops) -> dict[str, Tensor]: ...
 
 
 class EagerPass:
@@ -60,8 +61,8 @@ class EagerPass:
         self.buckets: tuple[int, ...] = batch_sizes(device)
         self.batch = self.buckets[-1]
 
-    def __call__(self, crops: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
-        return self.compute(torch.from_numpy(crops).to(self._device))
+    def __call__(self, crops: Crops) -> dict[str, Tensor]:
+        return self.compute(torch.from_numpy(np.stack(crops)).to(self._device))
 
     def compute(self, pixels: Tensor) -> dict[str, Tensor]:
         """Pixels (N, size, size, C) uint8 on the device -> {member: (N, S)}."""
@@ -105,13 +106,13 @@ class GraphPass:
             states = eager.compute(pixels)
         return graph, pixels, states
 
-    def __call__(self, crops: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
+    def __call__(self, crops: Crops) -> dict[str, Tensor]:
         count = len(crops)
         graph, pixels, states = self._graphs[self._bucket(count)]
         pinned, free = self._pinned[self._turn], self._free[self._turn]
         self._turn = 1 - self._turn
         free.synchronize()
-        pinned[:count].copy_(torch.from_numpy(crops))
+        np.stack(crops, out=pinned[:count].numpy())
         compute = torch.cuda.current_stream(self._device)
         self._copies.wait_stream(compute)  # the graph before must have read its pixels
         with torch.cuda.stream(self._copies):

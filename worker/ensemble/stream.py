@@ -117,9 +117,8 @@ class ClipStream:
         plan = self._plan
         if plan.crops or plan.windows:
             keep = [row for track in self._tracks.values() for row in track.rows]
-            crops = np.stack(plan.crops) if plan.crops else np.empty((0, *self._engine.crop_shape), np.uint8)
             windows = np.array(plan.windows, np.int64).reshape(-1, self._engine.window)
-            step = Step(crops, windows, np.array(keep, np.int64), self._last)
+            step = Step(plan.crops, windows, np.array(keep, np.int64), self._last)
             self._engine.submit(step)
             self._last = step
             self._flying.append((step, plan.targets))

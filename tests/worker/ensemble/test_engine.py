@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
 
-from worker.ensemble.engine import Engine, OutOfDeviceMemoryError, Step
+from worker.ensemble.engine import Crops, Engine, OutOfDeviceMemoryError, Step
 from worker.ensemble.networks import Ensemble, fuse
 
 SHAPE = (16, 16, 1)
@@ -33,7 +34,7 @@ class Watched:
         self.reached = threading.Event()
         engine._pass = self
 
-    def __call__(self, crops: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
+    def __call__(self, crops: Crops) -> dict[str, Tensor]:
         self.reached.set()
         assert self.go.wait(20)
         if len(crops) > self.room:
@@ -46,7 +47,7 @@ class Watched:
         """What is submitted meanwhile waits behind a first step, all together."""
         self.go.clear()
         self.reached.clear()
-        engine.submit(step_of(np.zeros((1, *SHAPE), np.uint8)))
+        engine.submit(step_of([np.zeros(SHAPE, np.uint8)]))
         assert self.reached.wait(20)
         try:
             yield
@@ -54,11 +55,11 @@ class Watched:
             self.go.set()
 
 
-def clip(seed: int, length: int) -> npt.NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (length, *SHAPE), np.uint8)
+def clip(seed: int, length: int) -> Crops:
+    return list(np.random.default_rng(seed).integers(0, 256, (length, *SHAPE), np.uint8))
 
 
-def step_of(crops: npt.NDArray[np.uint8]) -> Step:
+def step_of(crops: Crops) -> Step:
     """One step that asks for every crop of a clip."""
     length = len(crops)
     windows = np.clip(np.arange(length)[:, None] + np.arange(-4, 5), 0, length - 1)
@@ -69,7 +70,9 @@ def check(ensemble: Ensemble, step: Step) -> None:
     """The step's results are those of its own crops."""
     result = step.result.result(20)
     for row, window in enumerate(step.windows):
-        for name, expected in ensemble.window_probabilities(torch.from_numpy(step.crops[window])).items():
+        for name, expected in ensemble.window_probabilities(
+            torch.from_numpy(np.stack([step.crops[i] for i in window]))
+        ).items():
             np.testing.assert_allclose(result[name][row], expected.numpy(), atol=1e-5)
 
 
@@ -106,14 +109,16 @@ def test_a_clips_steps_do_not_merge_with_each_other(engine: Engine, ensemble: En
     with watched.held(engine):
         engine.submit(first)
         engine.submit(second)
-    expected = ensemble.window_probabilities(torch.from_numpy(crops))
+    expected = ensemble.window_probabilities(torch.from_numpy(np.stack(crops)))
     for name, found in second.result.result(20).items():
         np.testing.assert_allclose(found[0], expected[name].numpy(), atol=1e-5)
     assert watched.sizes == [1, 5, 4]
 
 
-def test_two_threads(engine: Engine, ensemble: Ensemble) -> None:
-    """Two clips at once, from a thread each, get what each of them gets alone."""
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_two_threads(engine: Engine, ensemble: Ensemble, ahead: int) -> None:
+    """Two clips at once, from a thread each, get what each of them gets alone, also when batches are launched ahead."""
+    engine._ahead = ahead
 
     def label(seed: int) -> list[Step]:
         steps = [step_of(clip(100 * seed + i, 1 + (7 * i + seed) % 13)) for i in range(12)]
@@ -192,20 +197,21 @@ def test_an_error_after_some_results_does_not_stop_the_engine(engine: Engine, en
     """When a device fails while results are fetched, the batch's steps all fail, and the engine lives on."""
 
     class Broken:
-        def cpu(self) -> Tensor:
+        def synchronize(self) -> None:
             raise RuntimeError("device error")
 
     good, bad, later = (step_of(clip(seed, 4)) for seed in range(3))
-    decode = engine._decode
+    launch = engine._launch
 
-    def failing(states: dict[str, Tensor], windows: Tensor) -> dict[str, Tensor]:
-        decoded = decode(states, windows)
-        return {name: Broken() for name in decoded} if failing_calls.pop() else decoded  # type: ignore[misc]
+    def failing(steps: list[Step]) -> Any:
+        launched = launch(steps)
+        return dataclasses.replace(launched, done=broken) if failing_calls.pop() else launched
 
-    failing_calls = [False, True, False, False]
+    broken: Any = Broken()
+    failing_calls = [False, True]
     watched = Watched(engine)
     with watched.held(engine):
-        engine._decode = failing  # type: ignore[method-assign]
+        engine._launch = failing  # type: ignore[method-assign]
         for step in (good, bad):
             engine.submit(step)
     with pytest.raises(RuntimeError, match="device error"):
