@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.staticfiles import StaticFiles
 
 from app import errors
 from app.metrics import MetricsMiddleware, RequestMetrics
@@ -55,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app)
     for module in (jobs, frames, digests, events, video, models, health, metrics, pages):
         app.include_router(module.router)
-    app.mount("/static", StaticFiles(directory=pages.WEB), name="static")
+    app.mount("/static", pages.PageFiles(directory=pages.WEB), name="static")
     app.openapi = cache(partial(document, app))  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     app.state.request_metrics = RequestMetrics()
     app.add_middleware(DrainMiddleware)

@@ -1,7 +1,8 @@
 """The colours of the labels, in one place: timeline, annotated video and page show the same ones.
 
-Okabe and Ito's palette ("Color Universal Design", 2008), which people with any common colour blindness can tell apart;
-its black is a grey here, so that it shows on dark pictures too.
+Chosen so that people with any common colour blindness can tell them apart: hues by custom (a warm anger, a green
+disgust), lightness and chroma by search, the least difference in mind.  Okabe and Ito's palette, the usual answer, has
+a grey and a purple that are nearly one colour without green-sensitive cones.  A test holds the difference.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ from collections.abc import Sequence
 
 # The seven basic labels, always in the same colour.
 LABEL_COLOURS: dict[str, str] = {
-    "Neutral": "#999999",  # grey
-    "Anger": "#D55E00",  # vermilion
-    "Disgust": "#009E73",  # bluish green
-    "Fear": "#CC79A7",  # reddish purple
-    "Happiness": "#F0E442",  # yellow
-    "Sadness": "#0072B2",  # blue
-    "Surprise": "#56B4E9",  # sky blue
+    "Neutral": "#B5B0A8",  # warm grey
+    "Anger": "#CF3B12",  # vermilion
+    "Disgust": "#14875F",  # green
+    "Fear": "#9C6ABF",  # purple
+    "Happiness": "#F8CC3C",  # yellow
+    "Sadness": "#17508F",  # deep blue
+    "Surprise": "#63D2F2",  # sky blue
 }
 # For labels of other bundles, in order.
-SPARE_COLOURS = ("#E69F00", *LABEL_COLOURS.values())
+SPARE_COLOURS = ("#E58A00", *LABEL_COLOURS.values())
 
 
 def colours(labels: Sequence[str]) -> dict[str, str]:

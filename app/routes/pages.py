@@ -1,22 +1,74 @@
-"""Pages for people: the API's own documentation, made of files that ship with it."""
+"""Pages for people: the page where videos are dropped and looked at, and the API's own documentation.
+
+Both are made of files that ship with the front end; `/page/...` tells the page what it cannot know by itself.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, Field
+from starlette.types import Scope
+
+from app.contract.colours import colours
+from app.dependencies import ServicesDep
 
 router = APIRouter(tags=["pages"])
 
 WEB = Path(__file__).parent.parent / "web"
-# Nothing comes from elsewhere, and no other page may frame this one.
+MAX_LABELS = 64
+# Nothing comes from elsewhere, nothing in the markup runs, text never becomes markup, and no other page may frame this.
 SECURITY = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
+    "img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # Files of two releases must not meet in one page: they are asked for again, which costs a 304.
+    "Cache-Control": "no-cache",
 }
+
+
+class PageSettings(BaseModel):
+    """What the page needs to know of this service."""
+
+    version: str
+    keys_needed: bool = Field(description="an API key has to be sent")
+    max_upload_bytes: int
+    result_ttl_s: int
+
+
+Labels = Annotated[list[str], Query(alias="label", max_length=MAX_LABELS, description="In score order.")]
+
+
+class PageFiles(StaticFiles):
+    """The pages' own files, with the headers that pages have."""
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """As in the base class."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        _secure(response)
+        return response
+
+
+def _secure(response: Response, headers: Mapping[str, str] = SECURITY) -> None:
+    for name, value in headers.items():
+        response.headers[name] = value
+
+
+@router.get("/", include_in_schema=False)
+async def home() -> FileResponse:
+    """The page: drop a video, watch its expressions."""
+    return FileResponse(WEB / "index.html", headers=SECURITY)
 
 
 @router.get("/docs", include_in_schema=False)
@@ -25,7 +77,19 @@ async def docs() -> FileResponse:
     return FileResponse(WEB / "docs.html", headers=SECURITY)
 
 
-@router.get("/", include_in_schema=False)
-async def home() -> RedirectResponse:
-    """There is no page yet but the documentation."""
-    return RedirectResponse("docs")
+@router.get("/page/settings", include_in_schema=False)
+async def page_settings(request: Request, services: ServicesDep) -> PageSettings:
+    """Needs no key: it says whether one is needed."""
+    settings = services.settings
+    return PageSettings(
+        version=request.app.version,
+        keys_needed=bool(settings.api_keys),
+        max_upload_bytes=settings.max_upload_bytes,
+        result_ttl_s=settings.result_ttl_s,
+    )
+
+
+@router.get("/page/colours", include_in_schema=False)
+async def page_colours(labels: Labels) -> dict[str, str]:
+    """The labels' colours, `#RRGGBB`: those of the timeline and of the annotated video."""
+    return colours(labels)

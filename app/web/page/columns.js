@@ -1,0 +1,50 @@
+// A typed array that grows: what results are kept in, so that hours of video stay small and quick to read.
+
+/** @typedef {Float32Array | Float64Array | Uint32Array | Int32Array | Uint8Array} Numbers */
+
+const FIRST_CAPACITY = 1024;
+
+/** @template {Numbers} T */
+export class Column {
+  /** @param {new (length: number) => T} kind */
+  constructor(kind) {
+    this.kind = kind;
+    this.data = new kind(FIRST_CAPACITY);
+    this.length = 0;
+  }
+
+  /** @param {number} value */
+  push(value) {
+    this.reserve(1);
+    this.data[this.length] = value;
+    this.length += 1;
+  }
+
+  /**
+   * Room for so many more.
+   * @param {number} more
+   */
+  reserve(more) {
+    if (this.length + more <= this.data.length) return;
+    const grown = new this.kind(Math.max(this.data.length * 2, this.length + more));
+    grown.set(this.data);
+    this.data = grown;
+  }
+}
+
+/**
+ * How many of the first `length` values, which ascend, are at most `value`.
+ * @param {ArrayLike<number>} values
+ * @param {number} length
+ * @param {number} value
+ */
+export function countUpTo(values, length, value) {
+  let low = 0;
+  let high = length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (values[middle] <= value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

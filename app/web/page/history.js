@@ -1,0 +1,179 @@
+// Earlier jobs: a list that follows those that are under way.
+
+import { cancelJob, deleteJob, getJson, Problem } from "./api.js";
+import { announce, byId, make, setText, swatch } from "./dom.js";
+import { hasEnded } from "./follow.js";
+import { coloursOf } from "./page-settings.js";
+import { forget, nameOf } from "./session.js";
+import { clock, counted, explain, moment, percent, progressLine, stateName } from "./words.js";
+
+const PAGE = 20;
+const LOOK_MS = 1500; // while something is under way
+const LEAST_SHARE = 0.005; // of what is drawn in a row's picture
+const NAMED = 2; // labels in words
+
+/** @typedef {{row: HTMLElement, update: (job: any) => void, job: any}} Row */
+
+export class History {
+  /** @param {(problem: Problem) => void} onProblem */
+  constructor(onProblem) {
+    this.onProblem = onProblem;
+    this.list = byId("jobs");
+    /** @type {Map<string, Row>} */
+    this.rows = new Map();
+    /** @type {Map<string, Promise<any>>} */
+    this.summaries = new Map();
+    this.limit = PAGE;
+    this.visible = false;
+    this.timer = 0;
+    this.asking = false;
+    byId("more-jobs").onclick = () => {
+      this.limit += PAGE;
+      this.refresh();
+    };
+    document.addEventListener("visibilitychange", () => document.hidden || !this.visible || this.refresh());
+  }
+
+  show() {
+    this.visible = true;
+    this.refresh();
+  }
+
+  hide() {
+    this.visible = false;
+    clearTimeout(this.timer);
+  }
+
+  /** Ask for the newest jobs, and again soon while one is under way. */
+  async refresh() {
+    clearTimeout(this.timer);
+    if (this.asking) return;
+    this.asking = true;
+    try {
+      const { jobs, next } = await getJson(`v1/jobs?limit=${Math.min(this.limit, 1000)}`);
+      if (!this.visible) return;
+      this.#render(jobs);
+      byId("more-jobs").hidden = next === null;
+      if (jobs.some((/** @type {any} */ job) => !hasEnded(job)) && !document.hidden) {
+        this.timer = setTimeout(() => this.refresh(), LOOK_MS);
+      }
+    } catch (error) {
+      if (error instanceof Problem) this.onProblem(error);
+    } finally {
+      this.asking = false;
+    }
+  }
+
+  /** @param {any[]} jobs */
+  #render(jobs) {
+    const ids = new Set(jobs.map((job) => job.id));
+    for (const [id, { row }] of this.rows) {
+      if (ids.has(id)) continue;
+      row.remove();
+      this.rows.delete(id);
+    }
+    jobs.forEach((job, place) => {
+      const known = this.rows.get(job.id);
+      const row = known ?? this.#row(job);
+      if (!known) this.rows.set(job.id, row);
+      if (this.list.children[place] !== row.row) this.list.insertBefore(row.row, this.list.children[place] ?? null);
+      row.update(job);
+    });
+    byId("earlier").hidden = jobs.length === 0;
+  }
+
+  /** @param {any} job @returns {Row} */
+  #row(job) {
+    const title = make("a", { class: "job-title", href: `#job=${job.id}`, text: nameOf(job.id) ?? titleOf(job) });
+    const state = make("span", { class: "state" });
+    const line = make("p", { class: "job-row-line" });
+    const labels = make("div", { class: "job-row-labels" });
+    const bar = /** @type {HTMLProgressElement} */ (make("progress", { max: 1, "aria-label": "Labelled so far" }));
+    const cancel = this.#button("Cancel", job.id, () => cancelJob(job.id));
+    const remove = this.#button("Delete", job.id, async () => {
+      if (!confirm("Delete this job, with its results and its video?")) return;
+      await deleteJob(job.id);
+      forget(job.id);
+    });
+    const text = make("div", { class: "job-row-text" }, make("h3", {}, title, state), line, bar);
+    const row = make("li", { class: "job-row", "data-id": job.id }, text, labels, make("div", { class: "job-row-actions" }, cancel, remove));
+    /** @type {Row} */
+    const made = { row, job: null, update: () => {} };
+    made.update = (now) => {
+      const changed = made.job?.state !== now.state;
+      made.job = now;
+      setText(title, nameOf(now.id) ?? titleOf(now));
+      setText(state, stateName(now.state));
+      row.dataset.state = now.state;
+      setText(line, rowLine(now));
+      bar.hidden = now.state !== "running";
+      if (now.progress.frames_total) bar.value = now.progress.frames_done / now.progress.frames_total;
+      cancel.hidden = hasEnded(now);
+      if (changed && hasEnded(now)) this.#labels(now, labels);
+    };
+    return made;
+  }
+
+  /** @param {string} name @param {string} jobId @param {() => Promise<any>} work */
+  #button(name, jobId, work) {
+    const hint = make("span", { class: "visually-hidden", text: ` ${nameOf(jobId) ?? "this job"}` });
+    const button = make("button", { type: "button", class: "quiet" }, name, hint);
+    button.addEventListener("click", async () => {
+      try {
+        await work();
+        announce(name === "Cancel" ? "Cancelling." : "Deleted.");
+      } catch (error) {
+        if (error instanceof Problem) this.onProblem(error);
+      }
+      this.refresh();
+    });
+    return button;
+  }
+
+  /**
+   * The labels that come first most often, as a picture and in words.
+   * @param {any} job
+   * @param {HTMLElement} box
+   */
+  async #labels(job, box) {
+    if (!job.labels || !job.progress.frames_done) return;
+    try {
+      let summary = this.summaries.get(job.id);
+      if (!summary) this.summaries.set(job.id, (summary = getJson(`v1/jobs/${job.id}/summary`)));
+      const [{ video }, colours] = await Promise.all([summary, coloursOf(job.labels)]);
+      if (!video.frames) return box.replaceChildren(make("p", { class: "muted", text: "No faces" }));
+      const shares = job.labels
+        .map((/** @type {string} */ label, /** @type {number} */ k) => ({ label, share: video.labels[label].share, colour: colours[k] }))
+        .filter((/** @type {any} */ part) => part.share >= LEAST_SHARE)
+        .sort((/** @type {any} */ one, /** @type {any} */ other) => other.share - one.share);
+      const picture = make("div", { class: "shares", "aria-hidden": "true" });
+      for (const { share, colour } of shares) {
+        const part = picture.appendChild(make("span"));
+        part.style.flexGrow = String(share);
+        part.style.backgroundColor = colour;
+      }
+      const words = make("p", { class: "share-words" });
+      for (const { label, share, colour } of shares.slice(0, NAMED)) {
+        words.append(make("span", {}, swatch(colour), `${label} ${percent(share)}`));
+      }
+      box.replaceChildren(picture, words);
+    } catch {
+      this.summaries.delete(job.id); // the row is useful without it
+    }
+  }
+}
+
+/** @param {any} job */
+function titleOf(job) {
+  return job.input.kind === "frames" ? "Pictures" : "Video";
+}
+
+/** @param {any} job */
+function rowLine(job) {
+  if (!hasEnded(job)) return progressLine(job);
+  if (job.error) return `${explain(job.error.code)} (${job.error.code})`;
+  const parts = [moment(job.created_at)];
+  if (job.input.duration_s && job.input.kind === "video") parts.push(clock(job.input.duration_s));
+  parts.push(counted(job.progress.frames_done, "frame"));
+  return parts.join(" · ");
+}

@@ -1,0 +1,89 @@
+// The head of a job: its name, what it is doing, how far it is, and what went wrong.
+
+import { announce, byId, setText } from "./dom.js";
+import { hasEnded } from "./follow.js";
+import { nameOf } from "./session.js";
+import { counted, explain, moment, percent, progressLine, roughly, stateName } from "./words.js";
+
+const SAID_EVERY = 0.2; // of the whole, to screen readers
+
+export class JobHead {
+  constructor() {
+    this.state = "";
+    this.said = 0; // how often progress was announced
+    this.passing = false; // the problem that is shown goes when the service answers again
+  }
+
+  /** @param {string} jobId */
+  clear(jobId) {
+    this.state = "";
+    this.said = 0;
+    this.passing = false;
+    for (const id of ["job-problem", "job-progress", "job-actions", "job-warnings"]) byId(id).hidden = true;
+    byId("job-view").dataset.state = "";
+    setText(byId("job-name"), nameOf(jobId) ?? "Video");
+    setText(byId("job-line"), "Opening …");
+    setText(byId("job-facts"), "");
+  }
+
+  /** @param {any} job */
+  show(job) {
+    byId("job-actions").hidden = false;
+    byId("cancel-job").hidden = hasEnded(job);
+    byId("job-view").dataset.state = job.state;
+    setText(byId("job-line"), job.state === "succeeded" ? doneLine(job) : progressLine(job));
+    setText(byId("job-facts"), facts(job));
+    setText(byId("job-warnings"), job.warnings.join(" "));
+    byId("job-warnings").hidden = !job.warnings.length;
+    this.#progress(job);
+    if (this.passing) byId("job-problem").hidden = true;
+    this.passing = false;
+    if (job.error) this.#error(explain(job.error.code, job.error.detail), job.error.code);
+    if (this.state && this.state !== job.state) announce(`${stateName(job.state)}.`);
+    this.state = job.state;
+  }
+
+  /** @param {import("./api.js").Problem} problem */
+  problem(problem) {
+    this.passing = problem.code === "offline" || problem.status >= 500;
+    this.#error(problem.words, problem.code);
+    if (!this.state) setText(byId("job-line"), "");
+    if (problem.status === 404 || problem.status === 410) byId("job-progress").hidden = true;
+  }
+
+  /** @param {any} job */
+  #progress(job) {
+    const bar = byId("job-progress");
+    const { frames_done: done, frames_total: total } = job.progress;
+    bar.hidden = hasEnded(job);
+    if (job.state !== "running" || !total || !done) return bar.removeAttribute("value");
+    bar.value = Math.min(done / total, 1);
+    const due = Math.floor(bar.value / SAID_EVERY);
+    if (due > this.said) announce(`${percent(due * SAID_EVERY)} labelled.`);
+    this.said = Math.max(due, this.said);
+  }
+
+  /** @param {string} words @param {string} code */
+  #error(words, code) {
+    byId("job-problem").hidden = false;
+    setText(byId("job-problem-words"), words);
+    setText(byId("job-problem-code"), code);
+  }
+}
+
+/** @param {any} job */
+function doneLine(job) {
+  const seconds = (Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000;
+  return `Done · ${counted(job.progress.frames_done, "frame")} in ${roughly(seconds)}`;
+}
+
+/** @param {any} job */
+function facts(job) {
+  const { width, height, fps } = job.input;
+  const parts = [moment(job.created_at)];
+  if (width && height) parts.push(`${width} × ${height}`);
+  if (fps && job.input.kind === "video") parts.push(`${Math.round(fps * 100) / 100} frames a second`);
+  if (job.detector) parts.push(`detector ${job.detector}`);
+  if (job.model.version) parts.push(`model ${job.model.name} ${job.model.version}`);
+  return parts.join(" · ");
+}

@@ -1,0 +1,58 @@
+// The keyboard where a job is shown: space plays, arrows step, plus and minus zoom.
+
+const STEP_S = 1;
+
+/**
+ * @param {KeyboardEvent} event
+ * @param {import("./stage.js").Stage} stage
+ * @param {import("./lanes.js").Lanes} lanes
+ */
+export function handleKey(event, stage, lanes) {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || !mayTake(event)) return;
+  if (!act(event, stage, lanes)) return;
+  event.preventDefault();
+}
+
+/** @param {KeyboardEvent} event @param {import("./stage.js").Stage} stage @param {import("./lanes.js").Lanes} lanes */
+function act(event, stage, lanes) {
+  switch (event.key) {
+    case " ":
+      stage.toggle();
+      return true;
+    case "ArrowLeft":
+    case "ArrowRight": {
+      const direction = event.key === "ArrowLeft" ? -1 : 1;
+      if (event.shiftKey) stage.seek(stage.time + direction * STEP_S);
+      else stage.step(direction);
+      return true;
+    }
+    case "Home":
+      stage.seek(0);
+      return true;
+    case "End":
+      stage.seek(stage.duration);
+      return true;
+    case "+":
+    case "=":
+      lanes.zoom(0.6);
+      return true;
+    case "-":
+      lanes.zoom(1 / 0.6);
+      return true;
+    default:
+      return false;
+  }
+}
+
+/**
+ * Whether a key is ours: not while something is written or chosen, nor what a focused control takes itself.
+ * @param {KeyboardEvent} event
+ */
+function mayTake(event) {
+  const element = /** @type {HTMLElement} */ (event.target);
+  if (document.querySelector("dialog[open]")) return false;
+  if (element.matches("input, select, textarea")) return false;
+  const plain = event.key === " " && element.matches("button, a, summary");
+  const home = ["Home", "End"].includes(event.key) && !element.matches("#lanes");
+  return !plain && !home;
+}

@@ -1,0 +1,53 @@
+// Starts the page and shows the view that the address names: #job=ID a job, anything else the start.
+
+import { byId, setText } from "./dom.js";
+import { HomeView } from "./home-view.js";
+import { JobView } from "./job-view.js";
+import { askForKey, showForget } from "./key-dialog.js";
+import { pageSettings } from "./page-settings.js";
+import { key, nameOf, setKey } from "./session.js";
+
+const JOB = /^#job=([0-9a-f]{32})$/;
+
+const home = new HomeView();
+const jobView = new JobView({ onGone: () => location.assign("#") });
+let first = true;
+
+function route() {
+  const job = JOB.exec(location.hash)?.[1];
+  byId("home-view").hidden = Boolean(job);
+  byId("job-view").hidden = !job;
+  document.title = job ? `${nameOf(job) ?? "Video"} · Mien` : "Mien: expressions in video";
+  if (job) {
+    home.hide();
+    jobView.open(job);
+  } else {
+    jobView.close();
+    home.show();
+  }
+  scrollTo(0, 0);
+  // Where the reader goes by a link, the screen reader goes, too; not when the page is loaded.
+  if (!first) byId(job ? "job-name" : "home-title").focus();
+  first = false;
+}
+
+async function start() {
+  byId("forget-key").onclick = () => {
+    setKey("");
+    showForget();
+    location.assign("#");
+    location.reload();
+  };
+  showForget();
+  try {
+    const settings = await pageSettings();
+    setText(byId("version"), settings.version);
+    if (settings.keys_needed && !key()) await askForKey();
+  } catch {
+    // the first call says what is wrong
+  }
+  addEventListener("hashchange", route);
+  route();
+}
+
+start();

@@ -1,0 +1,66 @@
+// The options of a submission, from the form to the API's fields.  What is left as it is, is not sent.
+
+import { byId } from "./dom.js";
+
+const IMAGE = /^image\/(jpeg|png|webp)$/;
+
+/** @returns {Record<string, string>} form fields for the API */
+export function chosenOptions() {
+  /** @type {HTMLFormElement} */
+  const form = byId("options");
+  const given = new FormData(form);
+  /** @type {Record<string, string>} */
+  const fields = {};
+  for (const name of ["sample_fps", "start_s", "end_s", "min_score", "model"]) {
+    const value = String(given.get(name) ?? "").trim();
+    if (value) fields[name] = value;
+  }
+  for (const input of form.querySelectorAll("input[data-default]")) {
+    const { name, value, dataset } = /** @type {HTMLInputElement} */ (input);
+    if (value.trim() && value !== dataset.default) fields[name] = value.trim();
+  }
+  if (given.get("faces") === "cropped") fields.faces = "cropped";
+  const members = given.getAll("members");
+  if (members.length && members.length < form.querySelectorAll("input[name=members]").length) {
+    fields.members = members.join(",");
+  }
+  if (byId("keep-input").checked) fields.keep_input = "true";
+  return fields;
+}
+
+/**
+ * What is to become a job each: every file by itself, or all images together, in the order of their names.
+ * @param {File[]} files
+ * @returns {File[][]}
+ */
+export function asJobs(files) {
+  if (!byId("one-clip").checked) return files.map((file) => [file]);
+  const images = files.filter((file) => IMAGE.test(file.type));
+  const others = files.filter((file) => !IMAGE.test(file.type));
+  images.sort((one, other) => one.name.localeCompare(other.name, "en", { numeric: true }));
+  return [...(images.length ? [images] : []), ...others.map((file) => [file])];
+}
+
+/**
+ * Whether every number in the form can be what it is meant to be; shows the first that cannot.
+ * @returns {boolean}
+ */
+export function optionsAreValid() {
+  const form = byId("options");
+  if (form.checkValidity()) return true;
+  byId("more-options").open = true;
+  form.reportValidity();
+  return false;
+}
+
+/**
+ * Offer the served bundles, where there is a choice.
+ * @param {any[]} models
+ */
+export function offerModels(models) {
+  const select = byId("model");
+  const former = select.value;
+  select.replaceChildren(new Option("The default", ""), ...models.map(({ name }) => new Option(name, name)));
+  select.value = models.some(({ name }) => name === former) ? former : "";
+  byId("model-field").hidden = models.length < 2;
+}

@@ -1,0 +1,159 @@
+// A job's frame records as typed arrays: frames, their faces, and the faces of each track.
+
+import { Column, countUpTo } from "./columns.js";
+
+// Players report a frame's time with an error of their own; frames are further apart than this.
+const TIME_TOLERANCE_S = 0.002;
+const FIRST_INTERVAL_S = 1 / 25;
+
+/** One face over time. */
+export class Track {
+  /** @param {number} id */
+  constructor(id) {
+    this.id = id;
+    this.frames = new Column(Uint32Array); // positions among the job's records, ascending
+    this.faces = new Column(Uint32Array); // likewise, where each face's values are
+  }
+
+  get length() {
+    return this.frames.length;
+  }
+}
+
+/** All records that have come so far.  Sources: 0 is the ensemble, 1.. are its members. */
+export class Records {
+  /** @param {string[]} labels in score order */
+  constructor(labels) {
+    this.labels = labels;
+    /** @type {string[]} */
+    this.members = [];
+    this.times = new Column(Float64Array); // s
+    this.indices = new Column(Uint32Array); // in the source
+    this.firstFace = new Column(Uint32Array);
+    this.boxes = new Column(Float32Array); // x, y, width, height: source pixels
+    this.scores = new Column(Float32Array); // a face: labels of each source in turn
+    this.trackIds = new Column(Uint32Array);
+    this.faceCount = 0;
+    /** @type {Map<number, Track>} */
+    this.tracks = new Map();
+    this.version = 0;
+  }
+
+  get length() {
+    return this.times.length;
+  }
+
+  /** Values of one face. */
+  get stride() {
+    return this.labels.length * (1 + this.members.length);
+  }
+
+  /**
+   * Add records, in order.
+   * @param {any[]} frames as the API gives them, with `members`
+   */
+  append(frames) {
+    for (const frame of frames) {
+      const position = this.length;
+      this.times.push(frame.timestamp_s);
+      this.indices.push(frame.frame_index);
+      this.firstFace.push(this.faceCount);
+      for (const face of frame.faces) this.#addFace(position, face);
+    }
+    this.version += 1;
+  }
+
+  /** @param {number} position @param {any} face */
+  #addFace(position, face) {
+    if (!this.faceCount && face.members) this.members = Object.keys(face.members);
+    let track = this.tracks.get(face.track_id);
+    if (!track) this.tracks.set(face.track_id, (track = new Track(face.track_id)));
+    track.frames.push(position);
+    track.faces.push(this.faceCount);
+    this.trackIds.push(face.track_id);
+    for (const value of face.bbox) this.boxes.push(value);
+    this.scores.reserve(this.stride);
+    for (const label of this.labels) this.scores.push(face.scores[label]);
+    for (const member of this.members) for (const label of this.labels) this.scores.push(face.members[member][label]);
+    this.faceCount += 1;
+  }
+
+  /**
+   * The frame that is shown at a time: the last one that began, also where the rate varies.
+   * @param {number} time s
+   * @returns {number} its position, or -1 before the first
+   */
+  frameAt(time) {
+    return countUpTo(this.times.data, this.length, time + TIME_TOLERANCE_S) - 1;
+  }
+
+  /**
+   * When a frame ends: with the next one, or after as long as the last two are apart.
+   * @param {number} position
+   */
+  endOf(position) {
+    const times = this.times.data;
+    if (position + 1 < this.length) return times[position + 1];
+    const interval = position > 0 ? times[position] - times[position - 1] : FIRST_INTERVAL_S;
+    return times[position] + interval;
+  }
+
+  /** When the last frame so far ends, s. */
+  get end() {
+    return this.length ? this.endOf(this.length - 1) : 0;
+  }
+
+  /**
+   * Faces of a frame: from the first up to, not including, the second.
+   * @param {number} position
+   * @returns {[number, number]}
+   */
+  facesOf(position) {
+    const first = this.firstFace.data[position];
+    return [first, position + 1 < this.length ? this.firstFace.data[position + 1] : this.faceCount];
+  }
+
+  /**
+   * Where a face's values begin in `scores`.
+   * @param {number} face
+   * @param {number} source
+   */
+  offset(face, source) {
+    return face * this.stride + source * this.labels.length;
+  }
+
+  /**
+   * The label with the highest value.
+   * @param {number} face
+   * @param {number} source
+   */
+  best(face, source) {
+    const { data } = this.scores;
+    const offset = this.offset(face, source);
+    let best = 0;
+    for (let k = 1; k < this.labels.length; k += 1) if (data[offset + k] > data[offset + best]) best = k;
+    return best;
+  }
+
+  /**
+   * Whether the members' first labels differ.
+   * @param {number} face
+   */
+  disagree(face) {
+    const first = this.members.length ? this.best(face, 1) : 0;
+    for (let source = 2; source <= this.members.length; source += 1) if (this.best(face, source) !== first) return true;
+    return false;
+  }
+
+  /**
+   * The face of a track in a frame, or -1.
+   * @param {number} trackId
+   * @param {number} position
+   */
+  faceOf(trackId, position) {
+    const track = this.tracks.get(trackId);
+    if (!track || position < 0) return -1;
+    const at = countUpTo(track.frames.data, track.length, position) - 1;
+    return at >= 0 && track.frames.data[at] === position ? track.faces.data[at] : -1;
+  }
+}

@@ -1,0 +1,274 @@
+// The picture: a player for what was dropped, boxes over it, and its controls.
+
+import { Problem } from "./api.js";
+import { byId, setText } from "./dom.js";
+import { hasEnded } from "./follow.js";
+import { Overlay } from "./overlay.js";
+import { openPictures } from "./pictures.js";
+import { ClockPlayer, VideoPlayer } from "./player.js";
+import { filesOf, remember } from "./session.js";
+import { annotatedVideo } from "./takeaway.js";
+import { clock, preciseClock, size as bytesInWords } from "./words.js";
+
+/** @typedef {import("./records.js").Records} Records */
+
+const INTO_FRAME_S = 0.02; // seeks go a little way into a frame: on its very edge, players may show the one before
+
+export class Stage {
+  /**
+   * @param {object} events
+   * @param {(time: number) => void} events.onTime
+   * @param {(trackId: number) => void} events.onTrack
+   * @param {(problem: Problem) => void} events.onProblem
+   */
+  constructor(events) {
+    this.events = events;
+    this.frame = byId("media");
+    this.overlay = new Overlay(byId("overlay"));
+    /** @type {import("./player.js").Player | null} */
+    this.player = null;
+    /** @type {Records | null} */
+    this.records = null;
+    /** @type {any} */
+    this.job = null;
+    this.annotated = false;
+    this.inStep = true;
+    this.pictureTime = 0;
+    this.source = 0;
+    /** @type {string[]} */
+    this.colours = [];
+    /** @type {number | null} */
+    this.chosen = null;
+    this.opened = 0;
+    this.#listen();
+  }
+
+  /** @param {any} job */
+  open(job) {
+    this.job = job;
+    this.records = null;
+    this.overlay.clear();
+    this.#openFiles(filesOf(job.id) ?? []);
+  }
+
+  close() {
+    this.opened += 1;
+    this.player?.dispose();
+    this.player = null;
+    this.records = null;
+  }
+
+  /** @param {any} job a newer version of it */
+  update(job) {
+    this.job = job;
+    this.#resize();
+    this.#note();
+  }
+
+  /** @param {Records} records @param {string[]} colours */
+  show(records, colours) {
+    this.records = records;
+    this.colours = colours;
+    this.draw();
+  }
+
+  /** Records came. */
+  more() {
+    if (this.player instanceof ClockPlayer) this.player.duration = this.records?.end ?? 0;
+    this.#state();
+    this.draw();
+  }
+
+  /** Draw the boxes of the picture that is to be seen. */
+  draw() {
+    const { records } = this;
+    if (!records || !records.length || this.annotated || !this.inStep) return this.overlay.clear();
+    this.overlay.draw(records, records.frameAt(this.pictureTime), this.source, this.size, this.colours, this.chosen);
+  }
+
+  /** Source pixels. */
+  get size() {
+    const { width, height } = this.job?.input ?? {};
+    const element = /** @type {any} */ (this.player?.element);
+    if (width && height) return { width, height };
+    return { width: element?.videoWidth || element?.width || 0, height: element?.videoHeight || element?.height || 0 };
+  }
+
+  get time() {
+    return this.player?.time ?? 0;
+  }
+
+  /** How long all of it is, s. */
+  get duration() {
+    return Math.max(this.player?.duration ?? 0, this.records?.end ?? 0);
+  }
+
+  toggle() {
+    if (this.player?.paused) this.player.play();
+    else this.player?.pause();
+  }
+
+  /** @param {number} time */
+  seek(time) {
+    this.player?.seek(Math.min(Math.max(time, 0), this.duration));
+  }
+
+  /** @param {number} count frames forward, or back */
+  step(count) {
+    const { records } = this;
+    if (!records?.length) return;
+    this.player?.pause();
+    const position = Math.min(Math.max(records.frameAt(this.time) + count, 0), records.length - 1);
+    this.seekFrame(position);
+  }
+
+  /** @param {number} position */
+  seekFrame(position) {
+    const { records } = this;
+    if (!records || position < 0 || position >= records.length) return;
+    const time = records.times.data[position];
+    this.seek(time + Math.min((records.endOf(position) - time) / 2, INTO_FRAME_S));
+  }
+
+  /** @param {File[]} files */
+  async #openFiles(files) {
+    this.opened += 1;
+    const { opened } = this;
+    const isVideo = files.length === 1 && !files[0].type.startsWith("image/") && !/zip|tar/.test(files[0].type);
+    if (isVideo) return this.#use(new VideoPlayer(files[0], this.#playerEvents()), false);
+    const pictures = await openPictures(files);
+    if (opened === this.opened) this.#useClock(pictures);
+    else pictures?.close();
+  }
+
+  /** @param {import("./pictures.js").Pictures | null} pictures */
+  #useClock(pictures) {
+    const indexAt = (/** @type {number} */ time) => {
+      const position = this.records?.frameAt(time) ?? -1;
+      return position < 0 ? 0 : /** @type {Records} */ (this.records).indices.data[position];
+    };
+    const player = new ClockPlayer(pictures, indexAt, this.#playerEvents());
+    player.duration = this.records?.end ?? 0;
+    this.#use(player, false, pictures?.inStep ?? true);
+    player.draw().then(() => this.#resize());
+  }
+
+  /** @param {import("./player.js").Player} player @param {boolean} annotated @param {boolean} [inStep] */
+  #use(player, annotated, inStep = true) {
+    this.player?.dispose();
+    this.player = player;
+    this.annotated = annotated;
+    this.inStep = inStep;
+    this.pictureTime = 0;
+    byId("screen").replaceChildren(player.element);
+    player.setRate(Number(byId("rate").value));
+    byId("mute").hidden = !player.hasSound || annotated;
+    this.#state();
+    this.#resize();
+    this.#note();
+    this.draw();
+  }
+
+  #playerEvents() {
+    return {
+      onTime: (/** @type {number} */ time) => {
+        this.#showTime();
+        this.events.onTime(time);
+      },
+      onPicture: (/** @type {number} */ time) => {
+        this.pictureTime = time;
+        this.draw();
+      },
+      onState: () => {
+        this.#state();
+        this.#resize();
+      },
+      onFail: () => this.#useClock(null),
+    };
+  }
+
+  #state() {
+    const paused = this.player?.paused ?? true;
+    const play = byId("play");
+    play.classList.toggle("playing", !paused);
+    play.setAttribute("aria-label", paused ? "Play" : "Pause");
+    play.disabled = !this.duration;
+    this.#showTime();
+  }
+
+  #showTime() {
+    setText(byId("clock"), `${preciseClock(this.time)} / ${clock(this.duration)}`);
+  }
+
+  #resize() {
+    const { width, height } = this.size;
+    this.frame.style.setProperty("--ratio", String(width && height ? width / height : 16 / 9));
+  }
+
+  /** Say why there is no picture, and what can be done. */
+  #note() {
+    const { job, player } = this;
+    const blank = player instanceof ClockPlayer && !player.pictures;
+    const sent = filesOf(job.id);
+    byId("no-picture").hidden = !blank;
+    byId("choose-again").hidden = Boolean(sent);
+    byId("load-annotated").hidden = !job.options.keep_input || !hasEnded(job) || job.state !== "succeeded";
+    const why = sent
+      ? "This browser cannot play the file; the boxes are shown without it."
+      : "The picture is not in this tab. Choose the same file again to see it in step with the labels.";
+    setText(byId("no-picture-words"), why);
+  }
+
+  #listen() {
+    byId("play").onclick = () => this.toggle();
+    byId("back").onclick = () => this.step(-1);
+    byId("forward").onclick = () => this.step(1);
+    byId("rate").onchange = () => this.player?.setRate(Number(byId("rate").value));
+    byId("mute").onclick = () => {
+      const muted = byId("mute").getAttribute("aria-pressed") !== "true";
+      byId("mute").setAttribute("aria-pressed", String(muted));
+      this.player?.setMuted(muted);
+    };
+    byId("choose-again").onclick = () => byId("again-input").click();
+    byId("again-input").onchange = () => this.#chosenAgain([...byId("again-input").files]);
+    byId("load-annotated").onclick = () => this.#loadAnnotated();
+    this.frame.onclick = (/** @type {MouseEvent} */ event) => {
+      const { left, top, width, height } = this.frame.getBoundingClientRect();
+      const [x, y] = [(event.clientX - left) / width, (event.clientY - top) / height];
+      const position = this.records?.frameAt(this.pictureTime) ?? -1;
+      const track = this.records ? this.overlay.trackAt(this.records, position, this.size, x, y) : null;
+      if (track === null) this.toggle();
+      else this.events.onTrack(track);
+    };
+  }
+
+  /** @param {File[]} files */
+  #chosenAgain(files) {
+    byId("again-input").value = "";
+    if (!files.length) return;
+    const { bytes, kind } = this.job.input;
+    if (kind === "video" && files[0].size !== bytes) {
+      const detail = `The job's file has ${bytesInWords(bytes)}, this one ${bytesInWords(files[0].size)}.`;
+      this.events.onProblem(new Problem({ code: "other_file", detail: `This is another file. ${detail}` }));
+      return;
+    }
+    remember(this.job.id, files);
+    this.#openFiles(files);
+  }
+
+  async #loadAnnotated() {
+    const button = byId("load-annotated");
+    const { opened } = this;
+    button.disabled = true;
+    button.classList.add("busy");
+    try {
+      const video = await annotatedVideo(this.job.id);
+      if (opened === this.opened) this.#use(new VideoPlayer(video, this.#playerEvents()), true);
+    } catch (error) {
+      if (error instanceof Problem) this.events.onProblem(error);
+    } finally {
+      button.disabled = false;
+      button.classList.remove("busy");
+    }
+  }
+}

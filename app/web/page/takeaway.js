@@ -1,0 +1,123 @@
+// What can be taken away: exports, the timeline picture, the annotated video, and the command that does the same.
+
+import { call, keyHeaders, Problem } from "./api.js";
+import { announce, byId, setText } from "./dom.js";
+import { nameOf } from "./session.js";
+
+const VIDEO_WAIT_S = 20;
+/** @type {Record<string, unknown>} The API's own, which need not be said. */
+const DEFAULTS = { faces: "detect", max_faces: 10, min_face_px: 16, fps: 30, keep_input: false };
+const URL_LIVES_MS = 60_000; // long enough for the browser to have begun to save it
+
+/**
+ * Have the browser save something as a file.
+ * @param {Blob} blob fetched, because a link cannot send a key
+ * @param {string} name
+ */
+function save(blob, name) {
+  const url = URL.createObjectURL(blob);
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), URL_LIVES_MS);
+}
+
+/**
+ * The annotated video, made by the service when first asked for.
+ * @param {string} jobId
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Blob>}
+ */
+export async function annotatedVideo(jobId, signal) {
+  for (;;) {
+    const answer = await call(`v1/jobs/${jobId}/video?wait=${VIDEO_WAIT_S}`, { signal });
+    if (answer.status !== 202) return answer.blob();
+  }
+}
+
+/**
+ * The commands that do the same as the page did.
+ * @param {any} job
+ */
+export function curlCommands(job) {
+  const name = nameOf(job.id);
+  const options = Object.entries(job.options)
+    .filter(([option, value]) => value !== null && value !== DEFAULTS[option])
+    .map(([option, value]) => `-F ${quoted(`${option}=${Array.isArray(value) ? value.join(",") : value}`)}`);
+  const secret = Object.keys(keyHeaders()).length ? ["-H 'X-API-Key: YOUR_KEY'"] : [];
+  const file = job.input.kind === "frames" && name?.includes(" images,") ? "-F frames=@1.png -F frames=@2.png" : "";
+  const jobs = job.links.self.replace(/\/[^/]*$/, "");
+  const send = ["curl", ...secret, file || `-F ${quoted(`file=@${name ?? "video.mp4"}`)}`, ...options, quoted(jobs)];
+  const read = ["curl", ...secret, quoted(`${jobs}/ID/frames?format=csv`)];
+  return `${send.join(" ")}\n${read.join(" ")}`;
+}
+
+/** @param {string} text */
+function quoted(text) {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** The buttons of one job. */
+export class TakeAway {
+  /** @param {(problem: Problem) => void} onProblem */
+  constructor(onProblem) {
+    this.onProblem = onProblem;
+    /** @type {any} */
+    this.job = null;
+    for (const button of document.querySelectorAll("button[data-save]")) {
+      const { save: kind } = /** @type {HTMLElement} */ (button).dataset;
+      /** @type {HTMLElement} */ (button).onclick = () => this.#save(/** @type {HTMLButtonElement} */ (button), kind ?? "");
+    }
+    byId("copy-curl").onclick = () => this.#copy();
+  }
+
+  /** @param {any} job */
+  show(job) {
+    this.job = job;
+    const kept = job.options.keep_input;
+    const ended = ["succeeded", "failed", "canceled"].includes(job.state);
+    byId("save-video").disabled = !kept || job.state !== "succeeded";
+    const note = kept ? "Ready when the job is done." : "Only for videos that the service was asked to keep.";
+    setText(byId("video-note"), kept && ended ? "" : note);
+    setText(byId("curl"), curlCommands(job));
+  }
+
+  /** @param {HTMLButtonElement} button @param {string} kind */
+  async #save(button, kind) {
+    const { id } = this.job;
+    const stem = (nameOf(id) ?? id).replace(/\.\w{1,5}$/, "").replace(/[^\w.-]+/g, "_");
+    button.classList.add("busy");
+    button.disabled = true;
+    announce("Preparing the download.");
+    try {
+      if (kind === "video") {
+        save(await annotatedVideo(id), `${stem}-labelled.mp4`);
+      } else if (kind === "timeline") {
+        save(await (await call(`v1/jobs/${id}/timeline.svg`)).blob(), `${stem}-timeline.svg`);
+      } else {
+        const members = byId("save-members").checked && kind !== "vtt" ? "&members=true" : "";
+        save(await (await call(`v1/jobs/${id}/frames?format=${kind}${members}`)).blob(), `${stem}.${kind}`);
+      }
+      announce("Downloaded.");
+    } catch (error) {
+      if (error instanceof Problem) this.onProblem(error);
+    } finally {
+      button.classList.remove("busy");
+      button.disabled = false;
+    }
+  }
+
+  async #copy() {
+    try {
+      await navigator.clipboard.writeText(byId("curl").textContent);
+      setText(byId("copy-curl"), "Copied");
+    } catch {
+      getSelection()?.selectAllChildren(byId("curl")); // no access to the clipboard: select it instead
+      setText(byId("copy-curl"), "Selected");
+    }
+    setTimeout(() => setText(byId("copy-curl"), "Copy"), 2000);
+  }
+}

@@ -1,0 +1,68 @@
+// What a lane shows where the pointer is: the time and all values.
+
+import { make, setText, swatch } from "./dom.js";
+import { memberName, percent, preciseClock } from "./words.js";
+
+const DISTANCE_PX = 16;
+
+export class Tooltip {
+  /** @param {HTMLElement} root */
+  constructor(root) {
+    this.root = root;
+    this.head = make("p", { class: "tooltip-time" });
+    this.list = make("dl", { class: "tooltip-values" });
+    this.apart = make("p", { class: "tooltip-apart" });
+    root.replaceChildren(this.head, this.list, this.apart);
+    /** @type {import("./records.js").Records | null} */
+    this.records = null;
+    /** @type {HTMLElement[]} */
+    this.cells = [];
+  }
+
+  hide() {
+    this.root.hidden = true;
+  }
+
+  /**
+   * @param {import("./records.js").Records} records
+   * @param {number} position
+   * @param {number} face
+   * @param {number} source
+   * @param {string[]} colours
+   * @param {MouseEvent} event where the pointer is
+   */
+  show(records, position, face, source, colours, event) {
+    if (this.records !== records) this.#rows(records, colours);
+    const { data } = records.scores;
+    const offset = records.offset(face, source);
+    const best = records.best(face, source);
+    const time = preciseClock(records.times.data[position]);
+    setText(this.head, `Face ${records.trackIds.data[face]} at ${time}`);
+    this.cells.forEach((cell, k) => {
+      setText(cell, percent(data[offset + k]));
+      cell.parentElement?.classList.toggle("best", k === best);
+    });
+    const apart = records.disagree(face);
+    this.apart.hidden = !apart;
+    if (apart) {
+      const words = records.members.map((name, m) => `${memberName(name)}: ${records.labels[records.best(face, m + 1)]}`);
+      setText(this.apart, words.join(" · "));
+    }
+    this.root.hidden = false;
+    const { offsetWidth: width, offsetHeight: height } = this.root;
+    const left = event.clientX + DISTANCE_PX + width < window.innerWidth;
+    const x = left ? event.clientX + DISTANCE_PX : Math.max(4, event.clientX - DISTANCE_PX - width);
+    const y = Math.min(event.clientY + DISTANCE_PX, window.innerHeight - height - 4);
+    this.root.style.transform = `translate(${x}px, ${Math.max(4, y)}px)`;
+  }
+
+  /** @param {import("./records.js").Records} records @param {string[]} colours */
+  #rows(records, colours) {
+    this.records = records;
+    this.cells = records.labels.map(() => make("dd"));
+    const rows = records.labels.map((label, k) =>
+      make("div", {}, make("dt", {}, swatch(colours[k]), label), this.cells[k]),
+    );
+    this.list.replaceChildren(...rows);
+  }
+}
