@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from worker.clocks import StageClocks
 from worker.crops import CropSpec, crop_aligned, crop_box, crop_whole
 from worker.decode import Sampling
 from worker.ensemble.engine import Engine
@@ -86,25 +87,39 @@ class Pipeline:
             raise ValueError(f"the bundle has no member {', '.join(sorted(unknown))}")
         return tuple(name for name in self.engine.member_names if not options.members or name in options.members)
 
-    def label(self, source: Source, options: LabelOptions) -> Iterator[LabelledFrame]:
-        """Every sampled frame of the source with its faces labelled, in order."""
+    def label(
+        self, source: Source, options: LabelOptions, clocks: StageClocks | None = None
+    ) -> Iterator[LabelledFrame]:
+        """Every sampled frame of the source with its faces labelled, in order.  clocks: count what each stage takes."""
+        clocks = clocks or StageClocks()
         members = self.members(options)
+        decoded = clocks.decode.working(source.frames())
         with (
-            prefetched(source.frames(), FRAMES_AHEAD_BYTES, _frame_bytes, "decode") as frames,
-            prefetched(self.crop(frames, options), CROPS_AHEAD_BYTES, _crop_bytes, "faces") as cropped,
+            prefetched(decoded, FRAMES_AHEAD_BYTES, _frame_bytes, "decode") as frames,
+            prefetched(self.crop(frames, options, clocks), CROPS_AHEAD_BYTES, _crop_bytes, "faces") as cropped,
         ):
-            yield from ClipStream(self.engine, members).run(cropped)
+            labelled = ClipStream(self.engine, members).run(clocks.ensemble.waiting(cropped))
+            yield from clocks.ensemble.working(labelled)
 
-    def crop(self, frames: Iterable[DecodedFrame], options: LabelOptions) -> Iterator[CroppedFrame]:
+    def crop(
+        self, frames: Iterable[DecodedFrame], options: LabelOptions, clocks: StageClocks | None = None
+    ) -> Iterator[CroppedFrame]:
         """Every frame's faces: found, tracked and cut out, or the frames themselves where they are crops."""
-        return self._whole(frames) if options.cropped else self._found(frames, options)
+        clocks = clocks or StageClocks()
+        if options.cropped:
+            return clocks.crops.working(self._whole(clocks.crops.waiting(frames)))
+        return clocks.faces.working(self._found(clocks.faces.waiting(frames), options, clocks))
 
-    def _found(self, frames: Iterable[DecodedFrame], options: LabelOptions) -> Iterator[CroppedFrame]:
+    def _found(
+        self, frames: Iterable[DecodedFrame], options: LabelOptions, clocks: StageClocks
+    ) -> Iterator[CroppedFrame]:
         detector = self._detectors.get()
         try:
             detection = KeyframeDetection(detector, options.max_faces, options.min_face_px, options.min_score)
             for tracked in Tracker().run(detection.run(frames)):
-                yield self._cut(tracked)
+                with clocks.faces.lent(clocks.crops):
+                    cropped = self._cut(tracked)
+                yield cropped
         finally:
             self._detectors.put(detector)
 

@@ -17,10 +17,11 @@ import redis
 import structlog
 from rq import Retry
 
-from app.contract import metrics
 from app.contract.jobs import JOB_TIMEOUT_S, ErrorCode, InputInfo, JobError, JobRecord, ModelRef, State
 from app.contract.uploads import UploadStore
 from worker import serving
+from worker.clocks import StageClocks
+from worker.counting import counted
 from worker.decode import LimitExceededError, UndecodableInputError
 from worker.ensemble.engine import EngineStoppedError, OutOfDeviceMemoryError
 from worker.keeper import Keeper
@@ -65,11 +66,22 @@ def install(service: Service) -> None:
     _service = service
 
 
+@contextmanager
+def _named_in_logs(job_id: str) -> Iterator[None]:
+    """Every log line meanwhile, also of other threads of the job, names it, and its request once that is known."""
+    with structlog.contextvars.bound_contextvars(job_id=job_id, request_id=""):
+        yield
+
+
 def label_job(job_id: str) -> Retry | None:
     """Label one job; RQ runs this.  Returns a Retry when the worker stops before the job ended."""
     if _service is None:
         raise RuntimeError("label_job runs in `python -m worker run` only")
-    service = _service
+    with _named_in_logs(job_id):
+        return _run(_service, job_id)
+
+
+def _run(service: Service, job_id: str) -> Retry | None:
     service.presence.job_started()
     execution = Execution(service.connection, job_id, service.settings.result_ttl_s)
     started = time.monotonic()
@@ -78,15 +90,15 @@ def label_job(job_id: str) -> Retry | None:
         with _loaded(service) as loaded:
             state = _label(service, loaded, execution, job_id)
     except LostError as lost:
-        log.info("job_lost", job_id=job_id, why=str(lost))
+        log.info("job_lost", why=str(lost))
         return None
     except (_StoppingError, EngineStoppedError):
         execution.hand_back()
-        log.info("job_handed_back", job_id=job_id)
+        log.info("job_handed_back")
         return Retry(max=MAX_HAND_BACKS)
     finally:
         service.presence.job_left(ended=state is not None)
-    log.info("job_ended", job_id=job_id, state=state, seconds=round(time.monotonic() - started, 3))
+    log.info("job_ended", state=state, seconds=round(time.monotonic() - started, 3))
     return None
 
 
@@ -120,7 +132,7 @@ def _label(service: Service, loaded: serving.Serving, execution: Execution, job_
             }
         )
         keep_input = record.options.keep_input
-        structlog.contextvars.bind_contextvars(job_id=job_id, request_id=record.request_id)
+        structlog.contextvars.bind_contextvars(request_id=record.request_id)
         log.info("job_started", attempt=record.attempts, media=record.media)
         with service.store.local_path(job_id) as path:
             limits = decode_limits(service.settings)
@@ -136,16 +148,10 @@ def _label(service: Service, loaded: serving.Serving, execution: Execution, job_
         raise
     except Exception as error:
         state, ended = "failed", {"error": _error(error).model_dump()}
-    finally:
-        structlog.contextvars.clear_contextvars()
     if not keep_input:
         service.store.delete(job_id)
         ended["input_deleted"] = True
     execution.finish(state, ended)
-    # What the engine did since it was last asked, for this job and those beside it.
-    done = pipeline.engine.take_stats()
-    counts = {metrics.BATCHES: done.batches, metrics.BATCH_FILLED: done.crops, metrics.BATCH_SLOTS: done.capacity}
-    metrics.add(service.connection, counts)
     return state
 
 
@@ -158,7 +164,9 @@ def _label_source(
         expected_frames(record, source),
         {"input": _input(record, source, decoded=False), "members": pipeline.members(options)},
     )
-    for frame in serving.contract_frames(pipeline.label(source, options)):
+    clocks = StageClocks()
+    labelled = serving.contract_frames(pipeline.label(source, options, clocks))
+    for frame in counted(service.connection, pipeline.engine, clocks, labelled):
         if service.stopping.is_set():
             raise _StoppingError
         if time.monotonic() - started > JOB_TIMEOUT_S:
