@@ -141,6 +141,8 @@ def _pipeline(loaded: serving.Serving, settings: WorkerSettings, video: Path) ->
     for labelled in pipeline.label(source(), options):
         frames, faces = frames + 1, faces + len(labelled.frame.faces)
     fps.stop()
+    # Before the stages alone are measured, for which frames are held.
+    peak_rss_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     decode = _Clock()
     decoded = sum(1 for _ in source().frames())
     decode.stop()
@@ -159,7 +161,7 @@ def _pipeline(loaded: serving.Serving, settings: WorkerSettings, video: Path) ->
         "decode_fps": round(decoded / decode.seconds, 2),
         "faces_fps": round(len(cropped) / stage.seconds, 2),
         "ensemble_fps": round(labelled_frames / engine.seconds, 2),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": peak_rss_bytes,
     }
 
 
