@@ -24,8 +24,8 @@ from app.contract.jobs import RENDER_TIMEOUT_S, JobRecord
 from app.contract.settings import SharedSettings
 from app.contract.uploads import VIDEO, UploadStore
 from worker.decode import LimitExceededError, Sampling, UndecodableInputError
-from worker.decode.images import ImagesSource
-from worker.decode.video import VideoSource
+from worker.decode.child import Input
+from worker.decode.isolated import IsolatedSource
 from worker.drawing import NothingToDrawError, encode
 from worker.records import DecodedFrame
 from worker.settings import decode_limits
@@ -80,11 +80,7 @@ def render(connection: redis.Redis, store: UploadStore, record: JobRecord, setti
         with store.local_path(record.id) as path:
             # Every frame of the part that was labelled, also between sampled ones.
             sampling = Sampling(None, record.options.start_s, record.options.end_s)
-            source: VideoSource | ImagesSource
-            if record.media in {"zip", "tar"}:
-                source = ImagesSource(path, record.media, record.options.fps, limits, sampling)
-            else:
-                source = VideoSource(path, limits, sampling)
+            source = IsolatedSource(Input(str(path), record.media, record.options.fps, sampling), limits)
             try:
                 encode(
                     folder / VIDEO, _unless_stopped(source.frames()), _frames(connection, record), record.labels or ()

@@ -18,8 +18,8 @@ from model_store.bundle import find_bundle, load_bundle
 from model_store.manifest import Manifest
 from worker.bundles import build_ensemble, crop_spec
 from worker.decode import DecodeLimits, Sampling
-from worker.decode.images import ImagesSource
-from worker.decode.video import VideoSource
+from worker.decode.child import Input
+from worker.decode.isolated import PROCESS, IsolatedSource
 from worker.ensemble.engine import Engine
 from worker.ensemble.precision import Precision, choose_precision
 from worker.faces import Detector
@@ -31,7 +31,6 @@ from worker.settings import ALL_DEVICES, WorkerSettings
 
 DETECTORS_DIR = Path(__file__).parent.parent / "model_store" / "detectors"
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
-ARCHIVES = frozenset({"zip", "tar", "folder", "image"})
 
 
 class DeviceError(Exception):
@@ -53,6 +52,7 @@ def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
 
     Raises: BundleError, DeviceError, DetectorError, PrecisionError: each with one sentence for the operator.
     """
+    PROCESS.start()  # decodes; before CUDA is touched
     device = choose_device(settings.device)
     precision = choose_precision(settings.precision, device)
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
@@ -106,12 +106,9 @@ def label_options(options: JobOptions) -> LabelOptions:
 def open_source(path: Path, media: str, options: JobOptions, limits: DecodeLimits) -> Source:
     """An input of a known kind: a contract media type, or `folder` and `image` for files on this machine.
 
-    Raises: UndecodableInputError, LimitExceededError.
+    Raises: UndecodableInputError, LimitExceededError, DecoderError; MemoryError.
     """
-    sampling = label_options(options).sampling
-    if media in ARCHIVES:
-        return ImagesSource(path, media, options.fps, limits, sampling)
-    return VideoSource(path, limits, sampling)
+    return IsolatedSource(Input(str(path), media, options.fps, label_options(options).sampling), limits)
 
 
 def contract_frames(frames: Iterable[LabelledFrame]) -> Iterable[Frame]:

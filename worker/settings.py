@@ -41,5 +41,5 @@ class WorkerSettings(SharedSettings):
 
 
 def decode_limits(settings: SharedSettings) -> DecodeLimits:
-    """What an input may demand at most."""
-    return DecodeLimits(settings.max_frames, settings.max_pixels)
+    """What the settings allow one input."""
+    return DecodeLimits(settings.max_frames, settings.max_pixels, settings.max_decode_s, settings.max_decode_bytes)

@@ -32,6 +32,15 @@ class SharedSettings(BaseSettings):
     max_upload_bytes: int = Field(2 * 2**30, ge=1, description="Largest request body, bytes.")
     max_frames: int = Field(200_000, ge=1, description="Most frames decoded from one input.")
     max_pixels: int = Field(33_000_000, ge=1, description="Most pixels in one frame (width times height).")
+    max_decode_s: float = Field(
+        3600,
+        gt=0,
+        allow_inf_nan=False,
+        description="Most seconds of decoding one input, waits for the model apart.",
+    )
+    max_decode_bytes: int = Field(
+        4 * 2**30, ge=2**27, description="Most memory that decoding one input may take, bytes."
+    )
     result_ttl_s: int = Field(86_400, ge=1, description="How long results and kept inputs live, seconds.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe log line shown.")
     log_json: bool = Field(False, description="Log one JSON object a line instead of text.")

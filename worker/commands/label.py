@@ -19,7 +19,7 @@ from model_store.bundle import BundleError
 from worker import serving
 from worker.commands import CommandError
 from worker.decode import DecodeLimits, LimitExceededError, UndecodableInputError
-from worker.decode.images import SUFFIXES
+from worker.decode.archives import SUFFIXES
 from worker.ensemble.precision import PrecisionError
 from worker.faces.yunet import DetectorError
 from worker.settings import WorkerSettings, decode_limits

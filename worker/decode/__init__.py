@@ -2,11 +2,27 @@
 
 `video` reads videos and animated GIFs, `images` reads archives of still images.  Both yield `DecodedFrame`s in order
 and hold one frame at a time, so memory does not grow with the input's length.
+
+Inputs come from strangers, and decoders are large programs in C: `isolated` has a child process read each input, under
+limits that the kernel holds (`child`), and takes the frames over through shared memory (`ring`).
 """
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
+
+from worker.records import Image
+
+BEAT_S = 1.0  # how often a decoder says that it is still at it
+
+
+class DecoderError(Exception):
+    """The decoder failed for a reason that is not the input's."""
 
 
 class UndecodableInputError(Exception):
@@ -19,10 +35,12 @@ class LimitExceededError(Exception):
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """Hard limits: most frames of an input, most pixels of a frame."""
+    """Hard limits: most frames of an input, most pixels of a frame; seconds and bytes of memory for decoding it."""
 
     max_frames: int
     max_pixels: int
+    max_s: float = math.inf
+    max_bytes: int = 4 * 2**30
 
     def check_pixels(self, width: int, height: int) -> None:
         """Raises: LimitExceededError if a frame of this size is too large."""
@@ -35,6 +53,42 @@ class DecodeLimits:
         """Raises: LimitExceededError if so many frames are too many."""
         if frames > self.max_frames:
             raise LimitExceededError(f"the input has more than {self.max_frames} frames, the limit of this service")
+
+
+Canvas = Callable[[int, int], Image]
+
+
+def new_image(height: int, width: int) -> Image:
+    """Where a picture is put, unless its reader has a better place."""
+    return np.empty((height, width, 3), np.uint8)
+
+
+class DecodeClock:
+    """Seconds spent decoding one input, without those that its frames wait for whoever takes them.
+
+    max_s: most of them.  beat: called about every `BEAT_S` seconds of decoding.
+    """
+
+    def __init__(self, max_s: float, beat: Callable[[], None] = lambda: None) -> None:
+        self._max_s = max_s
+        self._beat = beat
+        self._spent_s = 0.0
+        self._since = self._beaten = time.monotonic()
+
+    def tick(self) -> None:
+        """Called at every frame, and before it is given away.  Raises: LimitExceededError if time is up."""
+        now = time.monotonic()
+        self._spent_s += now - self._since
+        self._since = now
+        if self._spent_s > self._max_s:
+            raise LimitExceededError(f"decoding took longer than the limit of {self._max_s:g} s")
+        if now - self._beaten >= BEAT_S:
+            self._beaten = now
+            self._beat()
+
+    def resume(self) -> None:
+        """The frame was taken: the time since `tick` was not ours."""
+        self._since = time.monotonic()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from worker.decode import DecodeLimits, Sampler, Sampling, UndecodableInputError
+from worker.decode import (
+    Canvas,
+    DecodeClock,
+    DecodeLimits,
+    Sampler,
+    Sampling,
+    UndecodableInputError,
+    new_image,
+)
 from worker.records import DecodedFrame, Image, VideoInfo
 
 NO_VIDEO = "the input is not a video that can be decoded; send mp4, mov, webm, mkv, avi, ts or gif"
@@ -24,20 +32,32 @@ MISSING_FRAMES, MISSING_SHARE = 5, 0.05
 class VideoSource:
     """One video.  Iterating `frames` decodes it once; `info` is known from the start.
 
+    canvas: makes the arrays that pictures are put into.
+
     After iterating: `decoded` is the number of source frames up to where reading stopped, `warnings` what was odd.
 
     Raises: UndecodableInputError if it cannot be opened or has no frame, LimitExceededError once a limit is passed.
     """
 
-    def __init__(self, path: Path, limits: DecodeLimits, sampling: Sampling | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: DecodeLimits,
+        sampling: Sampling | None = None,
+        clock: DecodeClock | None = None,
+        canvas: Canvas = new_image,
+    ) -> None:
         self._limits = limits
         self._sampling = sampling or Sampling()
+        self._clock = clock or DecodeClock(limits.max_s)
+        self._canvas = canvas
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise UndecodableInputError(NO_VIDEO)
         self.info = self._claims()
         self.decoded = 0
         self.warnings: list[str] = []
+        self._bgr: cv2.typing.MatLike | None = None  # used again for every frame
         self._first_s = 0.0  # the first frame's time on the container's own clock
         limits.check_pixels(self.info.width, self.info.height)
 
@@ -47,6 +67,7 @@ class VideoSource:
             sampler = Sampler(self._sampling)
             previous_s = -math.inf
             while self._capture.grab():
+                self._clock.tick()
                 timestamp_s = self._timestamp(previous_s)
                 previous_s = timestamp_s
                 if not self.decoded and self.info.fps:
@@ -56,7 +77,10 @@ class VideoSource:
                 index = self.decoded
                 self._limits.check_frames(index + 1)
                 if sampler.wants(timestamp_s):
-                    yield DecodedFrame(index, timestamp_s, self._picture())
+                    frame = DecodedFrame(index, timestamp_s, self._picture())
+                    self._clock.tick()
+                    yield frame
+                    self._clock.resume()
                 self.decoded += 1
             self._check_complete(previous_s)
 
@@ -90,11 +114,13 @@ class VideoSource:
         return previous_s + 1 / (self.info.fps or DEFAULT_FPS)
 
     def _picture(self) -> Image | None:
-        ok, bgr = self._capture.retrieve()
+        ok, bgr = self._capture.retrieve(self._bgr)
         if not ok or bgr is None:
             return None
+        self._bgr = bgr
         self._limits.check_pixels(bgr.shape[1], bgr.shape[0])
-        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+        height, width = bgr.shape[:2]
+        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=self._canvas(height, width)), np.uint8)
 
     def _check_complete(self, last_s: float) -> None:
         if not self.decoded:

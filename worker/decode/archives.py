@@ -1,0 +1,178 @@
+"""Archives as they come from strangers: the images in a zip or tar, in order, each read when it is asked for.
+
+Entries are read one at a time and never written to disk, so names and links in an archive have no effect but order.
+What an archive claims of itself is checked before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+
+from worker.decode import DecodeLimits, LimitExceededError, UndecodableInputError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+MAX_IMAGE_BYTES = 64 * 2**20  # one file, inflated
+MAX_ENTRIES_FACTOR = 2  # entries that are no images may be as many as the images allowed
+MAX_NAME_BYTES = 2**20  # a tar's long name or extended header
+MAX_DIRECTORY_BYTES = 256 * 2**20  # a zip's directory, which `zipfile` reads at once
+HEAD_BYTES = 16  # tell an image from something else before all of it is inflated
+# First bytes, and those at offset 8; OpenCV reads more formats than we want to offer to strangers.
+SIGNATURES: tuple[tuple[bytes, bytes], ...] = (
+    (b"\xff\xd8\xff", b""),
+    (b"\x89PNG\r\n\x1a\n", b""),
+    (b"RIFF", b"WEBP"),
+)
+ZIP_ENTRY, ZIP_ENTRY_BYTES = b"PK\x01\x02", 46  # APPNOTE.TXT, 4.3.12
+
+Entry = Callable[[], bytes | None]
+
+
+def open_entries(kind: str, path: Path, limits: DecodeLimits, opened: ExitStack) -> list[Entry]:
+    """Readers of the images of a `zip`, `tar`, `folder`, or of one `image`; natural name order.
+
+    Each answers a file's bytes, or None where they cannot be had.  opened: keeps what has to stay open.
+    Raises: UndecodableInputError if the archive cannot be read; LimitExceededError.
+    """
+    return _OPENERS[kind](path, limits, opened)
+
+
+def has_signature(head: bytes) -> bool:
+    """Whether a file that starts so is a JPEG, PNG or WebP."""
+    return any(head.startswith(a) and head[8:12].startswith(b) for a, b in SIGNATURES)
+
+
+def _zip_entries(path: Path, limits: DecodeLimits, opened: ExitStack) -> list[Entry]:
+    file = opened.enter_context(_Listing(path, MAX_DIRECTORY_BYTES, lambda read: _check_directory(read, limits)))
+    try:
+        archive = opened.enter_context(zipfile.ZipFile(file))
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        raise UndecodableInputError("the zip archive is damaged or not finished") from None
+    file.listed = True
+    infos = archive.infolist()
+    _check_entries(len(infos), limits)
+
+    def read(info: zipfile.ZipInfo) -> bytes | None:
+        if info.file_size > MAX_IMAGE_BYTES:
+            raise LimitExceededError(f"an image of {info.file_size} bytes exceeds the limit of {MAX_IMAGE_BYTES} bytes")
+        try:
+            with archive.open(info) as image:
+                head = image.read(HEAD_BYTES)
+                return head + image.read(MAX_IMAGE_BYTES) if has_signature(head) else None
+        except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, NotImplementedError, EOFError, OSError):
+            return None  # damaged, encrypted, or packed in a way that Python does not read
+
+    wanted = [info for info in infos if not info.is_dir() and _is_image(info.filename) and not _is_link(info)]
+    wanted.sort(key=lambda info: _natural(info.filename))
+    return [lambda info=info: read(info) for info in wanted]  # type: ignore[misc]
+
+
+def _check_directory(read: bytes, limits: DecodeLimits) -> None:
+    """Count the entries of a zip's directory before `zipfile` makes objects of them.  Raises: LimitExceededError."""
+    seen, position = 0, 0
+    while read.startswith(ZIP_ENTRY, position) and len(read) - position >= ZIP_ENTRY_BYTES:
+        seen += 1
+        _check_entries(seen, limits)
+        position += ZIP_ENTRY_BYTES + sum(struct.unpack_from("<HHH", read, position + 28))  # name, extra field, comment
+
+
+def _tar_entries(path: Path, limits: DecodeLimits, opened: ExitStack) -> list[Entry]:
+    members: list[tarfile.TarInfo] = []
+    file = opened.enter_context(_Listing(path, MAX_NAME_BYTES))
+    try:
+        # Uncompressed only: random access without inflating.
+        archive = opened.enter_context(tarfile.open(fileobj=file, mode="r:"))  # noqa: SIM115  # it is, further out
+        for seen, member in enumerate(archive, start=1):
+            _check_entries(seen, limits)
+            if member.isreg() and _is_image(member.name):
+                members.append(member)
+    except (tarfile.TarError, OSError, ValueError):
+        if not members:
+            raise UndecodableInputError("the tar archive is damaged or compressed; send it uncompressed") from None
+    file.listed = True
+
+    def read(member: tarfile.TarInfo) -> bytes | None:
+        if member.size > MAX_IMAGE_BYTES:
+            raise LimitExceededError(f"an image of {member.size} bytes exceeds the limit of {MAX_IMAGE_BYTES} bytes")
+        try:
+            image = archive.extractfile(member)
+            return None if image is None else image.read()
+        except (tarfile.TarError, OSError, ValueError):
+            return None
+
+    members.sort(key=lambda member: _natural(member.name))
+    return [lambda member=member: read(member) for member in members]  # type: ignore[misc]
+
+
+class _Listing(io.BufferedReader):
+    """An archive's file, of which nothing has Python read much at once until it is `listed`.
+
+    look: is shown what was read, before anybody parses it.
+    """
+
+    def __init__(self, path: Path, most_bytes: int, look: Callable[[bytes], None] = lambda read: None) -> None:
+        super().__init__(io.FileIO(path))
+        self._most_bytes = most_bytes
+        self._look = look
+        self.listed = False
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.listed:
+            return super().read(size)
+        asked = self._most_bytes + 1 if size is None or size < 0 else size
+        read = super().read(min(asked, self._most_bytes + 1))
+        if len(read) > self._most_bytes:
+            raise LimitExceededError(f"the archive's list of files exceeds the limit of {self._most_bytes} bytes")
+        self._look(read)
+        return read
+
+
+def _folder_entries(path: Path, limits: DecodeLimits, opened: ExitStack) -> list[Entry]:
+    files = [entry for entry in path.iterdir() if entry.is_file() and _is_image(entry.name)]
+    files.sort(key=lambda file: _natural(file.name))
+    return [file.read_bytes for file in files]
+
+
+def _file_entry(path: Path, limits: DecodeLimits, opened: ExitStack) -> list[Entry]:
+    return [path.read_bytes]
+
+
+_OPENERS: dict[str, Callable[[Path, DecodeLimits, ExitStack], list[Entry]]] = {
+    "zip": _zip_entries,
+    "tar": _tar_entries,
+    "folder": _folder_entries,
+    "image": _file_entry,
+}
+
+
+def _check_entries(count: int, limits: DecodeLimits) -> None:
+    if count > MAX_ENTRIES_FACTOR * limits.max_frames:
+        raise LimitExceededError(f"the archive has more than {MAX_ENTRIES_FACTOR * limits.max_frames} entries")
+
+
+def _is_image(name: str) -> bool:
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")  # macOS adds ._ twins
+
+
+def _is_link(info: zipfile.ZipInfo) -> bool:
+    return stat.S_ISLNK(info.external_attr >> 16)
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key by which frame2 comes before frame10.  Numbers compare as text, of any length."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(0, 0, part) if i % 2 == 0 else _number(part) for i, part in enumerate(parts)]
+
+
+def _number(digits: str) -> tuple[int, int, str]:
+    significant = digits.lstrip("0")
+    return (1, len(significant), significant)

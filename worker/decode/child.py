@@ -1,0 +1,172 @@
+"""The decoding process (`python -m worker.decode.child DESCRIPTOR`): forks a child for every input.
+
+It imports OpenCV and NumPy and nothing else that is large, starts no thread and never touches CUDA, so a fork of it is
+cheap and safe.  A child reads one input, under limits that the kernel holds, and ends: whatever the input does to it,
+the worker and the next input are not concerned.  Both processes speak JSON, never pickle: what comes from a decoder is
+not trusted.
+
+Asked over the descriptor, a socket: {"input": ..., "limits": ...} with two descriptors, the child's socket and the
+memory for frames -> {"pid": N}; {"end": PID} -> {"signal": N}, what ended the child, 0 for nothing.  The process ends,
+with all children, when that socket closes.
+
+A child says, one JSON list a line: ["opened", width, height, fps, frame_count, duration_s], then for every frame
+["frame", index, timestamp_s, offset, height, width] (offset null: no picture), ["beat"] now and then, and at last
+["done", decoded, warnings], or ["undecodable" | "limit" | "memory" | "error", message].
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import os
+import resource
+import signal
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from worker.decode import DecodeClock, DecodeLimits, LimitExceededError, Sampling, UndecodableInputError
+from worker.decode.images import ImagesSource
+from worker.decode.ring import RingWriter
+from worker.decode.video import VideoSource
+
+ARCHIVES = frozenset({"zip", "tar", "folder", "image"})
+MESSAGE_BYTES = 65_536
+OPEN_FILES = 32
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Input:
+    """What is to be decoded.  media: one of `ARCHIVES`, anything else is a video; fps: of images."""
+
+    path: str
+    media: str
+    fps: float
+    sampling: Sampling
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Input:
+        return cls(**{**values, "sampling": Sampling(**values["sampling"])})
+
+
+def main() -> None:
+    """Serve until the socket closes."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # they mean the parent, which closes the socket when it has done
+        signal.signal(number, signal.SIG_IGN)
+    control = socket.socket(fileno=int(sys.argv[1]))
+    children: set[int] = set()
+    try:
+        while True:
+            message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 2)
+            if not message:
+                break
+            request = json.loads(message)
+            if "end" in request:
+                answer = {"signal": _end(request["end"], children)}
+            else:
+                answer = {"pid": _fork(request, descriptors, control)}
+                children.add(answer["pid"])
+            control.send(json.dumps(answer).encode())
+    finally:
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _fork(request: dict[str, Any], descriptors: list[int], control: socket.socket) -> int:
+    pid = os.fork()
+    if pid:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return pid
+    try:
+        control.close()
+        _decode(
+            Input.from_json(request["input"]),
+            DecodeLimits(**request["limits"]),
+            socket.socket(fileno=descriptors[0]),
+            mmap.mmap(descriptors[1], 0),
+        )
+    finally:
+        os._exit(0)
+
+
+def _end(pid: int, children: set[int]) -> int:
+    if pid not in children:  # one of a process before this one, with which it ended
+        return signal.SIGKILL
+    children.remove(pid)
+    os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+def _decode(given: Input, limits: DecodeLimits, parent: socket.socket, memory: mmap.mmap) -> None:
+    def say(*message: object) -> None:
+        parent.sendall(json.dumps(message).encode() + b"\n")
+
+    clock = DecodeClock(limits.max_s, lambda: say("beat"))
+    ring = RingWriter(memory, parent, clock.tick, clock.resume)
+    _confine(limits)
+    try:
+        source: VideoSource | ImagesSource
+        path = Path(given.path)
+        if given.media in ARCHIVES:
+            source = ImagesSource(path, given.media, given.fps, limits, given.sampling, clock, ring.image)
+        else:
+            source = VideoSource(path, limits, given.sampling, clock, ring.image)
+        info = source.info
+        say("opened", info.width, info.height, info.fps, info.frame_count, info.duration_s)
+        for frame in source.frames():
+            if frame.image is None:
+                say("frame", frame.frame_index, frame.timestamp_s, None, 0, 0)
+            else:
+                height, width = frame.image.shape[:2]
+                say("frame", frame.frame_index, frame.timestamp_s, ring.offset(frame.image), height, width)
+        say("done", source.decoded, source.warnings)
+    except UndecodableInputError as error:
+        say("undecodable", str(error))
+    except LimitExceededError as error:
+        say("limit", str(error))
+    except MemoryError:
+        say("memory", "decoding needs more memory than the limit of this service")
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the parent has had enough
+    except cv2.error as error:
+        out_of_memory = error.code == cv2.Error.StsNoMem
+        say("memory" if out_of_memory else "error", f"OpenCV: {error.err}")
+    except Exception as error:
+        say("error", f"{type(error).__name__}: {error}")
+
+
+def _confine(limits: DecodeLimits) -> None:
+    """Have the kernel hold this process to the limits, and end it with its parent."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    _limit(resource.RLIMIT_AS, mapped + limits.max_bytes)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
+    if limits.max_s < sys.maxsize:
+        # Seconds of all cores: the clock comes first, except in a decoder that hangs and whose parent has gone.
+        _limit(resource.RLIMIT_CPU, int(limits.max_s + 1) * (os.cpu_count() or 1))
+
+
+def _limit(what: int, most: int) -> None:
+    _, hard = resource.getrlimit(what)
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    resource.setrlimit(what, (most, most))
+
+
+if __name__ == "__main__":
+    main()

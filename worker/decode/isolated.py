@@ -1,0 +1,241 @@
+"""Decoding in a process of its own: an input that crashes, hangs or bloats its decoder fails, and nothing else does.
+
+`IsolatedSource` gives the same frames as `VideoSource` and `ImagesSource`.  The decoding process is one a worker; it
+forks a child for each input, see `child`.  What a child says is checked as input is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from worker.decode import DecodeLimits, DecoderError, LimitExceededError, UndecodableInputError
+from worker.decode.child import MESSAGE_BYTES, Input
+from worker.decode.ring import copy_image, make_memory
+from worker.records import DecodedFrame, Image, VideoInfo
+
+SILENCE_S = 30.0  # a decoder that has not even got a frame for so long hangs
+CONTROL_S = 60.0  # the decoding process itself answers at once, if the machine is not overwhelmed
+MAX_WARNINGS = 10
+MAX_TEXT = 500  # characters of what a decoder says in words
+THREADS = 16  # of FFmpeg for one input, at most: each takes memory for frames of its own
+# What the decoding process gets to see of our environment: no passwords.
+ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "HOME", "MIEN_MAX_PIXELS")
+
+
+class DecodingProcess:
+    """The process that forks decoders; started by `start` or with the first input, and again if it has died."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, if it does not run.  Cheapest, and cleanest, before the caller loads anything else."""
+        with self._lock:
+            self._start()
+
+    def stop(self) -> None:
+        """End it and whatever it decodes."""
+        with self._lock:
+            self._stop()
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None while it does not run."""
+        return None if self._process is None else self._process.pid
+
+    def fork(self, given: Input, limits: DecodeLimits, descriptors: Sequence[int]) -> int:
+        """Have a child decode the input -> its process id."""
+        request = {"input": given.to_json(), "limits": asdict(limits)}
+        return int(self._ask(request, descriptors)["pid"])
+
+    def end(self, pid: int) -> int:
+        """End a child, whatever it does -> the signal that ended it, 0 if it had ended by itself."""
+        return int(self._ask({"end": pid}, ())["signal"])
+
+    def _ask(self, request: dict[str, Any], descriptors: Sequence[int]) -> dict[str, Any]:
+        with self._lock:
+            control = self._start()
+            try:
+                socket.send_fds(control, [json.dumps(request).encode()], descriptors)
+                answer = control.recv(MESSAGE_BYTES)
+                if answer:
+                    found: dict[str, Any] = json.loads(answer)
+                    return found
+            except OSError:
+                pass  # it has died, or hangs
+            self._stop()
+            raise DecoderError("the decoding process has ended")
+
+    def _start(self) -> socket.socket:
+        if self._control is not None and self._process is not None and self._process.poll() is None:
+            return self._control
+        self._stop()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(CONTROL_S)
+        seen = {name: value for name, value in os.environ.items() if name in ENVIRONMENT or name.startswith("OPENCV_")}
+        # One thread before each fork: what these libraries start when they are loaded would not survive it.
+        quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+        threads = {"OPENCV_FFMPEG_THREADS": str(min(os.cpu_count() or 1, THREADS))}
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 (our own command)
+                [sys.executable, "-m", "worker.decode.child", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={**threads, **seen, **quiet},
+                pass_fds=[theirs.fileno()],
+            )
+        self._control = ours
+        return ours
+
+    def _stop(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            try:
+                self._process.wait(1)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+
+PROCESS = DecodingProcess()  # one serves all jobs of this process
+atexit.register(PROCESS.stop)
+
+
+class IsolatedSource:
+    """One input, decoded elsewhere.  Iterating `frames` decodes it once; `info` is known from the start.
+
+    After iterating: `decoded` and `warnings` as `VideoSource` and `ImagesSource` have them.
+    Raises: UndecodableInputError, LimitExceededError; MemoryError if the machine had no memory for it; DecoderError.
+    """
+
+    def __init__(self, given: Input, limits: DecodeLimits, process: DecodingProcess = PROCESS) -> None:
+        self._limits = limits
+        self._process = process
+        self._silence_s = min(SILENCE_S, limits.max_s)
+        self._lines: deque[bytes] = deque()
+        self._unread = b""
+        self._closing = threading.Lock()
+        self.decoded = 0
+        self.warnings: list[str] = []
+        descriptor, self._memory = make_memory(limits.max_pixels)
+        self._child, theirs = socket.socketpair()
+        try:
+            self._child.settimeout(self._silence_s)
+            self._pid: int | None = process.fork(given, limits, [theirs.fileno(), descriptor])
+        except BaseException:
+            self._child.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(descriptor)
+        try:
+            self.info = _info(self._next(), limits)
+        except BaseException:
+            self.close()
+            raise
+
+    def frames(self) -> Iterator[DecodedFrame]:
+        """Sampled frames in order."""
+        try:
+            while (message := self._next())[0] == "frame":
+                yield self._frame(message)
+            self.decoded, self.warnings = int(message[1]), [str(text)[:MAX_TEXT] for text in message[2][:MAX_WARNINGS]]
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the decoder; safe to call twice, and while another thread waits for a frame."""
+        with self._closing:
+            pid, self._pid = self._pid, None
+            if pid is not None:
+                with suppress(DecoderError):  # with the process, the child has ended, too
+                    self._end(pid)
+
+    def _end(self, pid: int) -> int:
+        with suppress(OSError):
+            self._child.shutdown(socket.SHUT_RDWR)  # wakes whoever waits
+        try:
+            return self._process.end(pid)
+        finally:
+            self._child.close()
+
+    def _next(self) -> list[Any]:
+        """What the child says next, but for its beats: it is opened, a frame, or done."""
+        while True:
+            while not self._lines:
+                self._receive()
+            message = json.loads(self._lines.popleft())
+            match message[0]:
+                case "opened" | "frame" | "done":
+                    return list(message)
+                case "undecodable":
+                    raise UndecodableInputError(str(message[1])[:MAX_TEXT])
+                case "limit" | "memory":
+                    raise LimitExceededError(str(message[1])[:MAX_TEXT])
+                case "error":
+                    raise DecoderError(str(message[1])[:MAX_TEXT])
+
+    def _receive(self) -> None:
+        try:
+            received = self._child.recv(MESSAGE_BYTES)
+        except TimeoutError:
+            raise LimitExceededError(f"decoding did not get on for {self._silence_s:g} s") from None
+        except ConnectionResetError:  # it has ended without reading all that we have acknowledged
+            received = b""
+        if not received:
+            raise self._crash()
+        *lines, self._unread = (self._unread + received).split(b"\n")
+        self._lines.extend(lines)
+        if len(self._unread) > MESSAGE_BYTES:
+            raise DecoderError("the decoder says too much")
+
+    def _crash(self) -> Exception:
+        """Why a child ended without a last word."""
+        with self._closing:
+            pid, self._pid = self._pid, None
+            ended_by = 0 if pid is None else self._end(pid)
+        if ended_by == signal.SIGXCPU:
+            return LimitExceededError(f"decoding took longer than the limit of {self._limits.max_s:g} s")
+        if ended_by == signal.SIGKILL:
+            return MemoryError("the decoder was ended by the system")
+        return UndecodableInputError("the input is damaged in a way that ends its decoder")
+
+    def _frame(self, message: list[Any]) -> DecodedFrame:
+        _, index, timestamp_s, offset, height, width = message
+        image: Image | None = None
+        if offset is not None:
+            self._limits.check_pixels(int(width), int(height))
+            image = copy_image(self._memory, int(offset), int(height), int(width))
+            with suppress(BrokenPipeError, ConnectionResetError):  # it has ended; its last words are still to be read
+                self._child.send(b"\0")
+        return DecodedFrame(int(index), float(timestamp_s), image)
+
+
+def _info(message: list[Any], limits: DecodeLimits) -> VideoInfo:
+    _, width, height, fps, frame_count, duration_s = message
+    return VideoInfo(int(width), int(height), _number(fps), _count(frame_count), _number(duration_s))
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _count(value: Any) -> int | None:
+    return None if value is None else int(value)
