@@ -49,9 +49,11 @@ def find_bundle(name_or_path: str) -> Path:
     bare = Path(name_or_path).name == name_or_path and name_or_path not in {"", ".", ".."}
     candidates = [BUNDLES_DIR / name_or_path] if bare else []
     candidates.append(Path(name_or_path))
-    for folder in candidates:
-        if (folder / MANIFEST_FILE).is_file():
-            return folder
+    for candidate in candidates:
+        # The bundle moved aside is the one to use only if its replacing was cut short.
+        for folder in (candidate, _aside(candidate)):
+            if (folder / MANIFEST_FILE).is_file():
+                return folder
     known = ", ".join(sorted(p.parent.name for p in BUNDLES_DIR.glob(f"*/{MANIFEST_FILE}"))) or "none"
     raise BundleError(f"no bundle {name_or_path!r}: neither a folder with {MANIFEST_FILE} nor one of: {known}")
 
@@ -114,6 +116,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 class NewBundle:
     """Context manager: write into `.path`; on success it appears at `folder` at once, on an error nothing stays.
 
+    A bundle that is replaced is moved aside first and removed last, so that at every moment one of the two is whole;
+    where that was cut short, `find_bundle` finds the one aside, and the next `NewBundle` puts it back.
+
     Raises: BundleError on entry if `folder` exists and is not an empty folder or a bundle that may be replaced.
     """
 
@@ -122,6 +127,12 @@ class NewBundle:
         self._replace = replace
 
     def __enter__(self) -> Path:
+        aside = _aside(self._folder)
+        if aside.is_dir():
+            if self._folder.exists():
+                shutil.rmtree(aside)
+            else:
+                os.replace(aside, self._folder)
         existing = self._folder.exists() and (not self._folder.is_dir() or any(self._folder.iterdir()))
         if existing and not (self._replace and (self._folder / MANIFEST_FILE).is_file()):
             raise BundleError(f"{self._folder} already exists and is not empty; name a new folder")
@@ -134,9 +145,16 @@ class NewBundle:
             shutil.rmtree(self.path, ignore_errors=True)
             return
         self.path.chmod(0o755)
+        aside = _aside(self._folder)
         if self._folder.exists():
-            shutil.rmtree(self._folder)
+            os.replace(self._folder, aside)
         os.replace(self.path, self._folder)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(folder: Path) -> Path:
+    """Where a bundle waits while it is replaced."""
+    return folder.parent / f".{folder.name}.replaced"
 
 
 def _read_verified(path: Path, sha256: str) -> Tensors:

@@ -11,7 +11,7 @@ from typing import Any
 import redis
 import structlog
 
-from app.contract import keys, metrics
+from app.contract import keys
 from app.contract.workers import WORKER_BEAT_S, WORKER_TTL_S, MemberInfo, ModelInfo, WorkerInfo
 from model_store.manifest import Manifest
 
@@ -82,9 +82,8 @@ class Presence:
         self._count(-1, int(ended))
 
     def register(self, model: ModelInfo) -> None:
-        """Make the bundle known to front ends, and count that it was loaded."""
+        """Make the bundle known to front ends."""
         self._connection.hset(keys.MODELS, model.name, model.model_dump_json())
-        metrics.add(self._connection, {metrics.MODEL_LOADS: 1})
 
     def close(self) -> None:
         """Say goodbye."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import redis
 import structlog
 import torch
 
+from app.contract import metrics
 from app.contract.jobs import utc_now
 from app.contract.uploads import UploadStore
 from app.contract.workers import WorkerInfo
@@ -25,15 +27,15 @@ from worker.settings import WorkerSettings
 log = structlog.get_logger(__name__)
 
 
-def serve(settings: WorkerSettings) -> None:
-    """Serve the bundle until told to stop.  Raises: CommandError."""
+def serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
+    """Serve the bundle until told to stop.  on_stop: called then, while jobs are handed back.  Raises: CommandError."""
     try:
-        _serve(settings)
+        _serve(settings, on_stop)
     except (BundleError, serving.DeviceError, DetectorError, PrecisionError, redis.RedisError) as error:
         raise CommandError(str(error)) from None
 
 
-def _serve(settings: WorkerSettings) -> None:
+def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
     connection = connect(settings.redis_url)
     manifest = read_manifest(find_bundle(settings.bundle))
     queue = settings.default_queue
@@ -41,11 +43,13 @@ def _serve(settings: WorkerSettings) -> None:
     starting = WorkerInfo(name=name, state="starting", bundle=manifest.name, queue=queue, started_at=utc_now())
     presence = Presence(connection, starting, lambda: _gpu_memory(settings))
     try:
-        keeper = Keeper(
-            lambda: serving.load(settings, jobs=settings.concurrency),
-            settings.idle_release_s,
-            lambda detail: presence.say(detail=detail),
-        )
+
+        def load() -> serving.Serving:
+            loaded = serving.load(settings, jobs=settings.concurrency)
+            metrics.add(connection, {metrics.MODEL_LOADS: 1})
+            return loaded
+
+        keeper = Keeper(load, settings.idle_release_s, lambda detail: presence.say(detail=detail))
         with keeper.using() as loaded:
             about = {
                 "version": loaded.manifest.version,
@@ -60,6 +64,7 @@ def _serve(settings: WorkerSettings) -> None:
         def stop() -> None:
             stopping.set()
             keeper.stop()
+            on_stop()
             presence.say(state="stopping")
 
         worker = ResidentWorker(queue, connection, name, stop, settings.concurrency)

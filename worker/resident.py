@@ -7,7 +7,6 @@ here.  RQ does the bookkeeping of queue and jobs; the loop, the threads and the 
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import secrets
@@ -158,11 +157,9 @@ class ResidentWorker(SimpleWorker):
         """Stop as at SIGTERM; from any thread."""
         self._signals.put(signal.SIGTERM)
 
-    def handle_payload(self, message: dict[str, Any]) -> None:
-        """RQ's remote commands: only `shutdown`.  The others kill a child process, and there is none; a job is
-        cancelled in its record, which it reads itself."""
-        if json.loads(message["data"]).get("command") == "shutdown":
-            self.stop()
+    def subscribe(self) -> None:
+        """RQ's remote commands are not listened to: they kill child processes, and there are none.  A job is cancelled
+        in its record, which it reads itself."""
 
     def _round(self, burst: bool) -> bool | None:
         """Look after the queue, then wait for a slot and for a job to fill it.

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 
@@ -54,8 +54,16 @@ def cuda_devices() -> list[str]:
     return [f"cuda:{index}" for index in range(int(count))]
 
 
-def supervise(devices: Sequence[str], concurrency: int) -> None:
-    """Keep a worker running on each device until SIGTERM or SIGINT; returns when all have ended."""
+def worker_command(concurrency: int) -> list[str]:
+    """Runs one of the workers."""
+    return [sys.executable, "-m", "worker", "run", "--supervised", "--concurrency", str(concurrency)]
+
+
+def supervise(devices: Sequence[str], command: Sequence[str], on_stop: Callable[[], None] = lambda: None) -> None:
+    """Keep the command running for each device, named in its `MIEN_DEVICE`, until SIGTERM or SIGINT.
+
+    on_stop: called then.  Returns when all have ended.
+    """
     told: list[float] = []
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -66,8 +74,9 @@ def supervise(devices: Sequence[str], concurrency: int) -> None:
     workers = [_Worker(device) for device in devices]
     while not told:
         for worker in workers:
-            _look_after(worker, concurrency)
+            _look_after(worker, command)
         time.sleep(CHECK_S)
+    on_stop()
     passed_on = 0
     running = [worker.process for worker in workers if worker.process is not None]
     while any(process.poll() is None for process in running):
@@ -79,7 +88,7 @@ def supervise(devices: Sequence[str], concurrency: int) -> None:
     log.info("supervisor_stopped")
 
 
-def _look_after(worker: _Worker, concurrency: int) -> None:
+def _look_after(worker: _Worker, command: Sequence[str]) -> None:
     now = time.monotonic()
     if worker.process is not None:
         status = worker.process.poll()
@@ -91,7 +100,6 @@ def _look_after(worker: _Worker, concurrency: int) -> None:
         worker.process, worker.due = None, now + pause
         log.warning("worker_died", device=worker.device, status=status, again_in_s=pause)
     if now >= worker.due:
-        command = [sys.executable, "-m", "worker", "run", "--supervised", "--concurrency", str(concurrency)]
         worker.process = subprocess.Popen(command, env=os.environ | {"MIEN_DEVICE": worker.device})  # noqa: S603 (our own)
         worker.started = now
         log.info("worker_started", device=worker.device, pid=worker.process.pid)

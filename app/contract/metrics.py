@@ -17,7 +17,9 @@ BATCHES = "batches"  # batches that the backbone ran
 BATCH_FILLED = "batch_filled"  # crops in them
 BATCH_SLOTS = "batch_slots"  # crops that they could have held
 BUSY_SECONDS = "busy_seconds"  # time spent on jobs
-MODEL_LOADS = "model_loads"  # bundles loaded: one a worker start, none a job
+MODEL_LOADS = (
+    "model_loads"  # bundles loaded: one a worker start, and one when an idle worker that gave it back has a job
+)
 
 
 def stage_seconds(stage: str) -> str:

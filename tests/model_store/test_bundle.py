@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -207,6 +209,46 @@ def test_only_bundles_are_replaced(tmp_path: Path, bundle_folder: Path, write_bu
         with pytest.raises(BundleError, match="already exists"), NewBundle(occupied, replace=True):
             pass
     assert (other / "one.jpg").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_replacing_may_be_cut_short_anywhere(
+    bundle_folder: Path, write_bundle: WriteBundle, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Whenever the process is killed, a whole bundle is found, the former or the new one; the next replacing works."""
+
+    class Killed(BaseException):
+        pass
+
+    steps = 0
+
+    def counted(name: str, do: Callable[..., None]) -> Callable[..., None]:
+        def run(*arguments: object, **options: object) -> None:
+            nonlocal steps
+            if steps == step:
+                raise Killed(name)
+            steps += 1
+            do(*arguments, **options)
+
+        return run
+
+    def replace() -> None:
+        with NewBundle(bundle_folder, replace=True) as path:
+            write_bundle(path)
+
+    (bundle_folder / "leftover").write_text("of the former one")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", counted("replace", os.replace))
+        patch.setattr(shutil, "rmtree", counted("rmtree", shutil.rmtree))
+        with pytest.raises(Killed):
+            replace()
+    found = find_bundle(str(bundle_folder))
+    assert load_bundle(found).manifest.name == "tiny"
+    assert (found / "leftover").exists() == (step < 2)
+    replace()
+    assert find_bundle(str(bundle_folder)) == bundle_folder
+    assert not (bundle_folder / "leftover").exists()
+    assert [path for path in bundle_folder.parent.iterdir() if path.name.endswith("replaced")] == []
 
 
 def test_bundles_are_found_by_name_and_by_path(bundle_folder: Path) -> None:

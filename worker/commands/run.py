@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Annotated
 
 import typer
@@ -15,7 +17,7 @@ from worker.logs import configure
 from worker.parent import end_with_parent
 from worker.priority import step_back
 from worker.settings import ALL_DEVICES, WorkerSettings
-from worker.supervisor import NoDevicesError, cuda_devices, supervise
+from worker.supervisor import NoDevicesError, cuda_devices, supervise, worker_command
 
 
 def command(
@@ -30,30 +32,37 @@ def command(
     step_back(settings.nice)
     if supervised:
         end_with_parent()
-        _serve(settings)
-        return
-    with _renderer():
-        if settings.device == ALL_DEVICES:
-            try:
-                supervise(cuda_devices(), settings.concurrency)
-            except NoDevicesError as error:
-                raise CommandError(str(error)) from None
-        else:
-            _serve(settings)
+        _serve(settings, lambda: None)
+    else:
+        with _renderer() as stop_renderer:
+            if settings.device == ALL_DEVICES:
+                try:
+                    supervise(cuda_devices(), worker_command(settings.concurrency), stop_renderer)
+                except NoDevicesError as error:
+                    raise CommandError(str(error)) from None
+            else:
+                _serve(settings, stop_renderer)
+    # All is said and done; Python would clean up after torch now, for seconds on a busy machine.
+    sys.stderr.flush()
+    os._exit(0)
 
 
-def _serve(settings: WorkerSettings) -> None:
+def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
     from worker.process import serve  # noqa: PLC0415  # a supervisor never imports torch
 
-    serve(settings)
+    serve(settings, on_stop)
 
 
 @contextmanager
-def _renderer() -> Iterator[None]:
-    """Draws annotated videos, so that the GPU never waits for that; started before CUDA is touched."""
+def _renderer() -> Iterator[Callable[[], None]]:
+    """Draws annotated videos, so that the GPU never waits for that; started before CUDA is touched.
+
+    Yields what stops it, once however often it is called: a second signal would not let it hand back what it draws.
+    """
     renderer = subprocess.Popen([sys.executable, "-m", "worker.renderer"])
+    stop_once = cache(renderer.terminate)
     try:
-        yield
+        yield stop_once
     finally:
-        renderer.terminate()
+        stop_once()
         renderer.wait()

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from worker.ensemble.engine import Crops, Engine, OutOfDeviceMemoryError, Step
+from worker.ensemble.engine import Crops, Engine, EngineStoppedError, OutOfDeviceMemoryError, Step
 from worker.ensemble.networks import Ensemble, fuse
 
 SHAPE = (16, 16, 1)
@@ -220,3 +220,41 @@ def test_an_error_after_some_results_does_not_stop_the_engine(engine: Engine, en
         good.result.result(20)
     engine.submit(later)
     check(ensemble, later)
+
+
+def test_a_stopped_engine_refuses_what_waits(engine: Engine, ensemble: Ensemble) -> None:
+    """The batch that runs is finished; what waits behind it, and what comes later, fails at once."""
+    watched = Watched(engine)
+    running, waiting, later = (step_of(clip(seed, 32)) for seed in range(3))
+    watched.go.clear()
+    engine.submit(running)
+    engine.submit(waiting)
+    assert watched.reached.wait(20)
+    engine.stop()
+    watched.go.set()
+    check(ensemble, running)
+    engine.submit(later)
+    for step in (waiting, later):
+        with pytest.raises(EngineStoppedError):
+            step.result.result(20)
+    assert watched.sizes == [32]
+
+
+def test_counters_taken_from_several_threads_add_up(engine: Engine) -> None:
+    """Jobs that end at the same time do not count the same batches twice."""
+    done = threading.Event()
+
+    def take() -> int:
+        crops = 0
+        while not done.is_set():
+            crops += engine.take_stats().crops
+        return crops
+
+    with ThreadPoolExecutor(3) as threads:
+        taken = [threads.submit(take) for _ in range(3)]
+        for seed in range(40):
+            step = step_of(clip(seed, 2))
+            engine.submit(step)
+            step.result.result(20)
+        done.set()
+        assert sum(future.result() for future in taken) + engine.take_stats().crops == 80

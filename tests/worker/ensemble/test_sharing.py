@@ -1,0 +1,103 @@
+"""Several clips at once through one engine: nobody's numbers change, and nobody waits long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from worker.ensemble.engine import Crops, Engine
+from worker.ensemble.stream import STEPS_IN_FLIGHT, ClipStream
+from worker.records import CroppedFace, CroppedFrame, LabelledFrame
+
+SHAPE = (16, 16, 1)
+TOLERANCE = 1e-5
+Clip = list[CroppedFrame]
+
+
+def label(engine: Engine, clip: Clip) -> list[LabelledFrame]:
+    return list(ClipStream(engine, engine.member_names).run(clip))
+
+
+@st.composite
+def clips(draw: st.DrawFn) -> Clip:
+    """Frames with zero to three faces each, of tracks that may pause and end."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    frames = draw(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=45))
+    clip = []
+    newest = 0
+    for i, (faces, cut) in enumerate(frames):
+        ended = tuple(range(newest, newest + 3)) if cut else ()
+        newest += 3 if cut else 0
+        crops = rng.integers(0, 256, (faces, *SHAPE), np.uint8)
+        found = tuple(CroppedFace(newest + k, (0, 0, 1, 1), None, crop) for k, crop in enumerate(crops))
+        clip.append(CroppedFrame(i, i / 25, found, ended))
+    return clip
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(jobs=st.lists(clips(), min_size=2, max_size=5), batch=st.sampled_from([1, 5, 32]))
+def test_each_clip_gets_what_it_gets_alone(engine: Engine, jobs: list[Clip], batch: int) -> None:
+    """Whatever else runs at the same time, a clip's records are those of a lone run."""
+    engine.batch = batch
+    alone = [label(engine, clip) for clip in jobs]
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        together = list(threads.map(lambda clip: label(engine, clip), jobs))
+    for expected, found in zip(alone, together, strict=True):
+        assert [out.frame for out in found] == [out.frame for out in expected]
+        for a, b in zip(expected, found, strict=True):
+            np.testing.assert_allclose(b.members, a.members, atol=TOLERANCE)
+            np.testing.assert_allclose(b.fused, a.fused, atol=TOLERANCE)
+
+
+class Stepwise:
+    """An engine's frame pass that runs one batch for every `release`, and notes which clips were in it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._inner = engine._pass
+        self.mode, self.batch, self.buckets = self._inner.mode, self._inner.batch, self._inner.buckets
+        self.turns = threading.Semaphore(0)
+        self.first_pixels: list[set[int]] = []
+        engine._pass = self
+
+    def __call__(self, crops: Crops) -> dict[str, Tensor]:
+        assert self.turns.acquire(timeout=20)
+        self.first_pixels.append({int(crop[0, 0, 0]) for crop in crops})
+        return self._inner(crops)
+
+
+def test_an_image_passes_long_clips(engine: Engine) -> None:
+    """However long clips are, and however many: an image waits for a few steps of each, which they had sent before."""
+    stepwise = Stepwise(engine)
+    longs, image = (1, 2, 3), 9
+
+    def frames(value: int, count: int) -> Iterator[CroppedFrame]:
+        for i in range(count):
+            yield CroppedFrame(i, i / 25, (CroppedFace(0, (0, 0, 1, 1), None, np.full(SHAPE, value, np.uint8)),), ())
+
+    def run(value: int, count: int) -> int:
+        return len(list(ClipStream(engine, engine.member_names).run(frames(value, count))))
+
+    length = 20 * engine.batch
+    with ThreadPoolExecutor(len(longs) + 1) as threads:
+        running = [threads.submit(run, value, length) for value in longs]
+        deadline = time.monotonic() + 20
+        while engine._steps.qsize() < len(longs) * (STEPS_IN_FLIGHT + 1) - 1:  # as many as they may; one is held
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        short = threads.submit(run, image, 1)
+        while engine._steps.qsize() < len(longs) * (STEPS_IN_FLIGHT + 1):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        stepwise.turns.release(10_000)
+        assert short.result(20) == 1
+        assert [future.result(20) for future in running] == [length] * len(longs)
+    before = next(i for i, pixels in enumerate(stepwise.first_pixels) if image in pixels)
+    assert before <= len(longs) * (STEPS_IN_FLIGHT + 1)
+    assert len(stepwise.first_pixels) > 3 * before

@@ -1,0 +1,97 @@
+"""What a worker says of itself: how many jobs it runs and has done, and what others may make of that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+import pytest
+import redis
+
+from app.contract import keys
+from app.contract.jobs import utc_now
+from app.contract.workers import WorkerInfo
+from worker.presence import Presence
+
+NAME = "worker-of-the-test"
+
+
+@pytest.fixture
+def connection(redis_url: str) -> Iterator[redis.Redis]:
+    """An empty Redis."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def presence(connection: redis.Redis) -> Iterator[Presence]:
+    """A worker's that is ready."""
+    info = WorkerInfo(name=NAME, state="ready", bundle="default", queue="mien-default", started_at=utc_now())
+    presence = Presence(connection, info, lambda: 123)
+    yield presence
+    presence.close()
+
+
+def said(connection: redis.Redis) -> WorkerInfo:
+    return WorkerInfo.model_validate_json(cast(bytes, connection.get(keys.worker(NAME))))
+
+
+def test_busy_while_any_job_runs(presence: Presence, connection: redis.Redis) -> None:
+    """With several jobs at once, the worker is ready again only after the last; only ended ones are counted."""
+    seen = []
+    presence.job_started()
+    presence.job_started()
+    for ended in (True, False):
+        seen.append((said(connection).state, said(connection).jobs_running))
+        presence.job_left(ended=ended)
+    now = said(connection)
+    assert seen == [("busy", 2), ("busy", 1)]
+    assert (now.state, now.jobs_running, now.jobs_done, now.gpu_memory_bytes) == ("ready", 0, 1, 123)
+
+
+def test_jobs_of_many_threads_are_counted_once_each(presence: Presence, connection: redis.Redis) -> None:
+    """Jobs that start and end at the same moment are all in the count."""
+
+    def job(_: int) -> None:
+        presence.job_started()
+        presence.job_left(ended=True)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(job, range(200)))
+    assert (said(connection).jobs_done, said(connection).jobs_running) == (200, 0)
+
+
+def test_a_worker_that_stops_says_so_to_the_end(presence: Presence, connection: redis.Redis) -> None:
+    """Jobs that leave a stopping worker do not make it look ready."""
+    presence.job_started()
+    presence.say(state="stopping")
+    presence.job_left(ended=False)
+    assert said(connection).state == "stopping"
+
+
+def test_an_idle_worker_is_ready(presence: Presence, connection: redis.Redis) -> None:
+    """One that gave its memory back takes jobs like any other, and tells why the next one waits."""
+    presence.say(detail="idle")
+    assert (said(connection).state, said(connection).detail) == ("ready", "idle")
+
+
+def test_an_absent_redis_fails_no_job(
+    presence: Presence, connection: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be said is said with the next beat."""
+
+    def away() -> None:
+        raise redis.ConnectionError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(presence, "_beat", away)
+        presence.job_started()
+        presence.job_left(ended=True)
+    assert said(connection).jobs_done == 0
+    monkeypatch.setattr("worker.presence.WORKER_BEAT_S", 0.05)
+    deadline = time.monotonic() + 20
+    while said(connection).jobs_done != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
