@@ -26,8 +26,9 @@ def connection(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def presence(connection: redis.Redis) -> Iterator[Presence]:
+def presence(connection: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Presence]:
     """A worker's that is ready."""
+    monkeypatch.setattr("worker.presence.WORKER_BEAT_S", 0.05)
     info = WorkerInfo(name=NAME, state="ready", bundle="default", queue="mien-default", started_at=utc_now())
     presence = Presence(connection, info, lambda: 123)
     yield presence
@@ -89,8 +90,7 @@ def test_an_absent_redis_fails_no_job(
         patch.setattr(presence, "_beat", away)
         presence.job_started()
         presence.job_left(ended=True)
-    assert said(connection).jobs_done == 0
-    monkeypatch.setattr("worker.presence.WORKER_BEAT_S", 0.05)
+        assert said(connection).jobs_done == 0
     deadline = time.monotonic() + 20
     while said(connection).jobs_done != 1:
         assert time.monotonic() < deadline
