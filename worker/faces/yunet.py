@@ -39,6 +39,8 @@ class YuNet:
         except cv2.error:
             raise DetectorError(f"{model} is not a YuNet model that OpenCV {cv2.__version__} can run") from None
         self._max_side_px = max_side_px
+        # A second thread makes it a tenth faster (measured) and takes a whole core from decoding and the ensemble.
+        cv2.setNumThreads(1)
 
     def detect(self, images: Sequence[Image], min_score: float | None) -> list[Detections]:
         """See `Detector.detect`."""
