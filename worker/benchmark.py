@@ -135,7 +135,7 @@ def _pipeline(loaded: serving.Serving, settings: WorkerSettings, video: Path) ->
     limits = decode_limits(settings)
 
     def source() -> Source:
-        return serving.open_source(video, "video", JobOptions(), limits)
+        return loaded.open_source(video, "video", JobOptions(), limits)
 
     frames, faces, fps = 0, 0, _Clock()
     for labelled in pipeline.label(source(), options):

@@ -136,7 +136,7 @@ def _label(service: Service, loaded: serving.Serving, execution: Execution, job_
         log.info("job_started", attempt=record.attempts, media=record.media)
         with service.store.local_path(job_id) as path:
             limits = decode_limits(service.settings)
-            source = serving.open_source(path, record.media, record.options, limits)
+            source = loaded.open_source(path, record.media, record.options, limits)
             try:
                 _label_source(service, pipeline, execution, record, source)
                 ended = {"warnings": source.warnings, "input": _input(record, source, decoded=True)}

@@ -17,8 +17,8 @@ from app.contract.options import JobOptions
 from model_store.bundle import find_bundle, load_bundle
 from model_store.manifest import Manifest
 from worker.bundles import build_ensemble, crop_spec
-from worker.decode import DecodeLimits, Sampling
-from worker.decode.child import Input
+from worker.decode import DecodeLimits, Sampling, nvdec
+from worker.decode.child import ARCHIVES, Input
 from worker.decode.isolated import PROCESS, IsolatedSource
 from worker.ensemble.engine import Engine
 from worker.ensemble.precision import Precision, choose_precision
@@ -39,12 +39,23 @@ class DeviceError(Exception):
 
 @dataclass(frozen=True)
 class Serving:
-    """A loaded bundle, ready to label."""
+    """A loaded bundle, ready to label.  gpu_decoding: whether torchcodec decodes what it can."""
 
     manifest: Manifest
     pipeline: Pipeline
     device: str
     precision: Precision
+    gpu_decoding: bool = False
+
+    def open_source(self, path: Path, media: str, options: JobOptions, limits: DecodeLimits) -> Source:
+        """An input of a known kind: a contract media type, or `folder` and `image` for files on this machine.
+
+        Raises: UndecodableInputError, LimitExceededError, DecoderError; MemoryError.
+        """
+        sampling = label_options(options).sampling
+        if self.gpu_decoding and media not in ARCHIVES and nvdec.reads(path):
+            return nvdec.NvdecSource(path, limits, sampling, self.device)
+        return IsolatedSource(Input(str(path), media, options.fps, sampling), limits)
 
 
 def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
@@ -54,6 +65,12 @@ def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
     """
     PROCESS.start()  # decodes; before CUDA is touched
     device = choose_device(settings.device)
+    gpu_decoding = settings.decoder == "torchcodec"
+    if gpu_decoding:
+        try:
+            nvdec.check(str(device))
+        except nvdec.DecoderMissingError as error:
+            raise DeviceError(f"MIEN_DECODER=torchcodec, but {error}") from None
     precision = choose_precision(settings.precision, device)
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     bundle = load_bundle(find_bundle(settings.bundle))
@@ -62,7 +79,7 @@ def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
     detectors = [load_detector(settings) for _ in range(jobs)]
     engine = Engine(build_ensemble(bundle), shape, device, precision)
     engine.warm_up()
-    return Serving(manifest, Pipeline(engine, detectors, crop_spec(manifest)), str(device), precision)
+    return Serving(manifest, Pipeline(engine, detectors, crop_spec(manifest)), str(device), precision, gpu_decoding)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -101,14 +118,6 @@ def label_options(options: JobOptions) -> LabelOptions:
         members=options.members or (),
         sampling=Sampling(options.sample_fps, options.start_s, options.end_s),
     )
-
-
-def open_source(path: Path, media: str, options: JobOptions, limits: DecodeLimits) -> Source:
-    """An input of a known kind: a contract media type, or `folder` and `image` for files on this machine.
-
-    Raises: UndecodableInputError, LimitExceededError, DecoderError; MemoryError.
-    """
-    return IsolatedSource(Input(str(path), media, options.fps, label_options(options).sampling), limits)
 
 
 def contract_frames(frames: Iterable[LabelledFrame]) -> Iterable[Frame]:

@@ -27,6 +27,13 @@ class WorkerSettings(SharedSettings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="Number format of the ensemble; auto: bf16 where the hardware has it natively, else fp32."
     )
+    decoder: Literal["opencv", "torchcodec"] = Field(
+        "opencv",
+        description=(
+            "opencv: in a process of its own, under limits, for inputs from anybody; torchcodec: on the GPU, in the"
+            " worker itself, for inputs that you trust, where torchcodec is installed."
+        ),
+    )
     detector_model: Path | None = Field(
         None, description="YuNet's ONNX file; without it OpenCV's own frontal-face cascade is used."
     )

@@ -110,7 +110,7 @@ def _frames(
     if not path.exists():
         raise FileNotFoundError("no such file or folder")
     media = "folder" if path.is_dir() else "image" if path.suffix.lower() in SUFFIXES else "video"
-    source = serving.open_source(path, media, options, limits)
+    source = loaded.open_source(path, media, options, limits)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(path.name, total=source.info.frame_count)
