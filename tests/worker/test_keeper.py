@@ -96,6 +96,7 @@ def test_nothing_is_given_back_while_a_job_runs() -> None:
     with keeper.using():
         use(keeper)
         time.sleep(5 * RELEASE_S)
+        keeper._release()  # as a timer that was cancelled too late
         assert not loads.engines[0].closed
     wait_until(lambda: loads.said == [IDLE])
     assert loads.engines[0].closed

@@ -40,6 +40,7 @@ class Jobs:
     def __init__(self) -> None:
         self.running: set[str] = set()
         self.most = 0
+        self.takes_s = 0.0  # from being stopped to being back
         self.may_end = threading.Event()
         self.stopping = threading.Event()
         self._lock = threading.Lock()
@@ -50,6 +51,7 @@ class Jobs:
             self.most = max(self.most, len(self.running))
         try:
             wait_until(lambda: self.may_end.is_set() or self.stopping.is_set())
+            time.sleep(self.takes_s)
         finally:
             with self._lock:
                 self.running.discard(name)
@@ -134,9 +136,11 @@ def test_every_running_job_has_heartbeats(connection: redis.Redis, jobs: Jobs, m
 
 def test_stopping_hands_every_running_job_back(connection: redis.Redis, jobs: Jobs) -> None:
     """All jobs that run are back in the queue when the worker has stopped, and it takes no other."""
+    jobs.takes_s = 0.5
     enqueue(connection, "first", "second", "third")
     with serving(connection, jobs, 2) as worker:
         wait_until(lambda: len(jobs.running) == 2)
+    assert jobs.running == set()
     assert sorted(waiting(connection)) == ["first", "second", "third"]
     assert started(connection) == []
     assert connection.exists(worker.executions_key) == 0
