@@ -58,15 +58,17 @@ class Keeper:
         finally:
             with self._lock:
                 self._users -= 1
-                if self._release_s and not self._users:
+                if self._release_s and not self._users and not self._stopped:
                     self._timer = threading.Timer(self._release_s, self._release)
                     self._timer.daemon = True
                     self._timer.start()
 
     def stop(self) -> None:
-        """Have the engine refuse its work, so that running jobs end at once."""
+        """Have the engine refuse its work, so that running jobs end at once; and give nothing back any more."""
         self._stopped = True
-        loaded = self._loaded
+        loaded, timer = self._loaded, self._timer
+        if timer is not None:
+            timer.cancel()
         if loaded is not None:
             loaded.pipeline.engine.stop()
 

@@ -142,7 +142,18 @@ def test_stopping_reaches_the_engine_also_while_it_is_loaded_again() -> None:
     loads = Loads()
     keeper = loads.keeper(RELEASE_S)
     use(keeper)
-    keeper.stop()
-    assert loads.engines[0].stopped
     wait_until(lambda: loads.said == [IDLE])
+    keeper.stop()
     assert use(keeper).stopped
+
+
+def test_a_stopped_worker_gives_nothing_back() -> None:
+    """The process ends anyway, and Python must not end below a thread that is inside torch."""
+    loads = Loads()
+    keeper = loads.keeper(RELEASE_S)
+    use(keeper)
+    keeper.stop()
+    use(keeper)
+    assert loads.engines[0].stopped
+    time.sleep(5 * RELEASE_S)
+    assert not loads.engines[0].closed

@@ -136,7 +136,7 @@ def test_every_running_job_has_heartbeats(connection: redis.Redis, jobs: Jobs, m
 
 def test_stopping_hands_every_running_job_back(connection: redis.Redis, jobs: Jobs) -> None:
     """All jobs that run are back in the queue when the worker has stopped, and it takes no other."""
-    jobs.takes_s = 0.5
+    jobs.takes_s = 2
     enqueue(connection, "first", "second", "third")
     with serving(connection, jobs, 2) as worker:
         wait_until(lambda: len(jobs.running) == 2)

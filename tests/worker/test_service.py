@@ -51,7 +51,6 @@ class Rig:
         self.labels: Callable[[], Iterator[Any]] = lambda: iter(())
         self.fault: Exception | None = None
         self._record()
-        patch.setattr(serving, "open_source", lambda *_: Source())
         info = WorkerInfo(name="w", state="ready", bundle="default", queue="mien-default", started_at=utc_now())
         self.presence = Presence(connection, info)
         self.service = service.Service(
@@ -94,7 +93,7 @@ class Rig:
             engine=engine, detector_name="cascade", members=lambda _: ("cnn",), label=lambda *_: self.labels()
         )
         manifest = SimpleNamespace(name="default", version="1", labels=("a", "b"))
-        yield SimpleNamespace(manifest=manifest, pipeline=pipeline)
+        yield SimpleNamespace(manifest=manifest, pipeline=pipeline, open_source=lambda *_: Source())
 
     def job(self) -> JobRecord:
         """As it lies in Redis."""
