@@ -6,6 +6,7 @@
     ├── NotFound              404  not_found
     ├── MethodNotAllowed      405  method_not_allowed
     ├── NotAcceptable         406  not_acceptable
+    ├── UploadTooSlow         408  upload_too_slow
     ├── Conflict              409  conflict
     ├── Gone                  410  gone
     ├── UploadTooLarge        413  upload_too_large
@@ -99,6 +100,15 @@ class NotAcceptable(ProblemError):
     """`Accept` names no format that this resource has."""
 
     status, code, title = 406, "not_acceptable", "Format not available"
+
+
+class UploadTooSlow(ProblemError):
+    """The body comes slower than the service waits for."""
+
+    status, code, title = 408, "upload_too_slow", "Upload too slow"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Connection": "close"})
 
 
 class Conflict(ProblemError):

@@ -14,6 +14,7 @@ _KINDS = (
     errors.BadRequest,
     errors.Unauthorized,
     errors.NotFound,
+    errors.UploadTooSlow,
     errors.Conflict,
     errors.Gone,
     errors.UploadTooLarge,

@@ -35,6 +35,10 @@ class Settings(SharedSettings):
         False,
         description="Serve without API keys on other addresses than loopback, too (in a private network).",
     )
+    min_upload_rate: int = Field(
+        1024, ge=0, description="Fewest bytes a second of a request body, over each upload window; 0: no limit."
+    )
+    upload_window_s: float = Field(20, gt=0, allow_inf_nan=False, description="That window, seconds.")
     max_queue: int = Field(1000, ge=0, description="Most jobs waiting in one queue; 0: no limit.")
     rate_limit: int = Field(0, ge=0, description="Most requests a minute for each key, or address; 0: no limit.")
     cors_origins: Words = Field(

@@ -1,7 +1,8 @@
 """An early refusal still reaches clients that send their whole body before they read.
 
 Ordinary clients (browsers, curl, Python's) see a reset connection instead of the answer where the server stops reading.
-So before an error is sent, up to `DRAIN_BYTES` of the body are read and dropped.
+So before an error is sent, up to `DRAIN_BYTES` of the body are read and dropped.  Where more comes, or it comes slowly,
+the connection is closed with the answer.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DRAIN_BYTES = 64 * 2**20
@@ -46,8 +47,12 @@ class DrainMiddleware:
 
         async def send_after(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] >= _ERRORS and unread and began:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(drain(), DRAIN_S)
+                answer = MutableHeaders(scope=message)
+                if "connection" not in answer:  # else its body is not worth waiting for
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(drain(), DRAIN_S)
+                if unread:
+                    answer["connection"] = "close"
             await send(message)
 
         await self.app(scope, counted, send_after)

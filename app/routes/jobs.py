@@ -53,7 +53,7 @@ Cursor = Annotated[str | None, Query(max_length=200, description="Where to go on
     status_code=202,
     summary="Submit a video or frames",
     response_model=Job,
-    responses={**submitted(), **problems(400, 401, 409, 413, 415, 422, 429, 503, 507)},
+    responses={**submitted(), **problems(400, 401, 408, 409, 413, 415, 422, 429, 503, 507)},
     openapi_extra=submission_docs(),
 )
 async def submit_job(

@@ -8,10 +8,12 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from app.errors import BadRequest, InvalidOption, UnsupportedMedia, UploadTooLarge
+from app.settings import Settings
 from app.submission.fields import MAX_VALUE_BYTES, OptionFields
 from app.submission.inbox import Inbox
 from app.submission.media import SUPPORTED
 from app.submission.multipart import PartEnd, PartStart, parts
+from app.submission.pace import paced
 
 FORM = "multipart/form-data"
 RAW_TYPES = (
@@ -27,7 +29,9 @@ CONTENT = frozenset({"file", "frames"})
 OptionCheck = Callable[[str, str], Awaitable[None]]
 
 
-async def receive(request: Request, inbox: Inbox, options: OptionFields, max_bytes: int, check: OptionCheck) -> None:
+async def receive(
+    request: Request, inbox: Inbox, options: OptionFields, settings: Settings, check: OptionCheck
+) -> None:
     """Read the whole body.  check: called with each option's name and value as it comes.
 
     Raises: a ProblemError that says what is wrong with the request; OSError.
@@ -36,7 +40,8 @@ async def receive(request: Request, inbox: Inbox, options: OptionFields, max_byt
         options.add(name, value)
         await check(name, value)
     content_type = request.headers.get("content-type", "")
-    body = _limited(request, max_bytes)
+    paced_body = paced(aiter(request.stream()), settings.min_upload_rate, settings.upload_window_s)
+    body = _limited(request, paced_body, settings.max_upload_bytes)
     media = content_type.partition(";")[0].strip().lower()
     try:
         if media == FORM:
@@ -86,14 +91,14 @@ async def _receive_form(
                 raise InvalidOption(f"{name[:64]!r} is too long for an option.", field=name[:64])
 
 
-async def _limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+async def _limited(request: Request, body: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
     """The body's pieces.  Raises: UploadTooLarge, before reading where Content-Length already says so."""
     too_large = UploadTooLarge(f"The body is larger than the limit of {max_bytes} bytes.")
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise too_large
     received = 0
-    async for piece in request.stream():
+    async for piece in body:
         received += len(piece)
         if received > max_bytes:
             raise too_large

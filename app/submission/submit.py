@@ -72,7 +72,7 @@ async def _receive(request: Request, services: Services, inbox: Inbox) -> JobOpt
         if name == "callback_url":
             check_target(value, services.settings)
 
-    await receive(request, inbox, fields, services.settings.max_upload_bytes, check)
+    await receive(request, inbox, fields, services.settings, check)
     options = fields.finish()
     _check_members(options, await _known_model(services, options.model))
     return options

@@ -1,0 +1,35 @@
+"""How slowly a body may come: one that drips holds a connection, a file and a place in memory for hours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from app.errors import UploadTooSlow
+
+
+async def paced(body: AsyncIterator[bytes], min_rate: int, window_s: float) -> AsyncIterator[bytes]:
+    """The same pieces.  min_rate: fewest bytes a second, over every window of so many seconds; 0: no limit.
+
+    Time that our own side takes with a piece does not count.  Raises: UploadTooSlow.
+    """
+    if not min_rate:
+        async for piece in body:
+            yield piece
+        return
+    loop = asyncio.get_running_loop()
+    deadline, owed = loop.time() + window_s, min_rate * window_s
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline):
+                piece = await anext(body)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise UploadTooSlow(f"Less than {min_rate} bytes a second came over {window_s:g} s.") from None
+        owed -= len(piece)
+        given = loop.time()
+        yield piece
+        deadline += loop.time() - given
+        if owed <= 0:
+            deadline, owed = loop.time() + window_s, min_rate * window_s
