@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from app import logs
 from app.background import background
 from app.main import create_app
+from app.protocol import BoundedProtocol
 from app.services import Services
 from app.settings import Settings
 
@@ -59,6 +60,7 @@ def serve(
         app,
         host=settings.host,
         port=settings.port,
+        http=BoundedProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -180,14 +180,19 @@ def problem_response(request: Request, error: ProblemError) -> JSONResponse:
     problem = Problem(
         title=error.title,
         status=error.status,
-        detail=error.detail,
+        detail=_printable(error.detail),
         code=error.code,
         request_id=request.scope.get("request_id", ""),
-        field=error.field,
+        field=None if error.field is None else _printable(error.field),
     )
     return JSONResponse(
         problem.model_dump(exclude_none=True), error.status, headers=error.headers, media_type=MEDIA_TYPE
     )
+
+
+def _printable(text: str) -> str:
+    """Without what would turn, move or colour the text around it: clients' own words are shown to others, too."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def install(app: FastAPI) -> None:

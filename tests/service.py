@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 READY_S = 120
 ENDED_S = 120
 ENDED = frozenset({"succeeded", "failed", "canceled"})
-MAX_UPLOAD_BYTES = 8 * 2**20
+MAX_UPLOAD_BYTES = 64 * 2**20
 FACE = (224.0, 125.0)  # centre of the face in the portrait, pixels
 TKHD_MATRIX = 44  # where an mp4's display matrix lies, from the name of its `tkhd` box (version 0)
 

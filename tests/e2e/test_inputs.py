@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-TOO_LARGE = 8 * 2**20 + 1
+TOO_LARGE = 64 * 2**20 + 1
 
 
 @pytest.mark.parametrize("count", [1, 8])
