@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,9 @@ from model_store.manifest import FORMAT_VERSION, Manifest, WeightsFile
 MANIFEST_FILE = "bundle.json"
 BUNDLES_DIR = Path(__file__).parent / "bundles"
 MAX_MANIFEST_BYTES = 4 * 2**20
+PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib"})
+PICKLE_MARK = re.compile(rb"\x80[\x02-\x05]")  # how one of protocol 2 or later starts
+ZIP_MARK = b"PK\x03\x04"
 
 Tensors = dict[str, np.ndarray]
 
@@ -86,9 +90,11 @@ def read_manifest(folder: Path) -> Manifest:
 def load_bundle(folder: Path) -> Bundle:
     """Read and verify the whole bundle.
 
-    Raises: BundleError if the manifest is unusable, a file is missing, or its SHA-256 is not the manifest's.
+    Raises: BundleError if the manifest is unusable, a file is missing, its SHA-256 is not the manifest's, or a pickle
+    lies in the folder.
     """
     manifest = read_manifest(folder)
+    _refuse_pickles(folder, {weights.file for weights in weight_files(manifest)})
     tensors: dict[str, Tensors] = {}
     for weights in weight_files(manifest):
         if weights.file not in tensors:
@@ -155,6 +161,20 @@ class NewBundle:
 def _aside(folder: Path) -> Path:
     """Where a bundle waits while it is replaced."""
     return folder.parent / f".{folder.name}.replaced"
+
+
+def _refuse_pickles(folder: Path, known: Set[str]) -> None:
+    """Nothing here would open one, but somebody else's tool might, and whoever put it there meant something by it.
+
+    known: the manifest's own files, which are hashed and read as what they are.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and str(path.relative_to(folder)) not in known:
+            with path.open("rb") as file:
+                head = file.read(len(ZIP_MARK))
+            # PyTorch's own files are zips that hold pickles.
+            if path.suffix in PICKLE_SUFFIXES or PICKLE_MARK.match(head) or head == ZIP_MARK:
+                raise BundleError(f"{path} is a pickle, or may hold one, and could run code: remove it from the bundle")
 
 
 def _read_verified(path: Path, sha256: str) -> Tensors:

@@ -84,7 +84,7 @@ class AllowedJob(Job):
     def stopped_callback(self) -> None:
         return None
 
-    def send_webhooks(self, status: JobStatus, exc_string: str = "") -> None:
+    def send_webhooks(self, status: str | JobStatus, *, exc_string: str | None = None) -> None:
         pass
 
 

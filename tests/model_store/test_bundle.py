@@ -272,3 +272,16 @@ def test_the_bundle_that_ships() -> None:
     for probabilities in ensemble.window_probabilities(crops).values():
         assert probabilities.shape == (len(ensemble.labels),)
         assert float(probabilities.sum()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["notes.pkl", "optimiser.pt", "a/b.pth", "weights.ckpt", "harmless.txt", "zipped"])
+def test_a_pickle_beside_the_weights_is_refused(bundle_folder: Path, name: str) -> None:
+    """A pickle in the folder, known by its name or its first bytes, makes it no bundle; other files may lie there."""
+    (bundle_folder / "README.md").write_text("words")
+    (bundle_folder / "curve.png").write_bytes(b"\x89PNG")
+    load_bundle(bundle_folder)
+    path = bundle_folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes({"harmless.txt": b"\x80\x04\x95", "zipped": b"PK\x03\x04archive/data.pkl"}.get(name, b"x"))
+    with pytest.raises(BundleError, match=f"{path.name} is a pickle"):
+        load_bundle(bundle_folder)

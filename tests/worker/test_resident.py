@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from rq import Queue
+from rq import Callback, Queue, Webhook
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
@@ -76,3 +76,20 @@ def test_the_contracts_functions_are_run_here(connection: redis.Redis, monkeypat
     job = run(connection, keys.LABEL_FUNCTION, "0" * 32)
     assert job.get_status() == JobStatus.FINISHED
     assert called == [("0" * 32,)]
+
+
+def test_what_a_job_wants_called_at_its_end_is_not(connection: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RQ calls functions and sends webhooks that a job in Redis names; for Mien's workers a job names none."""
+    called: list[Any] = []
+    monkeypatch.setattr(service, "label_job", lambda *arguments: None)
+    monkeypatch.setattr(service, "elsewhere", lambda *arguments: called.append(arguments), raising=False)
+    monkeypatch.setattr("rq.webhook.Webhook.send", lambda *arguments, **more: called.append(arguments))
+    wanted = Callback("worker.service.elsewhere")
+    queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
+    for function in (keys.LABEL_FUNCTION, "os.getpid"):
+        job = queue.enqueue(function, "0" * 32, on_success=wanted, on_failure=wanted, on_stopped=wanted)
+        job.webhooks = [Webhook("http://127.0.0.1:9/", "finished"), Webhook("http://127.0.0.1:9/", "failed")]
+        job.save()
+    ResidentWorker(QUEUE, connection, "worker-of-the-test", lambda: None).serve(burst=True)
+    assert not queue.job_ids
+    assert called == []
