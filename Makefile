@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint train-default environment redis
+.PHONY: help demo run test fuzz-api lint train-default environment redis
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -18,6 +18,10 @@ run: $(INSTALLED) redis ## keep the service running at http://127.0.0.1:8000
 test: lint ## run every check and the whole test suite
 	MIEN_REDIS_URL= .make/find_redis.sh
 	$(PYTHON) -m pytest
+
+fuzz-api: $(INSTALLED) ## five minutes of schemathesis against the whole service; FUZZ_SECONDS and FUZZ_SEED choose
+	MIEN_REDIS_URL= .make/find_redis.sh
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),300) $(PYTHON) -m pytest -s tests/e2e/test_fuzz.py
 
 lint: $(INSTALLED) ## run the linters, the type checker and the import law
 	.venv/bin/ruff check .

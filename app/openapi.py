@@ -28,6 +28,20 @@ _KINDS = (
     errors.NotAcceptable,
 )
 
+_IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
+_FILE_TYPES = (
+    "video/mp4",
+    "video/quicktime",
+    "video/webm",
+    "video/x-matroska",
+    "video/x-msvideo",
+    "video/mp2t",
+    "image/gif",
+    *_IMAGE_TYPES,
+    "application/zip",
+    "application/x-tar",
+)
+
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer with these problems; each has an example."""
@@ -120,11 +134,14 @@ def submission_docs() -> dict[str, Any]:
     }
     form_content = {
         "schema": form,
-        # Lists are words with commas in forms as in queries.
-        "encoding": {"members": {"style": "form", "explode": False}},
+        "encoding": {
+            "file": {"contentType": ", ".join(_FILE_TYPES)},
+            "frames": {"contentType": ", ".join(_IMAGE_TYPES)},
+            # Lists are words with commas in forms as in queries.
+            "members": {"style": "form", "explode": False},
+        },
         "example": {"file": "(the video)", "sample_fps": 5, "keep_input": True},
     }
-    raw = ("video/mp4", "video/webm", "video/x-matroska", "image/gif", "application/zip", "application/octet-stream")
     return {
         "parameters": [
             {
@@ -142,7 +159,7 @@ def submission_docs() -> dict[str, Any]:
             "required": True,
             "content": {
                 "multipart/form-data": form_content,
-                **{media: {"schema": binary} for media in raw},
+                **{media: {"schema": binary} for media in (*_FILE_TYPES, "application/octet-stream")},
             },
         },
     }

@@ -225,9 +225,9 @@ class Clips:
         """The first so many pictures."""
         return [self.picture(index, size) for index in range(count)]
 
-    def png(self, index: int) -> bytes:
+    def png(self, index: int, size: tuple[int, int] = (320, 240)) -> bytes:
         """A picture as a PNG file."""
-        ok, encoded = cv2.imencode(".png", self.picture(index))
+        ok, encoded = cv2.imencode(".png", self.picture(index, size))
         assert ok
         return encoded.tobytes()
 
