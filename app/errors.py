@@ -38,6 +38,8 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from app.contract.chunks import ChunkError
+
 MEDIA_TYPE = "application/problem+json"
 
 log = structlog.get_logger(__name__)
@@ -213,6 +215,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(redis.exceptions.RedisError)
     async def _redis(request: Request, error: redis.exceptions.RedisError) -> JSONResponse:
         return problem_response(request, of_redis(error))
+
+    @app.exception_handler(ChunkError)
+    async def _chunk(request: Request, error: ChunkError) -> JSONResponse:
+        log.error("chunk_unreadable", detail=str(error))
+        return problem_response(request, Unavailable("This job's frames are not of a format that this release reads."))
 
     @app.exception_handler(OSError)
     async def _os(request: Request, error: OSError) -> JSONResponse:

@@ -42,12 +42,83 @@ def test_every_call_is_documented_and_no_other() -> None:
     assert listed == set(operations())
 
 
-def test_query_parameters_that_the_reference_names_exist() -> None:
-    """Each `?name=` of a call is a parameter of its operation."""
+def parameters(call: tuple[str, str], place: str) -> set[str]:
+    return {given["name"] for given in operations()[call].get("parameters", []) if given["in"] == place}
+
+
+def test_every_parameter_is_documented_and_no_other() -> None:
+    """Each `?name=` of a call is a query parameter of its operation and no other is; headers are named somewhere."""
     for cell, meaning, *_ in table("call"):
         method, path = cell.strip("`").split(" ")
-        known = {parameter["name"] for parameter in operations()[method, path].get("parameters", [])}
-        assert set(re.findall(r"`\?(\w+)=", meaning)) <= known
+        options = set(JobOptions.model_fields) if (method, path) == ("POST", "/v1/jobs") else set()
+        assert set(re.findall(r"`\?(\w+)=", meaning)) == parameters((method, path), "query") - options, cell
+        assert all(f"`{name}" in REFERENCE for name in parameters((method, path), "header"))
+
+
+# The rows of the table of answers, and the schemas that they list.
+ANSWERS = {
+    "list of jobs": {"JobList"},
+    "`error` of a job": {"JobError"},
+    "summary": {"Summary"},
+    "part": {"PartSummary", "TrackSummary"},
+    "share": {"LabelShare"},
+    "segment": {"Segment"},
+    "list of models": {"ModelList"},
+    "model": {"Model"},
+    "member": {"MemberInfo"},
+    "worker": {"WorkerInfo"},
+    "readiness": {"Ready"},
+    "liveness": {"Live"},
+    "video that is being made": {"Rendering"},
+}
+# Shown otherwise: as examples, in the table of options, in the text on errors and on `hume`.
+ELSEWHERE = {
+    *("Job", "InputInfo", "Progress", "Links", "ModelRef", "FrameRecord", "FaceRecord"),
+    *("FramePage", "JobOptions", "Problem", "HumeSource"),
+}
+
+
+def test_every_field_of_the_answers_is_documented_and_no_other() -> None:
+    """Each answer's row has the fields of its schemas, and every schema of the document has a row or an example."""
+    rows = {row[0]: set(re.findall(r"`(\w+)`", row[1])) for row in table("answer")}
+    assert set(rows) == set(ANSWERS)
+    for answer, names in ANSWERS.items():
+        assert rows[answer] == {field for name in names for field in SCHEMAS[name]["properties"]}, answer
+    assert set(SCHEMAS) == ELSEWHERE | {name for names in ANSWERS.values() for name in names}
+
+
+def test_every_field_of_frames_and_problems_is_documented_and_no_other() -> None:
+    """The example of a record, and the sentences on pages, errors and `hume`, have the fields of their schemas."""
+    found = re.search(r"^    (\{\"frame_index\".*?)\n\n", REFERENCE, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    frame, _, face = found[1].partition('"faces": [{')
+    assert {*re.findall(r'"(\w+)":', frame), "faces"} == set(SCHEMAS["FrameRecord"]["properties"])
+    nested = re.sub(r"\{[^{}]*\}", "{}", re.sub(r"\{\.\.\.\}", "0", face))
+    assert set(re.findall(r'"(\w+)":', nested)) == set(SCHEMAS["FaceRecord"]["properties"])
+    page = re.search(r"A page is `\{(.*?)\}`", REFERENCE, re.DOTALL)
+    problem = re.search(r"`application/problem\+json`: (.*?)\.\n", REFERENCE, re.DOTALL)
+    assert page is not None
+    assert problem is not None
+    assert set(re.findall(r'"(\w+)"', page[1])) == set(SCHEMAS["FramePage"]["properties"])
+    assert set(re.findall(r"`(\w+)`", problem[1])) == set(SCHEMAS["Problem"]["properties"])
+    assert all(f'"{name}"' in REFERENCE for name in SCHEMAS["HumeSource"]["properties"])
+
+
+def test_the_public_contract_is_kept() -> None:
+    """Where the project's contract lies beside the checkout: its calls and options are those of the document."""
+    contract = Path(__file__).parents[3] / "shared" / "API.md"
+    if not contract.is_file():
+        pytest.skip("the contract is not beside the checkout")
+    text = contract.read_text()
+    tables = re.findall(r"^\| (?:call|option) \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    calls, options = ([row.split("|")[1] for row in rows.strip().split("\n")] for rows in tables)
+    named = {tuple(name.split(" ")) for cell in calls for name in re.findall(r"`((?:GET|POST|DELETE) [^`]+)`", cell)}
+    pages = {("GET", path) for path in ("/", "/docs", "/openapi.json")}
+    assert named - pages <= set(operations())
+    assert {path for cell in calls for path in re.findall(r"(/[^`, ]*)", cell)} - {path for _, path in pages} == {
+        path for _, path in operations()
+    }
+    assert {name for cell in options for name in re.findall(r"`(\w+)`", cell)} == set(JobOptions.model_fields)
 
 
 def test_every_option_is_documented_and_no_other() -> None:

@@ -1,0 +1,68 @@
+"""Stored results outlive releases: what an older worker left in Redis reads as it did then."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.contract import chunks, keys
+from app.contract.jobs import RECORD_FORMAT
+
+# One file a format that ever was stored.  A new format adds a file; the old ones stay as they are.
+STORED = sorted((Path(__file__).parent / "stored").glob("format_*.json"))
+
+
+@pytest.fixture(params=STORED, ids=lambda path: path.stem)
+def stored(request: pytest.FixtureRequest, worker: Any) -> dict[str, Any]:
+    """A job in Redis, byte for byte as it was left, and what the API answered then."""
+    content: dict[str, Any] = json.loads(request.param.read_text())
+    job_id, execution = content["hash"]["id"], content["hash"]["execution"]
+    worker.redis.hset(keys.job(job_id), mapping=content["hash"])
+    worker.redis.zadd(keys.jobs(content["hash"]["owner"]), {job_id: 1})
+    for chunk in content["chunks"]:
+        worker.redis.rpush(keys.frames(job_id, execution), base64.b64decode(chunk))
+    return content
+
+
+def test_every_format_has_its_file() -> None:
+    """The formats that this release writes are among those that are kept."""
+    assert f"format_{RECORD_FORMAT}" in {path.stem for path in STORED}
+    written = {base64.b64decode(chunk)[0] for path in STORED for chunk in json.loads(path.read_text())["chunks"]}
+    assert chunks.VERSION in written
+
+
+def test_old_results_read_as_they_did(stored: dict[str, Any], api: httpx.Client) -> None:
+    """The job and all its frames, members too, are what the API answered when they were written."""
+    url = f"/v1/jobs/{stored['hash']['id']}"
+    job = api.get(url).json()
+    options = {name: job["options"][name] for name in stored["job"]["options"]}  # there may be new ones
+    assert {name: job[name] for name in stored["job"]} | {"options": options} == stored["job"]
+    assert [entry["id"] for entry in api.get("/v1/jobs").json()["jobs"]] == [job["id"]]
+    page = api.get(f"{url}/frames?members=true").json()
+    assert page["frames"] == stored["frames"]
+    assert page["complete"]
+    assert api.get(f"{url}/frames?format=csv").text.count("\r\n") == 1 + len(stored["frames"])
+    assert api.get(f"{url}/summary").json()["frames"] == len(stored["frames"])
+
+
+def test_what_a_newer_worker_adds_is_passed_over(stored: dict[str, Any], api: httpx.Client, worker: Any) -> None:
+    """Fields that this release does not know change nothing."""
+    job_id = stored["hash"]["id"]
+    worker.redis.hset(keys.job(job_id), mapping={"mood_of_the_gpu": '"fine"', "later": "not even JSON"})
+    assert api.get(f"/v1/jobs/{job_id}").json()["state"] == stored["job"]["state"]
+
+
+def test_chunks_of_a_newer_format_are_refused_clearly(stored: dict[str, Any], api: httpx.Client, worker: Any) -> None:
+    """Frames that this release cannot read are 503 with a reason, not an unexpected error."""
+    job_id = stored["hash"]["id"]
+    key = keys.frames(job_id, stored["hash"]["execution"])
+    worker.redis.lset(key, 0, bytes([chunks.VERSION + 1]) + b"whatever comes then")
+    for path in ("frames", "summary", "timeline.svg"):
+        answer = api.get(f"/v1/jobs/{job_id}/{path}")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert "release" in answer.json()["detail"]
