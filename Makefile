@@ -17,6 +17,7 @@ run: $(INSTALLED) redis ## keep the service running at http://127.0.0.1:8000
 
 test: lint ## run every check and the whole test suite
 	MIEN_REDIS_URL= .make/find_redis.sh
+	.make/find_chromium.sh
 	$(PYTHON) -m pytest
 
 fuzz-api: $(INSTALLED) ## five minutes of schemathesis against the whole service; FUZZ_SECONDS and FUZZ_SEED choose

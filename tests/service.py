@@ -36,6 +36,7 @@ ENDED_S = 120
 ENDED = frozenset({"succeeded", "failed", "canceled"})
 MAX_UPLOAD_BYTES = 64 * 2**20
 FACE = (224.0, 125.0)  # centre of the face in the portrait, pixels
+CODECS = {"gif": "gif", "webm": "libvpx-vp9"}  # by container; MPEG-4 in all others, which browsers do not play
 TKHD_MATRIX = 44  # where an mp4's display matrix lies, from the name of its `tkhd` box (version 0)
 
 Picture = npt.NDArray[np.uint8]
@@ -92,6 +93,17 @@ class Service:
         done = subprocess.run(command, env=everything, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         return done.stdout
 
+    def wait_live(self) -> None:
+        """Until the API answers, with or without workers."""
+        while True:
+            try:
+                httpx.get(f"{self.url}/health/live", trust_env=False)
+            except httpx.TransportError:
+                self.process("api").check()
+                time.sleep(0.1)
+            else:
+                return
+
     def wait_ready(self) -> dict[str, Any]:
         """The body of /health/ready once it answers 200."""
         deadline = time.monotonic() + READY_S
@@ -119,8 +131,8 @@ class Service:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Service]:
-    """Redis and API on free ports in an empty folder; no worker yet."""
+def serving(folder: Path, **settings: str) -> Iterator[Service]:
+    """Redis and API on free ports in an empty folder; no worker yet.  settings: more variables of the environment."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.fail("redis-server is not installed (Debian: apt-get install redis-server)")
@@ -134,6 +146,7 @@ def serving(folder: Path) -> Iterator[Service]:
         "MIEN_DEVICE": "cpu",
         "MIEN_NICE": "0",  # other runs on the same machine would have the processor first
         "MIEN_MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
+        **settings,
     }
     with ExitStack() as cleanup:
         url = f"http://127.0.0.1:{port}"
@@ -244,7 +257,7 @@ class Clips:
         times = [40 * index for index in range(len(pictures))] if times_ms is None else times_ms
         file = self._folder / "video"  # `faststart` opens what it wrote once more
         with av.open(str(file), "w", format=container, options=options or {}) as output:
-            stream = output.add_stream("gif" if container == "gif" else "mpeg4", rate=25)
+            stream = cast(av.VideoStream, output.add_stream(CODECS.get(container, "mpeg4"), rate=25))
             stream.width, stream.height, stream.bit_rate = width, height, 2_000_000
             stream.pix_fmt = "rgb8" if container == "gif" else "yuv420p"
             stream.codec_context.time_base = Fraction(1, 1000)
@@ -320,11 +333,6 @@ def api(service: Service) -> Iterator[Api]:
 def own_api(tmp_path: Path) -> Iterator[Api]:
     """A client of a service of the test's own, without workers."""
     with serving(tmp_path) as started, httpx.Client(base_url=started.url, timeout=60, trust_env=False) as http:
-        while True:
-            try:
-                http.get("/health/live")
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
+        started.wait_live()
         yield Api(started, http)
         assert not started.stored()

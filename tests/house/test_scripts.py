@@ -10,9 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def find_redis(path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the script where only what lies in `path` is installed."""
-    script = str(ROOT / ".make" / "find_redis.sh")
+def find(what: str, path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the script that looks for a program where only what lies in `path` is installed."""
+    script = str(ROOT / ".make" / f"find_{what}.sh")
     environment = {"PATH": str(path), **variables}
     return subprocess.run(["/bin/sh", script], env=environment, capture_output=True, text=True, check=False)
 
@@ -33,20 +33,20 @@ def fake(folder: Path, name: str, text: str) -> None:
 
 def test_redis_by_url_needs_no_program(tmp_path: Path) -> None:
     """With MIEN_REDIS_URL nothing is looked for."""
-    done = find_redis(tmp_path, MIEN_REDIS_URL="redis://example.org")
+    done = find("redis", tmp_path, MIEN_REDIS_URL="redis://example.org")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_redis_on_the_path_is_enough(tmp_path: Path) -> None:
     """With a redis-server program nothing is installed."""
-    done = find_redis(programs(tmp_path, "redis-server"))
+    done = find("redis", programs(tmp_path, "redis-server"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_missing_redis_is_one_clear_line(tmp_path: Path) -> None:
     """Without Redis and without the right to install it, the answer is what to install."""
     fake(tmp_path, "id", "echo 1000")
-    done = find_redis(tmp_path)
+    done = find("redis", tmp_path)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "redis-server" in done.stderr
@@ -61,9 +61,31 @@ def test_root_installs_redis_from_the_distribution(tmp_path: Path) -> None:
         "apt-get",
         f'[ "$1" = update ] || {{ : > {tmp_path}/redis-server; {shutil.which("chmod")} +x {tmp_path}/redis-server; }}',
     )
-    done = find_redis(tmp_path)
+    done = find("redis", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Installing redis-server" in done.stdout
+
+
+def test_missing_chromium_is_a_note(tmp_path: Path) -> None:
+    """Without Chromium the other tests go on, and what is skipped is said."""
+    fake(tmp_path, "id", "echo 1000")
+    done = find("chromium", tmp_path)
+    assert done.returncode == 0
+    assert len(done.stderr.splitlines()) == 1
+    assert "skipped" in done.stderr
+
+
+def test_chromium_is_found_or_installed(tmp_path: Path) -> None:
+    """One that is there is enough; as root it is installed from the distribution, and failing to is no error."""
+    fake(tmp_path, "id", "echo 0")
+    fake(tmp_path, "apt-get", "exit 1")
+    failed = find("chromium", tmp_path)
+    assert failed.returncode == 0
+    assert "Installing chromium" in failed.stdout
+    assert "skipped" in failed.stderr
+    fake(tmp_path, "chromium-browser", "")
+    found = find("chromium", tmp_path)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
 
 
 def test_continuous_integration_runs_make_test() -> None:

@@ -91,7 +91,6 @@ export class JobView {
     if (job.labels && !this.records) this.#begin(job.labels);
     this.stage.update(job);
     this.takeAway.show(job);
-    if (job.input.duration_s) this.lanes.setEnd(job.input.duration_s);
   }
 
   /** @param {string[]} labels */
@@ -102,7 +101,6 @@ export class JobView {
     this.stage.show(records, colours);
     this.values.show(records, colours);
     this.lanes.show(records, colours);
-    if (this.job?.input.duration_s) this.lanes.setEnd(this.job.input.duration_s);
     byId("legend").replaceChildren(...labels.map((label, k) => make("li", {}, swatch(colours[k]), label)));
     this.#sources();
     this.#update();
@@ -178,6 +176,7 @@ export class JobView {
     const { records, stage } = this;
     const position = records?.frameAt(stage.time) ?? -1;
     stage.chosen = this.chosen;
+    this.lanes.setEnd(stage.duration);
     this.lanes.choose(this.chosen);
     this.values.update(position, this.chosen, this.source);
     const slider = byId("lanes");

@@ -100,7 +100,7 @@ export class Stage {
 
   /** How long all of it is, s. */
   get duration() {
-    return Math.max(this.player?.duration ?? 0, this.records?.end ?? 0);
+    return Math.max(this.player?.duration ?? 0, this.records?.end ?? 0, this.job?.input.duration_s ?? 0);
   }
 
   toggle() {

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Looks for a Chromium for the tests of the page, and installs it where that is possible.  Without one, they are skipped.
+set -eu
+
+for name in chromium chromium-browser google-chrome; do
+    command -v "$name" >/dev/null && exit 0
+done
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "Installing chromium from the distribution's packages ..."
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null || true
+    command -v chromium >/dev/null && exit 0
+fi
+echo "note: no Chromium, so the tests of the page are skipped (Debian, Ubuntu: sudo apt-get install chromium)" >&2

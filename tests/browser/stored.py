@@ -1,0 +1,84 @@
+"""Jobs with results that no worker made, written into Redis as a worker writes them: for lengths that labelling would
+take too long for."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+
+import redis
+
+from app.contract import keys
+from app.contract.chunks import CHUNK_FRAMES, encode
+from app.contract.frames import Face, Frame
+from app.contract.jobs import InputInfo, JobRecord, ModelRef, Progress, utc_now
+from app.contract.options import MEMBER_NAMES, JobOptions
+
+LABELS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
+FPS = 25
+SIZE = (640, 360)
+
+
+def invented(count: int, faces: int) -> Iterator[Frame]:
+    """Frames whose values wander smoothly, so that every label comes first at times; members differ a little."""
+    for index in range(count):
+        yield Frame(index, index / FPS, tuple(_face(index, track) for track in range(faces) if _present(index, track)))
+
+
+def store(url: str, frames: list[Frame]) -> str:
+    """Write a finished job -> its id."""
+    now = utc_now()
+    record = JobRecord(
+        id=uuid.uuid4().hex,
+        queue="mien-default",
+        media="mp4",
+        state="succeeded",
+        created_at=now,
+        started_at=now,
+        finished_at=now + timedelta(seconds=len(frames) / 100),
+        expires_at=now + timedelta(hours=1),
+        options=JobOptions(),
+        model=ModelRef(name="default", version="1"),
+        input=InputInfo(
+            kind="video",
+            bytes=10**7,
+            sha256="0" * 64,
+            width=SIZE[0],
+            height=SIZE[1],
+            fps=FPS,
+            duration_s=len(frames) / FPS,
+            frame_count=len(frames),
+        ),
+        progress=Progress(frames_done=len(frames), frames_total=len(frames)),
+        labels=LABELS,
+        members=MEMBER_NAMES,
+        detector="cascade",
+        attempts=1,
+        execution=uuid.uuid4().hex,
+        input_deleted=True,
+    )
+    with redis.Redis.from_url(url) as connection, connection.pipeline() as pipe:
+        for start in range(0, len(frames), CHUNK_FRAMES):
+            pipe.rpush(keys.frames(record.id, record.execution), encode(frames[start : start + CHUNK_FRAMES]))
+        pipe.hset(keys.job(record.id), mapping=dict(record.to_hash()))
+        pipe.zadd(keys.jobs(record.owner), {record.id: int(record.created_at.timestamp() * 1000)})
+        pipe.execute()
+    return record.id
+
+
+def _present(index: int, track: int) -> bool:
+    """The first face always, others now and then."""
+    return track == 0 or (index // 500 + track) % 3 != 0
+
+
+def _face(index: int, track: int) -> Face:
+    x = 80 + 150 * track + 30 * math.sin(index / 60)
+    scores = [_scores(index + 9 * member, track) for member in range(4)]
+    return Face(track, (x, 90 + 10 * math.cos(index / 50), 110, 110), 0.9, scores[0], tuple(scores[1:]))
+
+
+def _scores(index: int, track: int) -> tuple[float, ...]:
+    raw = [math.exp(2.5 * math.sin(index / (90 + 13 * k) + 2 * k + track)) for k in range(len(LABELS))]
+    return tuple(value / sum(raw) for value in raw)
