@@ -1,4 +1,4 @@
-"""The front end's child process: delivers webhooks and sweeps.  `python -m app.background`
+"""The front end's child process: delivers webhooks, sweeps, looks after lost jobs.  `python -m app.background`
 
 `python -m app` starts it and holds the other end of its standard input: when that closes, however the front end ended,
 this process ends, too.  Several (one a front end) share the work through Redis.
@@ -10,45 +10,70 @@ import asyncio
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
+import redis
 import redis.asyncio
+import structlog
 
 from app import logs
 from app.contract.uploads import UploadStore
+from app.queueing import Queueing
+from app.recovery import Recovery
 from app.services import REDIS_TIMEOUT_S
 from app.settings import Settings
 from app.sweeper import Sweeper
 from app.webhooks.courier import Courier
 
 STOP_S = 10
+AGAIN_S = 1  # before a child that died is started again
+
+log = structlog.get_logger(__name__)
 
 
 @contextmanager
 def background() -> Iterator[None]:
-    """Have the child process while this lasts."""
-    with subprocess.Popen([sys.executable, "-m", "app.background"], stdin=subprocess.PIPE) as child:
-        try:
-            yield
-        finally:
+    """Have the child process while this lasts; should it die, another is started."""
+    stopping = threading.Event()
+    children: list[subprocess.Popen[bytes]] = []
+
+    def keep() -> None:
+        while not stopping.is_set():
+            with subprocess.Popen([sys.executable, "-m", "app.background"], stdin=subprocess.PIPE) as child:
+                children[:] = [child]
+                child.wait()
+            if not stopping.wait(AGAIN_S):
+                log.warning("background_died", status=child.returncode)
+
+    thread = threading.Thread(target=keep, name="background", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        for child in children:
             child.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(STOP_S)
+        thread.join(STOP_S)
+        for child in children:
             child.kill()
 
 
 async def work(settings: Settings) -> None:
     """Deliver and sweep until cancelled."""
-    connection = redis.asyncio.Redis.from_url(
-        settings.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
-    )
+    timeouts: dict[str, Any] = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S}
+    connection = redis.asyncio.Redis.from_url(settings.redis_url, **timeouts)
+    writer = redis.Redis.from_url(settings.redis_url, **timeouts)
     try:
         uploads = await asyncio.to_thread(UploadStore, settings.uploads)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(Courier(connection, settings).run())
             tasks.create_task(Sweeper(connection, uploads, settings.result_ttl_s).run())
+            tasks.create_task(Recovery(connection, Queueing(writer, connection), uploads, settings).run())
     finally:
+        writer.close()
         await connection.aclose()
 
 

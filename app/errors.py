@@ -17,6 +17,7 @@
     ├── QueueFull             429  queue_full
     ├── InternalError         500  internal
     ├── Unavailable           503  unavailable
+    ├── ResultsFull           503  storage_full
     └── StorageFull           507  storage_full
 
 Details are sentences for the client: never a path of this machine, never a traceback.
@@ -171,8 +172,14 @@ class Unavailable(ProblemError):
     status, code, title = 503, "unavailable", "Service unavailable"
 
 
+class ResultsFull(ProblemError):
+    """No room for the job and its results."""
+
+    status, code, title = 503, "storage_full", "Storage full"
+
+
 class StorageFull(ProblemError):
-    """No room for the upload or the job."""
+    """No room for the upload."""
 
     status, code, title = 507, "storage_full", "Storage full"
 
@@ -243,9 +250,14 @@ def invalid_option(errors: Any) -> InvalidOption:
 def of_redis(error: redis.exceptions.RedisError) -> ProblemError:
     """Redis is away, or full."""
     if isinstance(error, redis.exceptions.OutOfMemoryError):
-        return StorageFull("The result store is full; try again later.", headers={"Retry-After": "60"})
+        return results_full()
     log.error("redis_failed", error=type(error).__name__, detail=str(error))
     return Unavailable("The job store does not answer; try again shortly.", headers={"Retry-After": "5"})
+
+
+def results_full() -> ResultsFull:
+    """Redis has no room, or keeps the rest for the jobs that run."""
+    return ResultsFull("The result store is full; try again later.", headers={"Retry-After": "60"})
 
 
 def of_os(error: OSError) -> ProblemError:

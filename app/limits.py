@@ -1,4 +1,4 @@
-"""How fast and how much: requests a minute for each caller, jobs in a queue."""
+"""How fast and how much: requests a minute for each caller, jobs in a queue, room for their results."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import math
 import redis.asyncio
 
 from app.contract import keys
-from app.errors import QueueFull, RateLimited
+from app.errors import QueueFull, RateLimited, results_full
 from app.queueing import Queueing
 
 QUEUE_RETRY_S = 10
+ROOM_SHARE = 0.8  # of Redis' memory; what is beyond is kept for the jobs that run, so that they can end
 
 # A steady rate with bursts of up to a minute's worth (the generic cell rate algorithm): the key holds the time, in
 # milliseconds, up to which the caller has used its share.  ARGV: milliseconds a request, milliseconds of burst.
 # -> 0, or milliseconds to wait.
-_RATE = """
+_RATE = """#!lua flags=allow-oom
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local used = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now) + tonumber(ARGV[1])
@@ -53,3 +54,11 @@ async def check_queue(queueing: Queueing, queue: str, max_queue: int) -> None:
     """Raises: QueueFull if as many jobs wait as may."""
     if max_queue and await queueing.depth(queue) >= max_queue:
         raise QueueFull(f"{max_queue} jobs wait already; try again later.", headers={"Retry-After": str(QUEUE_RETRY_S)})
+
+
+async def check_room(connection: redis.asyncio.Redis) -> None:
+    """Raises: ResultsFull if Redis nears its memory limit."""
+    memory = await connection.info("memory")
+    limit = int(memory.get("maxmemory", 0))
+    if limit and int(memory["used_memory"]) > ROOM_SHARE * limit:
+        raise results_full()

@@ -24,6 +24,7 @@ _KINDS = (
     errors.RateLimited,
     errors.QueueFull,
     errors.Unavailable,
+    errors.ResultsFull,
     errors.StorageFull,
     errors.NotAcceptable,
 )

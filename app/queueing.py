@@ -6,25 +6,26 @@ RQ's own client is synchronous, so its calls run in threads; what only reads goe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import cast
 
 import redis
 import redis.asyncio
-from redis.exceptions import RedisError
-from rq import Queue, Retry
+from redis.client import Pipeline
+from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job as RqJob
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from app.contract import keys
-from app.contract.jobs import CRASH_RETRIES, JOB_TIMEOUT_S, RENDER_TIMEOUT_S, JobRecord
+from app.contract.jobs import JOB_TIMEOUT_S, RENDER_TIMEOUT_S, JobRecord
 
 # Mien's own hash is the record of a job: RQ's goes when the job ends, or soon after where it failed.
 RQ_RESULT_TTL_S = 0
 RQ_FAILURE_TTL_S = 60
+RENDER_PREFIX = "render-"  # of RQ's id of a job that draws
 
 
 class Queueing:
@@ -34,9 +35,16 @@ class Queueing:
         self._connection = connection
         self._reader = reader
 
-    async def enqueue(self, record: JobRecord) -> None:
-        """Put a labelling job in.  Raises: RedisError; then it is not in the queue."""
-        await asyncio.to_thread(self._enqueue, record.queue, record.id)
+    async def create(self, record: JobRecord, write: Callable[[Pipeline], None]) -> None:
+        """Put a labelling job in, in one transaction with what `write` adds to it.
+
+        Raises: RedisError; then usually nothing is done, but the connection may have broken after all was.
+        """
+        await asyncio.to_thread(self._create, record, write)
+
+    async def restore(self, queue: str, job_id: str) -> None:
+        """Write RQ's record of a labelling job anew, without putting it in.  Raises: RedisError."""
+        await asyncio.to_thread(self._restore, queue, job_id)
 
     async def enqueue_render(self, job_id: str) -> None:
         """Have a job's annotated video made.  Raises: RedisError; then it is not in the queue."""
@@ -66,22 +74,15 @@ class Queueing:
     def _queue(self, name: str) -> Queue:
         return Queue(name, connection=self._connection, serializer=JSONSerializer)
 
-    def _enqueue(self, queue: str, job_id: str) -> None:
-        try:
-            self._queue(queue).enqueue_call(
-                keys.LABEL_FUNCTION,
-                args=(job_id,),
-                timeout=JOB_TIMEOUT_S,
-                result_ttl=RQ_RESULT_TTL_S,
-                failure_ttl=RQ_FAILURE_TTL_S,
-                description=f"label {job_id}",
-                job_id=job_id,
-                retry=Retry(max=CRASH_RETRIES),
-            )
-        except RedisError:
-            with suppress(RedisError):
-                self._remove(queue, job_id)
-            raise
+    def _create(self, record: JobRecord, write: Callable[[Pipeline], None]) -> None:
+        queue = self._queue(record.queue)
+        with self._connection.pipeline(transaction=True) as pipe:
+            queue.enqueue_job(_labelling(queue, record.id), pipeline=pipe)
+            write(pipe)
+            pipe.execute()
+
+    def _restore(self, queue: str, job_id: str) -> None:
+        _labelling(self._queue(queue), job_id).save()
 
     def _enqueue_render(self, job_id: str) -> None:
         self._queue(keys.RENDER_QUEUE).enqueue_call(
@@ -91,7 +92,7 @@ class Queueing:
             result_ttl=RQ_RESULT_TTL_S,
             failure_ttl=RQ_FAILURE_TTL_S,
             description=f"render {job_id}",
-            job_id=f"render-{job_id}",
+            job_id=f"{RENDER_PREFIX}{job_id}",
         )
 
     def _remove(self, queue: str, job_id: str) -> bool:
@@ -102,6 +103,18 @@ class Queueing:
             if waited or job.get_status(refresh=False) != JobStatus.STARTED:
                 job.delete()
         return bool(waited)
+
+
+def _labelling(queue: Queue, job_id: str) -> RqJob:
+    return queue.create_job(
+        keys.LABEL_FUNCTION,
+        args=(job_id,),
+        timeout=JOB_TIMEOUT_S,
+        result_ttl=RQ_RESULT_TTL_S,
+        failure_ttl=RQ_FAILURE_TTL_S,
+        description=f"label {job_id}",
+        job_id=job_id,
+    )
 
 
 def queue_key(queue: str) -> str:

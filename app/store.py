@@ -8,6 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import redis.asyncio
+from redis.client import Pipeline
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
 from app.contract import keys, transitions
 from app.contract.jobs import ENDED, JobRecord, to_field, utc_now
@@ -31,6 +34,10 @@ class Seen:
 
     record: JobRecord
     position: int | None
+
+
+class UndecidedError(RedisConnectionError):
+    """The job may have been made: Redis went away before it said so.  Its input must stay, in case it was."""
 
 
 class JobStore:
@@ -62,15 +69,30 @@ class JobStore:
         raise NotFound("There is no such job.")
 
     async def create(self, record: JobRecord) -> None:
-        """Write a record and queue its job; what fails leaves nothing of it.  The input is stored already."""
+        """Write a record and queue its job, in one step.  The input is stored already.
+
+        Raises: UndecidedError; other RedisErrors, after which there is nothing of the job.
+        """
+
+        def write(pipe: Pipeline) -> None:
+            pipe.hset(keys.job(record.id), mapping=cast(Any, record.to_hash()))
+            pipe.zadd(keys.jobs(record.owner), {record.id: _milliseconds(record.created_at)})
+            pipe.hset(keys.OPEN, record.id, record.queue)
+            if record.idempotency:  # claimed for a moment until now
+                pipe.expire(record.idempotency, self._ttl_s)
+
+        making = asyncio.ensure_future(self._queueing.create(record, write))
         try:
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hset(keys.job(record.id), mapping=cast(Any, record.to_hash()))
-                pipe.zadd(keys.jobs(record.owner), {record.id: _milliseconds(record.created_at)})
-                await pipe.execute()
-            await self._queueing.enqueue(record)
-        except BaseException:
-            await self._forget_record(record)
+            await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await asyncio.wait([making])  # its thread cannot be stopped
+            await self._undo(record)
+            raise
+        except RedisError as error:
+            try:
+                await self._undo(record)
+            except RedisError:
+                raise UndecidedError(str(error)) from None
             raise
 
     async def cancel(self, record: JobRecord) -> str:
@@ -103,6 +125,10 @@ class JobStore:
             await self.cancel(record)
         await self._queueing.remove(record)
         await asyncio.to_thread(self._uploads.delete, record.id)
+        await self._forget_record(record)
+
+    async def _undo(self, record: JobRecord) -> None:
+        await self._queueing.remove(record)
         await self._forget_record(record)
 
     async def _forget_record(self, record: JobRecord) -> None:

@@ -9,7 +9,7 @@ bounded queues between them: the slowest sets the pace, and memory does not grow
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -89,7 +89,7 @@ class Pipeline:
 
     def label(
         self, source: Source, options: LabelOptions, clocks: StageClocks | None = None
-    ) -> Iterator[LabelledFrame]:
+    ) -> Generator[LabelledFrame, None, None]:
         """Every sampled frame of the source with its faces labelled, in order.  clocks: count what each stage takes."""
         clocks = clocks or StageClocks()
         members = self.members(options)

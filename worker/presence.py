@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ import structlog
 from app.contract import keys
 from app.contract.workers import WORKER_BEAT_S, WORKER_TTL_S, MemberInfo, ModelInfo, WorkerInfo
 from model_store.manifest import Manifest
+
+# Also done where Redis is at its memory limit: front ends are to know who lives.
+_BEAT = """#!lua flags=allow-oom
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
+return 1
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -89,8 +97,9 @@ class Presence:
         """Say goodbye."""
         self._stop.set()
         self._thread.join()
-        self._connection.delete(keys.worker(self._info.name))
-        self._connection.zrem(keys.WORKERS, self._info.name)
+        with suppress(redis.RedisError):  # it expires by itself
+            self._connection.delete(keys.worker(self._info.name))
+            self._connection.zrem(keys.WORKERS, self._info.name)
 
     def _count(self, running: int, done: int) -> None:
         with self._lock:
@@ -116,10 +125,9 @@ class Presence:
         with self._lock:
             memory = {"rss_bytes": _rss_bytes(), "gpu_memory_bytes": self._gpu_memory()}
             self._info = self._info.model_copy(update=memory)
-            pipeline = self._connection.pipeline()
-            pipeline.set(keys.worker(self._info.name), self._info.model_dump_json(), ex=WORKER_TTL_S)
-            pipeline.zadd(keys.WORKERS, {self._info.name: time.time()})
-            pipeline.execute()
+            names = [keys.worker(self._info.name), keys.WORKERS]
+            said = [self._info.name, self._info.model_dump_json(), str(WORKER_TTL_S), str(time.time())]
+            self._connection.eval(_BEAT, len(names), *names, *said)
 
 
 def _rss_bytes() -> int | None:

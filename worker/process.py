@@ -16,13 +16,15 @@ from app.contract.workers import WorkerInfo
 from model_store.bundle import BundleError, find_bundle, read_manifest
 from worker import serving
 from worker.commands import CommandError
+from worker.connection import Patience, connect
 from worker.ensemble.precision import PrecisionError
 from worker.faces.yunet import DetectorError
 from worker.keeper import Keeper
 from worker.presence import Presence, model_info
-from worker.resident import ResidentWorker, connect, process_name
-from worker.service import Service, install
+from worker.resident import ResidentWorker, process_name
+from worker.service import Service, give_up, install
 from worker.settings import WorkerSettings
+from worker.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +38,8 @@ def serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
 
 
 def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
-    connection = connect(settings.redis_url)
+    patience = Patience()
+    connection = connect(settings.redis_url, patience)
     manifest = read_manifest(find_bundle(settings.bundle))
     queue = settings.default_queue
     name = process_name()
@@ -65,10 +68,13 @@ def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
             stopping.set()
             keeper.stop()
             on_stop()
+            patience.end()
             presence.say(state="stopping")
 
-        worker = ResidentWorker(queue, connection, name, stop, settings.concurrency)
-        service = Service(settings, connection, UploadStore(settings.uploads), keeper, presence, stopping, worker.stop)
+        worker = ResidentWorker(queue, connection, name, stop, settings.concurrency, settings, on_giving_up=give_up)
+        watchdog = Watchdog(settings.stall_s, lambda: patience.waiting)
+        store = UploadStore(settings.uploads)
+        service = Service(settings, connection, store, keeper, presence, watchdog, stopping, worker.stop)
         install(service)
         presence.say(state="ready", **about)
         log.info("ready", bundle=manifest.name, mode=mode, concurrency=settings.concurrency, **about)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from app.contract import keys
 from app.contract.settings import SharedSettings
 from worker import render
+from worker.connection import connect
 from worker.logs import configure
 from worker.parent import end_with_parent
-from worker.resident import ResidentWorker, connect, process_name
+from worker.resident import ResidentWorker, process_name
 
 
 def main() -> None:
@@ -20,7 +21,7 @@ def main() -> None:
     end_with_parent()
     connection = connect(settings.redis_url)
     name = f"render-{process_name()}"
-    ResidentWorker(keys.RENDER_QUEUE, connection, name, render.stopping.set).serve()
+    ResidentWorker(keys.RENDER_QUEUE, connection, name, render.stopping.set, settings=settings).serve()
 
 
 if __name__ == "__main__":

@@ -21,9 +21,7 @@ from typing import Any
 
 import redis
 import structlog
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
-from rq import Queue, SimpleWorker
+from rq import Queue
 from rq.exceptions import DequeueTimeout
 from rq.executions import Execution
 from rq.job import Job, JobStatus
@@ -32,24 +30,18 @@ from rq.timeouts import BaseDeathPenalty
 from rq.worker import WorkerStatus
 
 from app.contract import keys
+from app.contract.settings import SharedSettings
+from worker.bookkeeping import Bookkeeping
 
-HEARTBEAT_S = 5  # a running job's heartbeat ...
-HEARTBEAT_TTL_S = 20  # ... without which it counts as dead after so long
 WORKER_TTL_S = 30  # RQ's own record of the worker, whose socket timeout RQ makes of it, too
-MAINTENANCE_S = 10  # how often a worker looks after jobs that others lost, also while it is busy
 POLL_S = 1  # how long it waits for a slot, and then for a job, before it looks up
 PAUSE_S = 2  # after Redis did not answer
-STOP_S = 9  # jobs that have not ended so long after SIGTERM are left to the next worker
+STOP_S = 8  # jobs that have not ended so long after SIGTERM are given up ...
+GIVING_UP_S = 1  # ... for which there is so much time
 AGAIN_S = 1  # a second signal sooner than this is an echo of the first (Ctrl-C reaches parent and child)
 ALLOWED = frozenset({keys.LABEL_FUNCTION, keys.RENDER_FUNCTION})
 
 log = structlog.get_logger(__name__)
-
-
-def connect(redis_url: str) -> redis.Redis:
-    """A connection that rides out a short absence of Redis: about half a minute of growing pauses, then RedisError."""
-    retry = Retry(ExponentialBackoff(cap=5, base=0.1), retries=12)
-    return redis.Redis.from_url(redis_url, retry=retry, retry_on_error=[redis.ConnectionError])
 
 
 def process_name() -> str:
@@ -98,16 +90,24 @@ class _NoDeathPenalty(BaseDeathPenalty):
         pass
 
 
-class ResidentWorker(SimpleWorker):
+class ResidentWorker(Bookkeeping):
     """Runs up to `concurrency` jobs at once in this process, with heartbeats.
 
     on_stop: called once, from a thread, at the first SIGTERM; running jobs are then to end soon by themselves.
+    on_giving_up: called, from a thread, if they do not, just before the process ends.
     """
 
     death_penalty_class = _NoDeathPenalty
 
     def __init__(
-        self, queue_name: str, connection: redis.Redis, name: str, on_stop: Callable[[], None], concurrency: int = 1
+        self,
+        queue_name: str,
+        connection: redis.Redis,
+        name: str,
+        on_stop: Callable[[], None],
+        concurrency: int = 1,
+        settings: SharedSettings | None = None,
+        on_giving_up: Callable[[], None] = lambda: None,
     ) -> None:
         queues = [Queue(queue_name, connection=connection, serializer=JSONSerializer, job_class=AllowedJob)]
         super().__init__(
@@ -117,11 +117,11 @@ class ResidentWorker(SimpleWorker):
             serializer=JSONSerializer,
             job_class=AllowedJob,
             worker_ttl=WORKER_TTL_S,
-            maintenance_interval=MAINTENANCE_S,
-            job_monitoring_interval=HEARTBEAT_S,
             log_job_description=False,
         )
-        self._on_stop = on_stop
+        settings = settings or SharedSettings()
+        self._heartbeat_s, self._heartbeat_ttl_s = settings.heartbeat_s, settings.heartbeat_ttl_s
+        self._on_stop, self._on_giving_up = on_stop, on_giving_up
         self._slots = threading.Semaphore(concurrency)
         self._pool = ThreadPoolExecutor(concurrency, "job")
         self._running: dict[str, tuple[Job, Execution]] = {}  # by execution
@@ -163,7 +163,7 @@ class ResidentWorker(SimpleWorker):
                 thread.join()
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
-        return HEARTBEAT_TTL_S
+        return self._heartbeat_ttl_s
 
     def request_stop(self, signum: int, frame: FrameType | None = None) -> None:
         """SIGTERM or SIGINT.  The first: take no more jobs and have the running ones end; the second: end at once."""
@@ -178,7 +178,7 @@ class ResidentWorker(SimpleWorker):
         in its record, which it reads itself."""
 
     def _round(self, burst: bool) -> bool | None:
-        """Look after the queue, then wait for a slot and for a job to fill it.
+        """Wait for a slot, and for a job to fill it.
 
         -> whether a job came; None while all slots are taken.
         """
@@ -186,8 +186,6 @@ class ResidentWorker(SimpleWorker):
         if state != self.get_state():
             self.set_state(state)
         self.heartbeat()
-        if self.should_run_maintenance_tasks:
-            self.run_maintenance_tasks()  # type: ignore[no-untyped-call]
         # A slot first: a job that is popped is run at once, so that it never waits in nobody's registry.
         if not self._slots.acquire(timeout=POLL_S):
             return None
@@ -229,7 +227,7 @@ class ResidentWorker(SimpleWorker):
             self._slots.release()
 
     def _beat(self) -> None:
-        while not self._over.wait(HEARTBEAT_S):
+        while not self._over.wait(self._heartbeat_s):
             for job, execution in list(self._running.values()):
                 try:
                     self.maintain_heartbeats(job, execution)
@@ -252,5 +250,8 @@ class ResidentWorker(SimpleWorker):
             if time.monotonic() - told > AGAIN_S:
                 why = "asked twice"
                 break
+        giving_up = threading.Thread(target=self._on_giving_up, daemon=True)
+        giving_up.start()
+        giving_up.join(GIVING_UP_S)
         log.warning("ended_at_once", why=why, jobs=[job.id for job, _ in list(self._running.values())])
         os._exit(1)  # threads that hang cannot be ended otherwise; their jobs start again without their heartbeats

@@ -6,6 +6,7 @@ job, or the job is gone, nothing is written any more and `LostError` says so.
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,16 @@ CHECK_S = 0.5  # how often a running job asks whether it is still wanted
 
 
 class LostError(Exception):
-    """Another execution has the job, or it was deleted: stop, and write nothing."""
+    """Another execution has the job, or it ended or is gone: stop, and write nothing.  The message says which."""
+
+    @property
+    def has_successor(self) -> bool:
+        """Another execution has, or had, the job: what the queue knows of the job is not ours to remove."""
+        return str(self) in {"lost", "running"}
+
+
+class ResultsFullError(Exception):
+    """Redis has no room for the job's results."""
 
 
 class CanceledError(Exception):
@@ -36,27 +46,27 @@ class Execution:
         self._connection = connection
         self._ttl_s = result_ttl_s
         self._token = secrets.token_hex(8)
+        self._job_id = job_id
+        self._claimed = False
         self._hash = keys.job(job_id)
         self._frames_key = keys.frames(job_id, self._token)
         self._channel = keys.changed(job_id)
         self._prefix = f"{keys.FRAMES}{job_id}:"
         self._chunk: list[Frame] = []
+        self._chunks = 0
         self._done = 0
         self._total: int | None = None
+        self._sealed: State = "failed"
         self._started = time.monotonic()
         self._checked = self._started
 
     def claim(self, fields: Mapping[str, Any]) -> JobRecord:
-        """Take the job, and say with what it is labelled.
-
-        Raises: LostError if it ended or is gone, CanceledError if its client cancelled it meanwhile.
-        """
+        """Take the job, and say with what it is labelled.  Raises: LostError if it does not wait."""
         now = utc_now().isoformat()
-        answer = self._run(transitions.CLAIM, [self._hash], [self._token, now, self._prefix, self._channel], fields)
-        if answer not in {"claimed", "cancel"}:
+        answer = self._run(transitions.CLAIM, [self._hash], [self._token, now, self._channel], _pairs(fields))
+        if answer != "claimed":
             raise LostError(answer)
-        if answer == "cancel":
-            raise CanceledError
+        self._claimed = True
         raw = cast(dict[bytes, bytes], self._connection.hgetall(self._hash))
         if not raw:
             raise LostError("gone")
@@ -79,26 +89,33 @@ class Execution:
                 list[bytes | None], self._connection.hmget(self._hash, "execution", "cancel_requested")
             )
             if token != self._token.encode():
-                raise LostError("given to another execution, or deleted")
+                raise LostError("gone" if token is None else "lost")
             if cancel == b"true":
                 raise CanceledError
 
+    @property
+    def added(self) -> int:
+        """Frames so far."""
+        return self._done + len(self._chunk)
+
     def flush(self) -> None:
-        """Write the frames that wait.  Raises: LostError, CanceledError."""
+        """Write the frames that wait.  Raises: LostError, CanceledError, ResultsFullError."""
         if not self._chunk:
             return
         frames, self._chunk = self._chunk, []
         self._done += len(frames)
-        metrics.add(
-            self._connection,
-            {metrics.FRAMES: len(frames), metrics.FACES: sum(len(frame.faces) for frame in frames)},
-        )
-        self._append(chunks.encode(frames), {"progress": self._progress()})
+        faces = sum(len(frame.faces) for frame in frames)
+        metrics.add(self._connection, {metrics.FRAMES: len(frames), metrics.FACES: faces})
+        try:
+            self._append(chunks.encode(frames), {"progress": self._progress()})
+        except ResultsFullError:
+            self._done -= len(frames)
+            raise
 
-    def finish(self, state: State, fields: Mapping[str, Any]) -> None:
-        """End the job; frames that wait are written first, also of a cancelled job.
+    def seal(self, state: State, fields: Mapping[str, Any]) -> None:
+        """Settle how the job ends; frames that wait are written first, also of a cancelled job.
 
-        Raises: LostError.
+        From now on the job ends so, whatever becomes of this process.  Raises: LostError, ResultsFullError.
         """
         try:
             self.flush()
@@ -115,17 +132,31 @@ class Execution:
             "expires_at": (now + timedelta(seconds=self._ttl_s)).isoformat(),
             "progress": progress,
         }
-        script_keys = [self._hash, self._frames_key]
-        answer = self._run(
-            transitions.FINISH, script_keys, [self._token, self._channel, str(self._ttl_s)], {**fields, **ended}
-        )
-        if answer == "lost":
+        ending = json.dumps(_pairs({**fields, **ended}))
+        answer = self._run(transitions.SEAL, [self._hash], [self._token, str(self._ttl_s), ending])
+        if answer != "ok":
             raise LostError(answer)
-        metrics.add(self._connection, {metrics.jobs(state): 1, metrics.BUSY_SECONDS: time.monotonic() - self._started})
+        self._sealed = state
 
-    def hand_back(self) -> None:
-        """The worker stops: let another one start the job again."""
-        self._run(transitions.HAND_BACK, [self._hash], [self._token, self._prefix, self._channel], {})
+    def finish(self) -> State:
+        """Make the sealed end visible -> how the job ended.  Raises: LostError."""
+        answer = self._run(transitions.FINISH, [self._hash, self._frames_key], [self._token, self._channel])
+        if answer != "ok":
+            raise LostError(answer)
+        counts = {metrics.jobs(self._sealed): 1, metrics.BUSY_SECONDS: time.monotonic() - self._started}
+        metrics.add(self._connection, counts)
+        return self._sealed
+
+    def hand_back(self, queue: str) -> None:
+        """The worker stops: the job waits in its queue again, before all others, to be started anew.
+
+        Raises: LostError.
+        """
+        script_keys = [self._hash, keys.rq_queue(queue), keys.rq_job(self._job_id)]
+        arguments = [self._token if self._claimed else "", self._job_id, self._prefix, self._channel]
+        answer = self._run(transitions.HAND_BACK, script_keys, arguments)
+        if answer != "ok":
+            raise LostError(answer)
 
     def _progress(self) -> dict[str, Any]:
         elapsed = max(time.monotonic() - self._started, 1e-6)
@@ -142,16 +173,24 @@ class Execution:
 
     def _append(self, chunk: bytes | str, fields: Mapping[str, Any]) -> None:
         script_keys = [self._hash, self._frames_key]
-        answer = self._run(transitions.APPEND, script_keys, [self._token, self._channel, chunk], fields)
+        arguments = [self._token, self._channel, chunk, str(self._chunks)]
+        answer = self._run(transitions.APPEND, script_keys, arguments, _pairs(fields))
         self._checked = time.monotonic()
-        if answer == "lost":
+        if answer == "full":
+            raise ResultsFullError
+        if answer in {"lost", "gone"}:
             raise LostError(answer)
+        self._chunks += bool(chunk)
         if answer == "cancel":
             raise CanceledError
 
     def _run(
-        self, script: str, script_keys: list[str], arguments: Sequence[bytes | str], fields: Mapping[str, Any]
+        self, script: str, script_keys: list[str], arguments: Sequence[bytes | str], pairs: Sequence[str] = ()
     ) -> str:
-        pairs = [part for name, value in fields.items() for part in (name, to_field(value))]
         answer = self._connection.eval(script, len(script_keys), *script_keys, *arguments, *pairs)
         return cast(bytes, answer).decode()
+
+
+def _pairs(fields: Mapping[str, Any]) -> list[str]:
+    """Hash fields as scripts take them: name, value, name, value."""
+    return [part for name, value in fields.items() for part in (name, to_field(value))]

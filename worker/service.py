@@ -1,7 +1,7 @@
 """The service's side of a job: the function that RQ runs, around the pipeline that is loaded once.
 
-A job that fails says why in its `error`, and the worker lives on.  Only what another try may mend (Redis away) is left
-to RQ, which then retries.
+A job that fails says why in its `error`, and the worker lives on.  What raises out of `label_job` is left as it is: the
+execution counts as dead when its heartbeats end, and recovery has the job started again.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
 import structlog
-from rq import Retry
 
 from app.contract.jobs import JOB_TIMEOUT_S, ErrorCode, InputInfo, JobError, JobRecord, ModelRef, State
 from app.contract.uploads import UploadStore
 from worker import serving
+from worker.bookkeeping import HasSuccessorError
 from worker.clocks import StageClocks
 from worker.counting import counted
 from worker.decode import LimitExceededError, UndecodableInputError
@@ -27,11 +27,9 @@ from worker.ensemble.engine import EngineStoppedError, OutOfDeviceMemoryError
 from worker.keeper import Keeper
 from worker.pipeline import Pipeline, Source
 from worker.presence import Presence
-from worker.results import CanceledError, Execution, LostError
+from worker.results import CanceledError, Execution, LostError, ResultsFullError
 from worker.settings import WorkerSettings, decode_limits
-
-# A job that goes from worker to worker in deploys is not a failing one.
-MAX_HAND_BACKS = 1000
+from worker.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -52,9 +50,11 @@ class Service:
     store: UploadStore
     keeper: Keeper
     presence: Presence
+    watchdog: Watchdog
     stopping: threading.Event
     stop: Callable[[], None]
     fault: Exception | None = None
+    running: set[Execution] = field(default_factory=set)
 
 
 _service: Service | None = None
@@ -66,6 +66,14 @@ def install(service: Service) -> None:
     _service = service
 
 
+def give_up() -> None:
+    """Hand every running job back, over the head of its thread, which then finds it lost."""
+    if _service is not None:
+        for execution in list(_service.running):
+            with suppress(LostError):
+                execution.hand_back(_service.settings.default_queue)
+
+
 @contextmanager
 def _named_in_logs(job_id: str) -> Iterator[None]:
     """Every log line meanwhile, also of other threads of the job, names it, and its request once that is known."""
@@ -73,17 +81,18 @@ def _named_in_logs(job_id: str) -> Iterator[None]:
         yield
 
 
-def label_job(job_id: str) -> Retry | None:
-    """Label one job; RQ runs this.  Returns a Retry when the worker stops before the job ended."""
+def label_job(job_id: str) -> None:
+    """Label one job; RQ runs this.  Raises: HasSuccessorError where the job is, or was, another execution's."""
     if _service is None:
         raise RuntimeError("label_job runs in `python -m worker run` only")
     with _named_in_logs(job_id):
-        return _run(_service, job_id)
+        _run(_service, job_id)
 
 
-def _run(service: Service, job_id: str) -> Retry | None:
+def _run(service: Service, job_id: str) -> None:
     service.presence.job_started()
     execution = Execution(service.connection, job_id, service.settings.result_ttl_s)
+    service.running.add(execution)
     started = time.monotonic()
     state: State | None = None
     try:
@@ -91,15 +100,18 @@ def _run(service: Service, job_id: str) -> Retry | None:
             state = _label(service, loaded, execution, job_id)
     except LostError as lost:
         log.info("job_lost", why=str(lost))
-        return None
+        if lost.has_successor:
+            raise HasSuccessorError from None
+        return
     except (_StoppingError, EngineStoppedError):
-        execution.hand_back()
+        with suppress(LostError):  # it is another's already, or gone
+            execution.hand_back(service.settings.default_queue)
         log.info("job_handed_back")
-        return Retry(max=MAX_HAND_BACKS)
+        raise HasSuccessorError from None
     finally:
+        service.running.discard(execution)
         service.presence.job_left(ended=state is not None)
     log.info("job_ended", state=state, seconds=round(time.monotonic() - started, 3))
-    return None
 
 
 @contextmanager
@@ -134,25 +146,37 @@ def _label(service: Service, loaded: serving.Serving, execution: Execution, job_
         keep_input = record.options.keep_input
         structlog.contextvars.bind_contextvars(request_id=record.request_id)
         log.info("job_started", attempt=record.attempts, media=record.media)
-        with service.store.local_path(job_id) as path:
-            limits = decode_limits(service.settings)
-            source = loaded.open_source(path, record.media, record.options, limits)
+        opened: list[Source] = []
+        halvings = pipeline.engine.halvings
+
+        def progress() -> tuple[int, int]:
+            return sum(source.decoded for source in opened), execution.added
+
+        with service.store.local_path(job_id) as path, service.watchdog.watching(job_id, progress):
+            source = loaded.open_source(path, record.media, record.options, decode_limits(service.settings))
+            opened.append(source)
             try:
                 _label_source(service, pipeline, execution, record, source)
                 ended = {"warnings": source.warnings, "input": _input(record, source, decoded=True)}
             finally:
                 source.close()
+        if pipeline.engine.halvings > halvings:
+            ended["warnings"] = [*source.warnings, "the device ran short of memory, so batches were made smaller"]
     except CanceledError:
         state = "canceled"
     except (LostError, _StoppingError, EngineStoppedError, redis.RedisError):
         raise
     except Exception as error:
         state, ended = "failed", {"error": _error(error).model_dump()}
+    # Sealed first: only the execution that has the job may remove its input, which goes before the end shows.
+    ended["input_deleted"] = not keep_input
+    try:
+        execution.seal(state, ended)
+    except ResultsFullError as error:
+        execution.seal("failed", ended | {"error": _error(error).model_dump()})
     if not keep_input:
         service.store.delete(job_id)
-        ended["input_deleted"] = True
-    execution.finish(state, ended)
-    return state
+    return execution.finish()
 
 
 def _label_source(
@@ -165,13 +189,15 @@ def _label_source(
         {"input": _input(record, source, decoded=False), "members": pipeline.members(options)},
     )
     clocks = StageClocks()
-    labelled = serving.contract_frames(pipeline.label(source, options, clocks))
-    for frame in counted(service.connection, pipeline.engine, clocks, labelled):
-        if service.stopping.is_set():
-            raise _StoppingError
-        if time.monotonic() - started > JOB_TIMEOUT_S:
-            raise LimitExceededError(f"labelling takes longer than {JOB_TIMEOUT_S} s, the limit of this service")
-        execution.add(frame)
+    # Closed here, however this ends: its threads must be done with the source before that is closed.
+    with closing(pipeline.label(source, options, clocks)) as labelled:
+        frames = serving.contract_frames(labelled)
+        for frame in counted(service.connection, pipeline.engine, clocks, frames):
+            if service.stopping.is_set():
+                raise _StoppingError
+            if time.monotonic() - started > JOB_TIMEOUT_S:
+                raise LimitExceededError(f"labelling takes longer than {JOB_TIMEOUT_S} s, the limit of this service")
+            execution.add(frame)
 
 
 def expected_frames(record: JobRecord, source: Source) -> int | None:
@@ -211,6 +237,8 @@ def _error(error: Exception) -> JobError:
         code, detail = "limit_exceeded", str(error)
     elif isinstance(error, OutOfDeviceMemoryError | MemoryError):
         code, detail = "out_of_memory", "the worker has not enough memory for this input; try smaller frames"
+    elif isinstance(error, ResultsFullError):
+        code, detail = "storage_full", "there was no room for the job's results; submit it again later"
     elif isinstance(error, FileNotFoundError):
         code, detail = "internal", "the input is not in the upload store any more; submit it again"
     else:

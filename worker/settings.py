@@ -42,6 +42,11 @@ class WorkerSettings(SharedSettings):
     )
     threads: int = Field(0, ge=0, description="CPU threads of the ensemble; 0: one a core.")
     concurrency: int = Field(1, ge=1, le=64, description="Jobs that a worker labels at once.")
+    stall_s: float = Field(
+        120,
+        ge=0,
+        description="A worker whose job gets no further for so many seconds hangs, and ends itself; 0: never.",
+    )
     idle_release_s: float = Field(
         0, ge=0, description="Give the model's memory back after so many seconds without a job; 0: never."
     )

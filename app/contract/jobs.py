@@ -18,10 +18,10 @@ from app.contract.options import JobOptions
 RECORD_FORMAT = 1
 JOB_TIMEOUT_S = 6 * 3600  # a job that labels for so long is given up
 RENDER_TIMEOUT_S = 3600  # likewise one that draws
-CRASH_RETRIES = 2  # how often a job whose worker died starts again
+MAX_ATTEMPTS = 3  # executions that a job may cost: where the worker of each died, it has failed
 State = Literal["queued", "running", "succeeded", "failed", "canceled"]
 ENDED: frozenset[State] = frozenset({"succeeded", "failed", "canceled"})
-ErrorCode = Literal["undecodable_input", "limit_exceeded", "worker_lost", "out_of_memory", "internal"]
+ErrorCode = Literal["undecodable_input", "limit_exceeded", "worker_lost", "out_of_memory", "storage_full", "internal"]
 InputKind = Literal["video", "frames"]
 
 # How the stored file is to be read.  `frames` and single images are stored as one uncompressed zip, in order.

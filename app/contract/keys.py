@@ -14,6 +14,7 @@ FRAMES = f"{PREFIX}frames:"  # + job id + ":" + execution: list of chunks
 
 WEBHOOKS = f"{PREFIX}webhooks"  # sorted set: job id by the time its webhook is to be sent next, seconds
 METRICS = f"{PREFIX}metrics"  # hash: counters that all workers add to, see `metrics`
+OPEN = f"{PREFIX}open"  # hash: id of every job that has not ended -> its queue
 SWEEP_LOCK = f"{PREFIX}sweep"  # held by the one process that removes what expired
 
 # What the worker runs; a worker refuses every other function.
@@ -22,6 +23,28 @@ LABEL_FUNCTION = "worker.service.label_job"
 # Annotated videos: a queue of its own, for a process without CUDA.  Its jobs have the arguments (job id,).
 RENDER_QUEUE = "mien-render"
 RENDER_FUNCTION = "worker.render.render_job"
+
+RQ_QUEUES = "rq:queues"  # set: the key of every queue
+
+
+def rq_queue(queue: str) -> str:
+    """RQ's list of the jobs that wait.  RQ's keys are named here where Mien's scripts change them, too."""
+    return f"rq:queue:{queue}"
+
+
+def rq_taken(queue: str) -> str:
+    """RQ's list of jobs that a worker has popped and not begun yet."""
+    return f"rq:queue:{queue}:intermediate"
+
+
+def rq_running(queue: str) -> str:
+    """RQ's sorted set of executions, `job id:execution`, by the time up to which their worker is known to live."""
+    return f"rq:wip:{queue}"
+
+
+def rq_job(job_id: str) -> str:
+    """RQ's hash of a job."""
+    return f"rq:job:{job_id}"
 
 
 def job(job_id: str) -> str:

@@ -32,13 +32,19 @@ def jobs(state: str) -> str:
     return f"jobs:{state}"
 
 
-class _Pipeline(Protocol):
-    def hincrbyfloat(self, name: str, key: str, amount: float) -> object:
+# Small, and therefore also done where Redis is at its memory limit.
+_ADD = """#!lua flags=allow-oom
+for i = 1, #ARGV, 2 do redis.call('HINCRBYFLOAT', KEYS[1], ARGV[i], ARGV[i + 1]) end
+"""
+
+
+class _Client(Protocol):
+    def eval(self, script: str, numkeys: int, *keys_and_args: str) -> object:
         """As redis-py's."""
 
 
-def add(pipeline: _Pipeline, counts: Mapping[str, float]) -> None:
+def add(client: _Client, counts: Mapping[str, float]) -> None:
     """Add to counters, through any redis-py client or pipeline."""
-    for name, amount in counts.items():
-        if amount:
-            pipeline.hincrbyfloat(keys.METRICS, name, amount)
+    pairs = [part for name, amount in counts.items() if amount for part in (name, str(float(amount)))]
+    if pairs:
+        client.eval(_ADD, 1, keys.METRICS, *pairs)

@@ -5,6 +5,7 @@ The front end adds its own in `app.settings`, the worker in `worker.settings`.
 
 from __future__ import annotations
 
+import math
 from pathlib import PurePosixPath
 
 from pydantic import Field
@@ -42,8 +43,19 @@ class SharedSettings(BaseSettings):
         4 * 2**30, ge=2**27, description="Most memory that decoding one input may take, bytes."
     )
     result_ttl_s: int = Field(86_400, ge=1, description="How long results and kept inputs live, seconds.")
+    heartbeat_s: float = Field(
+        5,
+        gt=0,
+        le=60,
+        description="How often a worker says that its job runs; silent four times as long, it counts as dead.",
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe log line shown.")
     log_json: bool = Field(False, description="Log one JSON object a line instead of text.")
+
+    @property
+    def heartbeat_ttl_s(self) -> int:
+        """How long a running job's worker may be silent; whole seconds, at least two, as Redis' keys live so long."""
+        return max(2, math.ceil(4 * self.heartbeat_s))
 
     @property
     def default_queue(self) -> str:

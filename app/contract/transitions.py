@@ -1,9 +1,17 @@
 """The job's state machine, as the Lua scripts that both sides run in Redis: each change is one atomic step.
 
-    queued -> running -> succeeded | failed | canceled        queued -> canceled
+    queued -> running -> succeeded | failed | canceled        queued -> canceled        running -> queued
 
-Fencing: `claim` gives a job to one execution; `append` and `finish` of any other execution change nothing and say
-`lost`.  So what a crashed or late execution writes is never mixed with what its successor writes.
+Fencing: `CLAIM` gives a waiting job to one execution, and only `HAND_BACK` and `recovery.RECOVER` make it wait again;
+what any other execution tries changes nothing and says `lost`.  So what a crashed or late execution writes is never
+mixed with what its successor writes.
+
+An end has two steps, because the input goes before the end shows: `SEAL` writes down how the job ends, and from then on
+it ends so, whoever does it; `FINISH` makes it visible.
+
+Asked again (a connection that broke may have broken after Redis did it), a script does nothing a second time and
+answers the same.  All but `APPEND` also run where Redis is at its memory limit (`allow-oom`, Redis 7.0): they are
+small, or make room.
 
 Every script returns one word.  KEYS[1] is always the job's hash.  ARGV's `fields` are field, value pairs of the hash.
 """
@@ -13,18 +21,21 @@ from __future__ import annotations
 from app.contract import keys
 
 WEBHOOK_TTL_S = 3 * 86_400  # longer than the last attempt to deliver takes
+ALLOW_OOM = "#!lua flags=allow-oom\n"
 
 # A change that clients can see: raise the revision and wake those who wait.
-_CHANGED = """
+CHANGED = """
 local function changed(channel)
   redis.call('PUBLISH', channel, redis.call('HINCRBY', KEYS[1], 'revision', 1))
 end
 """
 
-# A job ended: if it has a callback, its webhook is due from now on, whatever becomes of the process that ended it.
-_ENDED = f"""
+# A job ended: nobody needs to look after it any more; if it has a callback, its webhook is due from now on, whatever
+# becomes of the process that ended it.
+ENDED = f"""
 local function ended()
   local job = redis.call('HMGET', KEYS[1], 'callback', 'id', 'state', 'finished_at', 'request_id')
+  redis.call('HDEL', '{keys.OPEN}', job[2] or '')
   if not job[1] or job[1] == '' then return end
   local webhook = '{keys.webhook("")}' .. job[2]
   redis.call('HSET', webhook, 'url', job[1], 'state', job[3], 'finished_at', job[4] or '', 'request_id', job[5] or '',
@@ -34,50 +45,95 @@ local function ended()
 end
 """
 
-# ARGV: execution, now, frames prefix + job id + ':', channel, fields...
-# -> claimed | gone | cancel | succeeded | failed | canceled
+# Make a running job wait again, before all others: its results so far go.  KEYS[2]: its queue, KEYS[3]: RQ's record.
+WAIT_AGAIN = """
+local function wait_again(id, execution, frames, channel)
+  redis.call('DEL', frames .. execution)
+  redis.call('HSET', KEYS[1], 'state', 'queued', 'execution', '')
+  redis.call('HDEL', KEYS[1], 'progress')
+  redis.call('HSET', KEYS[3], 'status', 'queued')
+  redis.call('LREM', KEYS[2], 0, id)
+  redis.call('LPUSH', KEYS[2], id)
+  changed(channel)
+end
+"""
+
+# Whether an execution may go on.  -> nil, or why not
+_MINE = """
+local function not_mine(execution)
+  local job = redis.call('HMGET', KEYS[1], 'state', 'execution', 'sealed')
+  if not job[1] then return 'gone' end
+  if job[2] ~= execution or job[1] ~= 'running' or (job[3] and job[3] ~= execution) then return 'lost' end
+end
+"""
+
+# ARGV: execution, now, channel, fields...  -> claimed | gone | running | succeeded | failed | canceled
 CLAIM = (
-    _CHANGED
+    ALLOW_OOM
+    + CHANGED
     + """
-local state = redis.call('HGET', KEYS[1], 'state')
-if not state then return 'gone' end
-if state ~= 'queued' and state ~= 'running' then return state end
-local former = redis.call('HGET', KEYS[1], 'execution')
-if former and former ~= '' and former ~= ARGV[1] then redis.call('DEL', ARGV[3] .. former) end
-redis.call('HSET', KEYS[1], 'state', 'running', 'execution', ARGV[1], 'warnings', '[]')
-redis.call('HSETNX', KEYS[1], 'started_at', ARGV[2])
-redis.call('HINCRBY', KEYS[1], 'attempts', 1)
-for i = 5, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-changed(ARGV[4])
-if redis.call('HGET', KEYS[1], 'cancel_requested') == 'true' then return 'cancel' end
+local job = redis.call('HMGET', KEYS[1], 'state', 'execution')
+if not job[1] then return 'gone' end
+if job[1] ~= 'queued' and not (job[1] == 'running' and job[2] == ARGV[1]) then return job[1] end
+if job[1] == 'queued' then
+  redis.call('HSET', KEYS[1], 'state', 'running', 'execution', ARGV[1], 'warnings', '[]')
+  redis.call('HSETNX', KEYS[1], 'started_at', ARGV[2])
+  redis.call('HINCRBY', KEYS[1], 'attempts', 1)
+  for i = 4, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+  changed(ARGV[3])
+end
 return 'claimed'
 """
 )
 
-# KEYS[2]: frames.  ARGV: execution, channel, chunk ('' for none), fields...  -> ok | cancel | lost
+# KEYS[2]: frames.  ARGV: execution, channel, chunk ('' for none), how many chunks were written before, fields...
+# -> ok | cancel | lost | gone | full
 APPEND = (
-    _CHANGED
+    CHANGED
+    + _MINE
     + """
-if redis.call('HGET', KEYS[1], 'execution') ~= ARGV[1] then return 'lost' end
-if redis.call('HGET', KEYS[1], 'state') ~= 'running' then return 'lost' end
-if ARGV[3] ~= '' then redis.call('RPUSH', KEYS[2], ARGV[3]) end
-for i = 4, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+local why = not_mine(ARGV[1])
+if why then return why end
+if ARGV[3] ~= '' and redis.call('LLEN', KEYS[2]) == tonumber(ARGV[4]) then
+  local pushed = redis.pcall('RPUSH', KEYS[2], ARGV[3])
+  if type(pushed) == 'table' and pushed.err then return 'full' end
+end
+for i = 5, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 changed(ARGV[2])
 if redis.call('HGET', KEYS[1], 'cancel_requested') == 'true' then return 'cancel' end
 return 'ok'
 """
 )
 
-# KEYS[2]: frames.  ARGV: execution, channel, time to live in seconds, fields (state among them)...  -> ok | lost
-FINISH = (
-    _CHANGED
-    + _ENDED
+# Settle how a running job ends.  ARGV: execution, time to live in seconds, fields (state among them) as a JSON list of
+# strings.  -> ok | lost | gone
+SEAL = (
+    ALLOW_OOM
+    + _MINE
     + """
-if redis.call('HGET', KEYS[1], 'execution') ~= ARGV[1] then return 'lost' end
-if redis.call('HGET', KEYS[1], 'state') ~= 'running' then return 'lost' end
-for i = 4, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-redis.call('EXPIRE', KEYS[2], ARGV[3])
+local why = not_mine(ARGV[1])
+if why then return why end
+redis.call('HSET', KEYS[1], 'sealed', ARGV[1], 'ending_ttl_s', ARGV[2], 'ending', ARGV[3])
+return 'ok'
+"""
+)
+
+# End a sealed job.  KEYS[2]: frames.  ARGV: execution, channel.  -> ok | lost | gone
+FINISH = (
+    ALLOW_OOM
+    + CHANGED
+    + ENDED
+    + """
+local job = redis.call('HMGET', KEYS[1], 'state', 'execution', 'ending', 'ending_ttl_s')
+if not job[1] then return 'gone' end
+if job[2] ~= ARGV[1] then return 'lost' end
+if job[1] ~= 'running' then return 'ok' end
+if not job[3] then return 'lost' end
+local fields = cjson.decode(job[3])
+for i = 1, #fields, 2 do redis.call('HSET', KEYS[1], fields[i], fields[i + 1]) end
+redis.call('HDEL', KEYS[1], 'sealed', 'ending', 'ending_ttl_s')
+redis.call('EXPIRE', KEYS[1], job[4])
+redis.call('EXPIRE', KEYS[2], job[4])
 ended()
 changed(ARGV[2])
 return 'ok'
@@ -87,8 +143,9 @@ return 'ok'
 # ARGV: channel, time to live in seconds, fields for a job that never started (state among them)...
 # -> canceled | requested | gone | succeeded | failed
 CANCEL = (
-    _CHANGED
-    + _ENDED
+    ALLOW_OOM
+    + CHANGED
+    + ENDED
     + """
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state then return 'gone' end
@@ -106,50 +163,36 @@ return state == 'queued' and 'canceled' or 'requested'
 """
 )
 
-# Fail a job that no execution will finish (its worker died too often).  ARGV: channel, time to live, fields...
-# -> ok | gone | succeeded | failed | canceled
-ABANDON = (
-    _CHANGED
-    + _ENDED
-    + """
-local state = redis.call('HGET', KEYS[1], 'state')
-if not state then return 'gone' end
-if state ~= 'queued' and state ~= 'running' then return state end
-redis.call('HSET', KEYS[1], 'execution', '')
-for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-ended()
-changed(ARGV[1])
-return 'ok'
-"""
-)
-
 # Forget a job, its results and all that hangs on it, in one step.  KEYS[2]: its owner's jobs.  ARGV: channel, frames
 # prefix + job id + ':', job id.  -> ok | gone
-FORGET = f"""
+FORGET = f"""{ALLOW_OOM}
 local job = redis.call('HMGET', KEYS[1], 'execution', 'idempotency')
 if job[1] then redis.call('DEL', ARGV[2] .. job[1]) end
 if job[2] and job[2] ~= '' then redis.call('DEL', job[2]) end
 redis.call('ZREM', KEYS[2], ARGV[3])
 redis.call('ZREM', '{keys.WEBHOOKS}', ARGV[3])
+redis.call('HDEL', '{keys.OPEN}', ARGV[3])
 redis.call('DEL', '{keys.webhook("")}' .. ARGV[3], '{keys.render("")}' .. ARGV[3])
 if redis.call('DEL', KEYS[1]) == 0 then return 'gone' end
 redis.call('PUBLISH', ARGV[1], -1)
 return 'ok'
 """
 
-# Give a running job back, as its worker stops: it waits again, its results so far go, and no attempt is charged.
-# ARGV: execution, frames prefix + job id + ':', channel.  -> ok | lost
+# Give a job back, as its worker stops: no attempt is charged.  KEYS[2]: its queue, KEYS[3]: RQ's record.
+# ARGV: execution ('' where it was not claimed yet), job id, frames prefix + job id + ':', channel.  -> ok | lost | gone
 HAND_BACK = (
-    _CHANGED
+    ALLOW_OOM
+    + CHANGED
+    + WAIT_AGAIN
     + """
-if redis.call('HGET', KEYS[1], 'execution') ~= ARGV[1] then return 'lost' end
-if redis.call('HGET', KEYS[1], 'state') ~= 'running' then return 'lost' end
-redis.call('DEL', ARGV[2] .. ARGV[1])
-redis.call('HSET', KEYS[1], 'state', 'queued', 'execution', '')
-redis.call('HINCRBY', KEYS[1], 'attempts', -1)
-redis.call('HDEL', KEYS[1], 'progress')
-changed(ARGV[3])
+local job = redis.call('HMGET', KEYS[1], 'state', 'execution', 'sealed')
+if not job[1] then return 'gone' end
+if job[1] == 'running' and job[2] == ARGV[1] and not job[3] then
+  redis.call('HINCRBY', KEYS[1], 'attempts', -1)
+elseif job[1] ~= 'queued' or ARGV[1] ~= '' then
+  return 'lost'
+end
+wait_again(ARGV[2], ARGV[1], ARGV[3], ARGV[4])
 return 'ok'
 """
 )

@@ -70,11 +70,6 @@ async def claim(connection: redis.asyncio.Redis, key: str, print_: str, job_id: 
     raise Conflict(f"Another request with this {HEADER} is still being received.")
 
 
-async def keep(connection: redis.asyncio.Redis, key: str, ttl_s: int) -> None:
-    """The job is made: remember it as long as its results live."""
-    await connection.expire(key, ttl_s)
-
-
 async def release(connection: redis.asyncio.Redis, key: str, job_id: str) -> None:
     """The job could not be made: let another submission try."""
     if await connection.hget(key, "job") == job_id.encode():

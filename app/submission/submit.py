@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from fastapi import Request
+from redis.exceptions import RedisError
 
 from app.contract import keys
 from app.contract.jobs import InputInfo, JobRecord, MediaType, ModelRef, utc_now
@@ -17,8 +18,9 @@ from app.contract.options import JobOptions
 from app.contract.settings import queue_name
 from app.contract.workers import ModelInfo
 from app.errors import InvalidOption
-from app.limits import check_queue
+from app.limits import check_queue, check_room
 from app.services import Services
+from app.store import UndecidedError
 from app.submission import idempotency
 from app.submission.fields import OptionFields
 from app.submission.inbox import Inbox
@@ -43,6 +45,7 @@ async def submit(request: Request, services: Services, owner: str) -> Submission
     Raises: a ProblemError that says what is wrong with the request; OSError, RedisError.
     """
     key = idempotency.redis_key(request.headers.get(idempotency.HEADER), owner)
+    await check_room(services.redis)
     job_id = uuid.uuid4().hex
     inbox = Inbox(services.uploads, job_id)
     try:
@@ -53,6 +56,8 @@ async def submit(request: Request, services: Services, owner: str) -> Submission
             record.request_id = request.scope.get("request_id", "")
             record.idempotency = key
             made = await _create_once(services, record)
+    except UndecidedError:  # if the job was made it is done; if not, its input is swept
+        raise
     except BaseException:
         await asyncio.shield(inbox.abort())
         raise
@@ -89,12 +94,12 @@ async def _create_once(services: Services, record: JobRecord) -> str:
     try:
         await check_queue(services.queueing, record.queue, services.settings.max_queue)
         await services.jobs.create(record)
+    except UndecidedError:
+        raise
     except BaseException:
         if key:
             await asyncio.shield(idempotency.release(services.redis, key, record.id))
         raise
-    if key:
-        await idempotency.keep(services.redis, key, services.settings.result_ttl_s)
     return record.id
 
 
@@ -104,8 +109,9 @@ async def _under_way(services: Services, job_id: str) -> AsyncIterator[None]:
 
     async def beat() -> None:
         while True:
-            await services.redis.set(keys.upload(job_id), "1", ex=UPLOAD_TTL_S)
             await asyncio.sleep(UPLOAD_BEAT_S)
+            with suppress(RedisError):  # the next one may get through
+                await services.redis.set(keys.upload(job_id), "1", ex=UPLOAD_TTL_S)
 
     await services.redis.set(keys.upload(job_id), "1", ex=UPLOAD_TTL_S)
     task = asyncio.create_task(beat())
@@ -113,7 +119,8 @@ async def _under_way(services: Services, job_id: str) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
-        await services.redis.delete(keys.upload(job_id))
+        with suppress(RedisError):  # it expires by itself, and must not undo a job that was made
+            await services.redis.delete(keys.upload(job_id))
 
 
 def _check_members(options: JobOptions, info: ModelInfo | None) -> None:

@@ -39,7 +39,7 @@ _OK = range(200, 300)
 _GONE = 410
 
 # Take what is due and lease it: KEYS[1] the sorted set; ARGV: lease in seconds, most.  -> job ids
-_TAKE = """
+_TAKE = """#!lua flags=allow-oom
 local now = tonumber(redis.call('TIME')[1])
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[2])
 for _, job in ipairs(due) do redis.call('ZADD', KEYS[1], now + ARGV[1], job) end

@@ -20,6 +20,7 @@ import uvicorn
 from app.contract import chunks, keys, transitions
 from app.contract.frames import Face, Frame
 from app.contract.jobs import JobRecord, to_field, utc_now
+from app.contract.recovery import RECOVER
 from app.contract.workers import MemberInfo, ModelInfo, WorkerInfo
 from app.main import create_app
 from app.settings import Settings
@@ -90,8 +91,10 @@ class StandIn:
         self.uploads = uploads
         self.execution = uuid.uuid4().hex
         self._scripts = {
-            name: connection.register_script(getattr(transitions, name)) for name in ("CLAIM", "APPEND", "FINISH")
+            name: connection.register_script(getattr(transitions, name))
+            for name in ("CLAIM", "APPEND", "SEAL", "FINISH")
         }
+        self._scripts["RECOVER"] = connection.register_script(RECOVER)
 
     def announce(self, bundle: str = "default", state: str = "ready", members: Sequence[str] = MEMBERS) -> None:
         """Be a live worker of a bundle."""
@@ -141,7 +144,6 @@ class StandIn:
         arguments = [
             self.execution,
             _now(),
-            keys.frames(job_id, ""),
             keys.changed(job_id),
             *_pairs({**known, **fields}),
         ]
@@ -150,7 +152,9 @@ class StandIn:
     def append(self, job_id: str, frames: Sequence[Frame], done: int | None = None, **fields: Any) -> str:
         """Write one chunk, and the progress after it."""
         shown = {"progress": {"frames_done": done if done is not None else len(frames), "frames_total": None}, **fields}
-        arguments = [self.execution, keys.changed(job_id), chunks.encode(frames) if frames else "", *_pairs(shown)]
+        written = self.redis.llen(keys.frames(job_id, self.execution))
+        chunk = chunks.encode(frames) if frames else ""
+        arguments = [self.execution, keys.changed(job_id), chunk, written, *_pairs(shown)]
         return self._run("APPEND", [keys.job(job_id), keys.frames(job_id, self.execution)], arguments)
 
     def finish(self, job_id: str, state: str = "succeeded", ttl_s: int = 3600, **fields: Any) -> str:
@@ -161,8 +165,17 @@ class StandIn:
             (self.uploads / job_id).rmdir()
         expires = (utc_now() + timedelta(seconds=ttl_s)).isoformat()
         ended = {"state": state, "finished_at": _now(), "expires_at": expires, "input_deleted": True, **fields}
-        arguments = [self.execution, keys.changed(job_id), ttl_s, *_pairs(ended)]
+        answer = self._run("SEAL", [keys.job(job_id)], [self.execution, ttl_s, json.dumps(_pairs(ended))])
+        if answer != "ok":
+            return answer
+        arguments = [self.execution, keys.changed(job_id)]
         return self._run("FINISH", [keys.job(job_id), keys.frames(job_id, self.execution)], arguments)
+
+    def give_up(self, job_id: str) -> None:
+        """What recovery does when this worker is dead."""
+        names = [keys.job(job_id), "no-queue", keys.rq_job(job_id), "no-taken", "no-running"]
+        answer = self._run("RECOVER", names, [job_id, keys.frames(job_id, ""), keys.changed(job_id), 1, 9, 60, "[]"])
+        assert answer == "waits"
 
     def label(self, job_id: str, frames: Sequence[Frame], state: str = "succeeded") -> None:
         """Do a whole job."""

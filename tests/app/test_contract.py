@@ -147,8 +147,8 @@ def test_every_field_of_the_job_is_documented_and_no_other() -> None:
 
 def test_every_problem_is_documented_and_no_other() -> None:
     """The reference's codes and statuses are those of the error classes."""
-    kinds = {kind.code: kind.status for kind in errors.ProblemError.__subclasses__()}
-    assert {row[0].strip("`"): int(row[1]) for row in table("code")} == kinds
+    kinds = {(kind.code, kind.status) for kind in errors.ProblemError.__subclasses__()}
+    assert {(row[0].strip("`"), int(row[1])) for row in table("code")} == kinds
     assert {row[0].strip("`") for row in table("format")} == {"json", "ndjson", "csv", "vtt", "hume"}
 
 

@@ -237,8 +237,8 @@ def test_delete_leaves_nothing(
         worker.label(job_id, frames)
     assert api.delete(f"/v1/jobs/{job_id}").status_code == 204
     if state == "running":
-        assert worker.append(job_id, frames) == "lost"
-        assert worker.finish(job_id) == "lost"
+        assert worker.append(job_id, frames) == "gone"
+        assert worker.finish(job_id) == "gone"
     assert list(uploads.iterdir()) == []
     assert [key for key in worker.redis.keys("*") if job_id.encode() in key] == []
     assert worker.redis.llen("rq:queue:mien-default") == 0

@@ -88,6 +88,7 @@ def test_what_a_crashed_execution_wrote_is_not_shown(
     job_id = submit()
     worker.claim(job_id)
     worker.append(job_id, make_frames(64))
+    worker.give_up(job_id)
     worker.execution = "second"
     worker.claim(job_id)
     assert api.get(f"/v1/jobs/{job_id}/frames").json()["frames"] == []

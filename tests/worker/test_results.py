@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import redis
 
 from app.contract import chunks, keys, transitions
 from app.contract.frames import Face, Frame
-from app.contract.jobs import InputInfo, JobRecord, ModelRef
+from app.contract.jobs import InputInfo, JobRecord, ModelRef, State
 from app.contract.options import JobOptions
+from app.contract.recovery import RECOVER
 from worker import results
-from worker.results import CanceledError, Execution, LostError
+from worker.results import CanceledError, Execution, LostError, ResultsFullError
 
 JOB = "0123456789abcdef" * 2
 TTL_S = 600
@@ -63,6 +64,20 @@ def claimed(connection: redis.Redis) -> Execution:
     return execution
 
 
+def end(execution: Execution, state: State, fields: dict[str, Any]) -> None:
+    execution.seal(state, fields)
+    execution.finish()
+
+
+def recover(connection: redis.Redis) -> bytes:
+    """What recovery does when it sees for the second time that nobody has the job."""
+    connection.hset(keys.rq_job(JOB), "status", "started")
+    connection.delete("queue")
+    names = [keys.job(JOB), "queue", keys.rq_job(JOB), "taken", "running"]
+    arguments = [JOB, f"{keys.FRAMES}{JOB}:", keys.changed(JOB), "1", "3", "60", '["state", "failed"]']
+    return cast(bytes, connection.eval(RECOVER, len(names), *names, *arguments))
+
+
 def cancel(connection: redis.Redis) -> bytes:
     answer = connection.eval(transitions.CANCEL, 1, keys.job(JOB), keys.changed(JOB), "60", "state", "canceled")
     return cast(bytes, answer)
@@ -84,7 +99,7 @@ def test_a_job_from_claim_to_end(connection: redis.Redis) -> None:
         assert [len(chunk) for chunk in stored(connection)] == [64] * ((i + 1) // 64)
         assert record(connection).progress.frames_done == (i + 1) // 64 * 64
     assert record(connection).progress.frames_total == 150
-    execution.finish("succeeded", {"warnings": ["odd"]})
+    end(execution, "succeeded", {"warnings": ["odd"]})
     assert stored(connection) == [list(range(64)), list(range(64, 128)), list(range(128, 150))]
     ended = record(connection)
     assert (ended.state, ended.detector, ended.warnings) == ("succeeded", "cascade", ("odd",))
@@ -94,12 +109,15 @@ def test_a_job_from_claim_to_end(connection: redis.Redis) -> None:
         assert TTL_S - 20 < connection.ttl(key) <= TTL_S
 
 
-def test_a_second_claim_fences_the_first(connection: redis.Redis) -> None:
+def test_a_second_execution_fences_the_first(connection: redis.Redis) -> None:
     """What the first execution wrote goes, and whatever it tries afterwards changes nothing and says so."""
     first = claimed(connection)
     for i in range(70):
         first.add(frame(i))
     assert len(stored(connection)) == 1
+    with pytest.raises(LostError, match="running"):
+        claimed(connection)  # a job that runs is nobody else's
+    assert recover(connection) == b"waits"
     second = claimed(connection)
     assert all_lists(connection) == []
     before = record(connection)
@@ -109,19 +127,20 @@ def test_a_second_claim_fences_the_first(connection: redis.Redis) -> None:
     with pytest.raises(LostError):
         first.opened(5, {"detector": "stale"})
     with pytest.raises(LostError):
-        first.finish("succeeded", {})
-    first.hand_back()
+        end(first, "succeeded", {})
+    with pytest.raises(LostError, match="lost"):
+        first.hand_back("q")
     assert all_lists(connection) == []
     assert record(connection) == before
     second.add(frame(7))
-    second.finish("succeeded", {})
+    end(second, "succeeded", {})
     assert stored(connection) == [[7]]
     assert len(all_lists(connection)) == 1
 
 
 def test_an_ended_job_is_not_claimed(connection: redis.Redis) -> None:
     """A job that ended stays as it ended; one that is gone stays gone."""
-    claimed(connection).finish("failed", {})
+    end(claimed(connection), "failed", {})
     before = record(connection)
     with pytest.raises(LostError, match="failed"):
         claimed(connection)
@@ -140,7 +159,7 @@ def test_cancelling_stops_at_the_next_chunk(connection: redis.Redis) -> None:
     assert cancel(connection) == b"requested"
     with pytest.raises(CanceledError):
         execution.flush()
-    execution.finish("canceled", {})
+    end(execution, "canceled", {})
     assert record(connection).state == "canceled"
     assert stored(connection) == [list(range(10))]
 
@@ -160,7 +179,7 @@ def test_cancelling_at_the_last_moment(connection: redis.Redis) -> None:
     execution = claimed(connection)
     execution.add(frame(0))
     cancel(connection)
-    execution.finish("succeeded", {})
+    end(execution, "succeeded", {})
     assert record(connection).state == "canceled"
     assert stored(connection) == [[0]]
 
@@ -182,8 +201,9 @@ def test_deleting_stops_at_the_next_chunk(connection: redis.Redis) -> None:
     with pytest.raises(LostError):
         execution.flush()
     with pytest.raises(LostError):
-        execution.finish("succeeded", {})
-    execution.hand_back()
+        end(execution, "succeeded", {})
+    with pytest.raises(LostError, match="gone"):
+        execution.hand_back("q")
     assert cast(list[bytes], connection.keys(f"*{JOB}*")) == []
 
 
@@ -202,7 +222,7 @@ def test_handing_back_costs_no_attempt(connection: redis.Redis) -> None:
     execution = claimed(connection)
     for i in range(70):
         execution.add(frame(i))
-    execution.hand_back()
+    execution.hand_back("q")
     waiting = record(connection)
     assert (waiting.state, waiting.attempts, waiting.execution) == ("queued", before.attempts, "")
     assert waiting.progress == before.progress
@@ -211,6 +231,94 @@ def test_handing_back_costs_no_attempt(connection: redis.Redis) -> None:
         execution.flush()
     again = Execution(connection, JOB, TTL_S)
     assert again.claim({}).attempts == 1
+
+
+class Repeating:
+    """Runs every script twice and gives the second answer, as after a connection that broke behind the first."""
+
+    def __init__(self, connection: redis.Redis) -> None:
+        self._connection = connection
+
+    def eval(self, *arguments: Any) -> Any:
+        self._connection.eval(*arguments)
+        return self._connection.eval(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+def test_scripts_may_run_twice(connection: redis.Redis) -> None:
+    """Whatever is sent again because its answer was lost counts once: no attempt more, no frame twice."""
+    execution = Execution(cast(redis.Redis, Repeating(connection)), JOB, TTL_S)
+    assert execution.claim({}).attempts == 1
+    execution.opened(70, {})
+    for i in range(70):
+        execution.add(frame(i))
+    end(execution, "succeeded", {})
+    assert stored(connection) == [list(range(64)), list(range(64, 70))]
+    assert (record(connection).state, record(connection).attempts) == ("succeeded", 1)
+
+
+def test_a_sealed_end_is_the_end(connection: redis.Redis) -> None:
+    """Once sealed, a job takes no more frames, is not started again, and ends as sealed whoever finishes it."""
+    execution = claimed(connection)
+    execution.add(frame(0))
+    execution.seal("succeeded", {"warnings": ["odd"]})
+    assert record(connection).state == "running"
+    assert recover(connection) == b"sealed"
+    cancel(connection)
+    with pytest.raises(LostError, match="running"):
+        claimed(connection)
+    assert execution.finish() == "succeeded"
+    assert (record(connection).state, record(connection).warnings) == ("succeeded", ("odd",))
+    assert stored(connection) == [[0]]
+    assert connection.hmget(keys.job(JOB), "sealed", "ending", "ending_ttl_s") == [None, None, None]
+
+
+def test_recovery_seals_against_a_late_execution(connection: redis.Redis) -> None:
+    """A job given up after its last attempt ends so, also when the execution that was thought dead goes on."""
+    for _ in range(2):
+        claimed(connection)
+        assert recover(connection) == b"waits"
+    late = claimed(connection)
+    assert recover(connection) == b"sealed"
+    late.add(frame(0))
+    for attempt in (late.flush, lambda: late.hand_back("q"), lambda: late.seal("succeeded", {})):
+        with pytest.raises(LostError, match="lost"):
+            attempt()
+        late.add(frame(0))
+    execution = record(connection).execution
+    names = (keys.job(JOB), keys.frames(JOB, execution))
+    assert connection.eval(transitions.FINISH, 2, *names, execution, keys.changed(JOB)) == b"ok"
+    assert (record(connection).state, record(connection).attempts) == ("failed", 3)
+    assert all_lists(connection) == []
+
+
+@pytest.fixture
+def full(connection: redis.Redis) -> Iterator[redis.Redis]:
+    """The same Redis at its memory limit, once the test asks for it by `CONFIG SET maxmemory 1`."""
+    yield connection
+    connection.config_set("maxmemory", 0)
+
+
+def test_a_full_redis_takes_ends_but_no_frames(full: redis.Redis) -> None:
+    """At the memory limit the next chunk is refused clearly; ending, cancelling, handing back and deleting work."""
+    execution = claimed(full)
+    for i in range(70):
+        execution.add(frame(i))
+    full.config_set("maxmemory", 1)
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        full.set("key", "value")
+    with pytest.raises(ResultsFullError):
+        execution.flush()
+    execution.hand_back("q")
+    again = claimed(full)
+    assert cancel(full) == b"requested"
+    end(again, "canceled", {})
+    ended = record(full)
+    assert (ended.state, ended.progress.frames_done) == ("canceled", 0)
+    forget(full)
+    assert cast(list[bytes], full.keys(f"*{JOB}*")) == [keys.rq_job(JOB).encode()]
 
 
 def test_every_change_is_told(connection: redis.Redis) -> None:
@@ -222,7 +330,7 @@ def test_every_change_is_told(connection: redis.Redis) -> None:
         execution.opened(64, {})
         for i in range(64):
             execution.add(frame(i))
-        execution.finish("succeeded", {})
+        end(execution, "succeeded", {})
         told = [listener.get_message(timeout=5) for _ in range(4)]
     assert [message and int(message["data"]) for message in told] == [1, 2, 3, 4]
     assert record(connection).revision == 4

@@ -34,6 +34,8 @@ Crops = Sequence[npt.NDArray[np.uint8]]
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
+GROW_AFTER = 256  # batches that fitted, before the next larger size is tried again
+
 
 class OutOfDeviceMemoryError(Exception):
     """The device has no room even for a batch of one crop."""
@@ -110,6 +112,8 @@ class Engine:
         self._pass: FramePass = frame_pass(normalise, ensemble.backbones, heads, crop_shape, device, dtype)
         self.batch = self._pass.batch
         self._limit = self.batch
+        self._roomy = 0  # batches since the limit last changed
+        self.halvings = 0  # how often the device had no memory for a batch
         self._counting = threading.Lock()
         self._stopped = False
         self._ahead = 1 if device.type == "cuda" else 0  # batches launched before the last one's results are fetched
@@ -242,10 +246,15 @@ class Engine:
                 if self._limit == 1:
                     raise OutOfDeviceMemoryError("the device has no memory for one face; free some of it") from None
                 self._limit //= 2
+                self._roomy = 0
+                self.halvings += 1
                 self.stats.halvings += 1
                 torch.cuda.empty_cache()
                 continue
             start += len(part)
+            self._roomy += 1
+            if self._limit < self.batch and self._roomy == GROW_AFTER:  # whoever took the memory may be gone
+                self._limit, self._roomy = min(2 * self._limit, self.batch), 0
             with self._counting:
                 self.stats.batches += 1
                 self.stats.crops += len(part)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from worker.ensemble import engine as engine_module
 from worker.ensemble.engine import Crops, Engine, EngineStoppedError, OutOfDeviceMemoryError, Step
 from worker.ensemble.networks import Ensemble, fuse
 
@@ -145,6 +146,22 @@ def test_a_full_device_gets_smaller_batches(engine: Engine, ensemble: Ensemble, 
     assert sum(watched.sizes) == 32
     assert room / 2 < max(watched.sizes) <= room
     assert engine.stats.halvings == {1: 5, 3: 4, 10: 2}[room]
+
+
+def test_batches_grow_again_once_there_is_room(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever took the device's memory may have ended: after batches that fitted, the next larger size is tried."""
+    monkeypatch.setattr(engine_module, "GROW_AFTER", 4)
+    watched = Watched(engine)
+    watched.room = 3
+    for room in (3, 1_000_000):
+        watched.room = room
+        watched.sizes.clear()
+        for seed in range(8):
+            step = step_of(clip(seed, engine.batch))
+            engine.submit(step)
+            step.result.result(20)
+    assert watched.sizes[-1] == engine.batch
+    assert engine.halvings
 
 
 def test_no_room_for_one_crop_fails_the_step_alone(engine: Engine, ensemble: Ensemble) -> None:
