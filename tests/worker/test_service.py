@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,12 +19,14 @@ from app.contract.options import JobOptions
 from app.contract.uploads import UploadStore
 from app.contract.workers import WorkerInfo
 from worker import render, service, serving
+from worker.bookkeeping import HasSuccessorError
 from worker.decode import LimitExceededError
 from worker.ensemble.engine import EngineStats, EngineStoppedError
 from worker.keeper import Keeper
 from worker.presence import Presence
 from worker.records import VideoInfo
 from worker.settings import WorkerSettings
+from worker.watchdog import Watchdog
 
 JOB = "0123456789abcdef" * 2
 
@@ -48,7 +50,7 @@ class Rig:
         self.store = UploadStore(str(folder))
         self.stops = 0
         self.stopping = threading.Event()
-        self.labels: Callable[[], Iterator[Any]] = lambda: iter(())
+        self.labels: Callable[[], Generator[Any, None, None]] = lambda: (frame for frame in cast(list[Any], []))
         self.fault: Exception | None = None
         self._record()
         info = WorkerInfo(name="w", state="ready", bundle="default", queue="mien-default", started_at=utc_now())
@@ -59,6 +61,7 @@ class Rig:
             self.store,
             cast(Keeper, self),
             self.presence,
+            Watchdog(0, lambda: False),
             self.stopping,
             self._stop,
         )
@@ -88,7 +91,7 @@ class Rig:
         """As a keeper's."""
         if self.fault is not None:
             raise self.fault
-        engine = SimpleNamespace(member_names=("cnn",), take_stats=EngineStats)
+        engine = SimpleNamespace(member_names=("cnn",), take_stats=EngineStats, halvings=0)
         pipeline = SimpleNamespace(
             engine=engine, detector_name="cascade", members=lambda _: ("cnn",), label=lambda *_: self.labels()
         )
@@ -101,7 +104,9 @@ class Rig:
 
     def check_handed_back(self) -> None:
         """The job was run and is now as if it had not been."""
-        assert isinstance(service.label_job(JOB), Retry)
+        with pytest.raises(HasSuccessorError):
+            service.label_job(JOB)
+        assert self.connection.lrange(keys.rq_queue("mien-default"), 0, -1) == [JOB.encode()]
         job = self.job()
         assert (job.state, job.attempts, job.execution) == ("queued", 0, "")
         assert self.store.job_ids() == [JOB]
@@ -128,7 +133,7 @@ def test_a_job_that_comes_while_the_worker_stops(rig: Rig) -> None:
 def test_a_job_whose_engine_is_stopped(rig: Rig) -> None:
     """What waits in the engine when the worker stops does not fail."""
 
-    def labels() -> Iterator[Any]:
+    def labels() -> Generator[Any, None, None]:
         raise EngineStoppedError
         yield
 
@@ -148,8 +153,8 @@ def test_a_job_that_takes_too_long_fails(rig: Rig, monkeypatch: pytest.MonkeyPat
     """There is no signal to end it: it looks at its own clock."""
     monkeypatch.setattr(service, "JOB_TIMEOUT_S", -1)
     monkeypatch.setattr(serving, "contract_frames", lambda frames: frames)
-    rig.labels = lambda: iter([None])
-    assert service.label_job(JOB) is None
+    rig.labels = lambda: (frame for frame in [None])
+    service.label_job(JOB)
     job = rig.job()
     assert job.state == "failed"
     assert job.error is not None
