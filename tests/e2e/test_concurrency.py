@@ -58,7 +58,7 @@ def test_jobs_at_once_and_an_idle_worker(own_api: Api, clips: Clips, long_clip: 
     The worker rests between the jobs: it gives its memory back, stays ready, and labels the same afterwards.
     """
     service = own_api.service
-    service.environment |= {"MIEN_IDLE_RELEASE_S": "0.5"}
+    service.environment |= {"MIEN_IDLE_RELEASE_S": "3"}
     command = (sys.executable, "-m", "worker", "run", "--concurrency", "3")
     worker = service.start("worker", *command)
     service.wait_ready()
