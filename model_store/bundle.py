@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -71,7 +72,8 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise BundleError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes, which no manifest is")
-        raw = json.loads(path.read_bytes())
+        raw = json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite)
+        json.dumps(raw, ensure_ascii=False).encode()  # text that is no Unicode could not be shown to clients
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):
@@ -85,6 +87,14 @@ def read_manifest(folder: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "manifest"
         raise BundleError(f"{path}: {where}: {first['msg']}") from None
+
+
+def _finite(text: str) -> float:
+    """A number of the manifest.  Raises: ValueError if it is NaN or infinite, or too large to be told from that."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -27,6 +27,7 @@ BOX_STEPS = 8  # a pixel
 DETECTION_STEPS = 10_000
 TIME_STEPS = 1_000_000  # a second
 MAX_CHUNK_BYTES = 64 * 2**20  # inflated; 64 frames of 100 faces with every member take 1 MiB
+MAX_LABELS, MAX_MEMBERS = 256, 16  # more than any bundle has; each costs a column, also where there is no face
 
 _HEADER = struct.Struct("<IIHH")
 _NO_DETECTION = -1
@@ -77,6 +78,8 @@ def decode(data: bytes) -> list[Frame]:
     if not inflate.eof or len(body) < _HEADER.size:
         raise ChunkError("damaged chunk: it ends early or is too large")
     n_frames, n_faces, labels, members = _HEADER.unpack_from(body)
+    if n_frames > CHUNK_FRAMES or labels > MAX_LABELS or members > MAX_MEMBERS:
+        raise ChunkError("damaged chunk: it claims more than a chunk can hold")
     reader = _Columns(body, _HEADER.size)
     index, time, counts = (reader.take(n_frames) for _ in range(3))
     track = reader.take(n_faces)

@@ -7,6 +7,7 @@ What an archive claims of itself is checked before memory is taken for it.
 from __future__ import annotations
 
 import io
+import lzma
 import re
 import stat
 import struct
@@ -30,6 +31,17 @@ SIGNATURES: tuple[tuple[bytes, bytes], ...] = (
     (b"\xff\xd8\xff", b""),
     (b"\x89PNG\r\n\x1a\n", b""),
     (b"RIFF", b"WEBP"),
+)
+# What `zipfile` raises for an entry that it cannot unpack.
+UNPACKING = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    EOFError,
+    OSError,
 )
 ZIP_ENTRY, ZIP_ENTRY_BYTES = b"PK\x01\x02", 46  # APPNOTE.TXT, 4.3.12
 
@@ -67,7 +79,7 @@ def _zip_entries(path: Path, limits: DecodeLimits, opened: ExitStack) -> list[En
             with archive.open(info) as image:
                 head = image.read(HEAD_BYTES)
                 return head + image.read(MAX_IMAGE_BYTES) if has_signature(head) else None
-        except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, NotImplementedError, EOFError, OSError):
+        except UNPACKING:
             return None  # damaged, encrypted, or packed in a way that Python does not read
 
     wanted = [info for info in infos if not info.is_dir() and _is_image(info.filename) and not _is_link(info)]
