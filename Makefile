@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test fuzz-api lint train-default environment redis
+.PHONY: help demo run test fuzz fuzz-api lint train-default environment redis
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -19,6 +19,9 @@ test: lint ## run every check and the whole test suite
 	MIEN_REDIS_URL= .make/find_redis.sh
 	.make/find_chromium.sh
 	$(PYTHON) -m pytest
+
+fuzz: $(INSTALLED) ## ten minutes each of fuzzing what reads manifests, chunks, archives and options; MINUTES chooses
+	$(PYTHON) tests/bench/fuzz.py --minutes $(or $(MINUTES),10)
 
 fuzz-api: $(INSTALLED) ## five minutes of schemathesis against the whole service; FUZZ_SECONDS and FUZZ_SEED choose
 	MIEN_REDIS_URL= .make/find_redis.sh
