@@ -42,6 +42,10 @@ class Source:
         pass
 
 
+def no_frames() -> Generator[Any, None, None]:
+    yield from ()
+
+
 class Rig:
     """A service around a pipeline that does what the test says, with one job that waits in a real Redis."""
 
@@ -50,7 +54,7 @@ class Rig:
         self.store = UploadStore(str(folder))
         self.stops = 0
         self.stopping = threading.Event()
-        self.labels: Callable[[], Generator[Any, None, None]] = lambda: (frame for frame in cast(list[Any], []))
+        self.labels: Callable[[], Generator[Any, None, None]] = no_frames
         self.fault: Exception | None = None
         self._record()
         info = WorkerInfo(name="w", state="ready", bundle="default", queue="mien-default", started_at=utc_now())
