@@ -1,9 +1,14 @@
-"""Load: pollers and uploaders at once, against a running service.
+"""Load: pollers and uploaders at once, against a running service whose worker labels what they send.
 
     python tests/bench/load.py http://127.0.0.1:8000 --video clip.mp4 [--pollers 100] [--uploaders 10] [--seconds 60]
 
-Prints one JSON object: the idle and the loaded latency of `GET /v1/jobs/{id}`, answers by status, and whether every
-accepted job is still known.  Exits 1 if there was a 5xx, a lost job, or a loaded p99 above 10 times the idle p50.
+A poller is a client that asks for a job, and again as long after the answer as the service's `Retry-After` told it
+(one second; `--pause` chooses otherwise).  An uploader sends the video again half a second after its answer.  Uploaders
+run in a process of their own, so that pollers measure the service and not each other.
+
+Prints one JSON object: the idle and the loaded latency of `GET /v1/jobs/{id}`, answers by status, what the workers were
+at, and whether every accepted job is still known.  Exits 1 if there was a 5xx, a lost job, or a loaded p99 above 10
+times the idle p50.
 """
 
 from __future__ import annotations
@@ -21,7 +26,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-PAUSE_S = 0.5  # between two looks of one poller: what a client that polls does
+UPLOAD_PAUSE_S = 0.5
+IDLE_LOOKS = 300
+ENDED_S = 120
 WORST_RATIO = 10
 OK, ACCEPTED, SERVER_ERROR = 200, 202, 500
 
@@ -33,8 +40,8 @@ class Connection:
         self._address = (host, port)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        """One request -> status and body."""
+    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes, int]:
+        """One request -> status, body, and `Retry-After` (0 where there is none)."""
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._address)
         reader, writer = self._streams
@@ -44,7 +51,8 @@ class Connection:
         answer = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", answer, re.IGNORECASE)
         content = await reader.readexactly(int(length[1]) if length else 0)
-        return int(answer.split(b" ", 2)[1]), content
+        after = re.search(rb"retry-after: (\d+)", answer, re.IGNORECASE)
+        return int(answer.split(b" ", 2)[1]), content, int(after[1]) if after else 0
 
     def close(self) -> None:
         """Close it."""
@@ -63,6 +71,7 @@ class Load:
         self.jobs: list[str] = []
         self.statuses: Counter[str] = Counter()
         self.seconds: list[float] = []
+        self.retry_after_s = 0.0
 
     def connection(self) -> Connection:
         """A new connection, closed at the end."""
@@ -76,72 +85,108 @@ class Load:
 
     async def upload(self, connection: Connection) -> None:
         """One submission."""
-        status, body = await connection.ask("POST", "/v1/jobs", self._video)
+        status, body, self.retry_after_s = await connection.ask("POST", "/v1/jobs", self._video)
         self.statuses[f"POST {status}"] += 1
         if status == ACCEPTED:
             self.jobs.append(json.loads(body)["id"])
+
+    async def ended(self, connection: Connection) -> None:
+        """Wait for the first job's end: idle is idle.  Where there is no worker it never comes."""
+        deadline = time.monotonic() + ENDED_S
+        while time.monotonic() < deadline:
+            _, body, _ = await connection.ask("GET", f"/v1/jobs/{self.jobs[0]}?wait=5")
+            if json.loads(body)["state"] not in {"queued", "running"}:
+                return
 
     async def look(self, connection: Connection, seconds: list[float]) -> int:
         """One look at a job, timed."""
         job_id = random.choice(self.jobs)
         began = time.perf_counter()
-        status, _ = await connection.ask("GET", f"/v1/jobs/{job_id}")
+        status, _, _ = await connection.ask("GET", f"/v1/jobs/{job_id}")
         seconds.append(time.perf_counter() - began)
         self.statuses[f"GET {status}"] += 1
         return status
 
-    async def poller(self, until: float) -> None:
+    async def poller(self, until: float, pause_s: float) -> None:
         """Looks until the time is up."""
         connection = self.connection()
-        await asyncio.sleep(random.uniform(0, PAUSE_S))  # not all at once
+        await asyncio.sleep(random.uniform(0, pause_s))  # not all at once
         while time.monotonic() < until:
             await self.look(connection, self.seconds)
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(pause_s)
 
     async def uploader(self, until: float) -> None:
         """Uploads until the time is up."""
         connection = self.connection()
         while time.monotonic() < until:
             await self.upload(connection)
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(UPLOAD_PAUSE_S)
+
+    async def workers(self) -> dict[str, int]:
+        """How many workers are in which state."""
+        _, body, _ = await self.connection().ask("GET", "/health/ready")
+        return dict(Counter(worker["state"] for worker in json.loads(body)["workers"]))
 
     async def lost(self) -> int:
         """How many of the accepted jobs are not known any more."""
         connection = self.connection()
         answers = [await connection.ask("GET", f"/v1/jobs/{job_id}") for job_id in self.jobs]
-        return sum(status != OK for status, _ in answers)
+        return sum(status != OK for status, _, _ in answers)
 
 
-async def run(base: str, video: bytes, pollers: int, uploaders: int, seconds: float) -> dict[str, Any]:
+async def run(given: argparse.Namespace) -> dict[str, Any]:
     """The whole measurement."""
-    load = Load(base, video)
+    load = Load(given.base, given.video.read_bytes())
     first = load.connection()
     await load.upload(first)
+    await load.ended(first)
     idle: list[float] = []
-    for _ in range(200):
+    for _ in range(IDLE_LOOKS):
         await load.look(first, idle)
-    until = time.monotonic() + seconds
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(pollers):
-            tasks.create_task(load.poller(until))
-        for _ in range(uploaders):
-            tasks.create_task(load.uploader(until))
+    pause_s = given.pause or load.retry_after_s
+    command = [sys.executable, __file__, given.base, "--video", str(given.video), "--seconds", str(given.seconds)]
+    command += ["--uploaders", str(given.uploaders), "--only-upload"]
+    uploading = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    until = time.monotonic() + given.seconds
+    pollers = [asyncio.create_task(load.poller(until, pause_s)) for _ in range(given.pollers)]
+    await asyncio.sleep(given.seconds / 2)
+    workers = await load.workers()
+    await asyncio.gather(*pollers)
+    printed, _ = await uploading.communicate()
+    uploaded = json.loads(printed)
+    load.jobs += uploaded["jobs"]
+    load.statuses.update(uploaded["statuses"])
     lost = await load.lost()
     load.close()
-    idle_p50 = statistics.median(idle)
-    p99 = statistics.quantiles(load.seconds, n=100)[98]
-    return {
-        "pollers": pollers,
-        "uploaders": uploaders,
-        "seconds": seconds,
+    return {"pollers": given.pollers, "uploaders": given.uploaders, "pause_s": pause_s, "seconds": given.seconds} | {
         "statuses": dict(sorted(load.statuses.items())),
         "jobs": len(load.jobs),
         "jobs_lost": lost,
+        "workers_at_half_time": workers,
+        **latencies(idle, load.seconds),
+    }
+
+
+def latencies(idle: list[float], loaded: list[float]) -> dict[str, float]:
+    """Milliseconds, and how many times the idle median the loaded 99th percentile is."""
+    idle_p50, p99 = statistics.median(idle), statistics.quantiles(loaded, n=100)[98]
+    return {
         "idle_p50_ms": round(idle_p50 * 1000, 2),
-        "loaded_p50_ms": round(statistics.median(load.seconds) * 1000, 2),
+        "loaded_p50_ms": round(statistics.median(loaded) * 1000, 2),
         "loaded_p99_ms": round(p99 * 1000, 2),
         "ratio": round(p99 / idle_p50, 2),
     }
+
+
+async def upload(given: argparse.Namespace) -> dict[str, Any]:
+    """The uploaders alone: what the process that `run` starts does."""
+    load = Load(given.base, given.video.read_bytes())
+    until = time.monotonic() + given.seconds
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(given.uploaders):
+            tasks.create_task(load.uploader(until))
+    load.close()
+    return {"jobs": load.jobs, "statuses": dict(load.statuses)}
 
 
 def main() -> None:
@@ -152,8 +197,13 @@ def main() -> None:
     parser.add_argument("--pollers", type=int, default=100)
     parser.add_argument("--uploaders", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between a poller's looks")
+    parser.add_argument("--only-upload", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    found = asyncio.run(run(given.base, given.video.read_bytes(), given.pollers, given.uploaders, given.seconds))
+    if given.only_upload:
+        print(json.dumps(asyncio.run(upload(given))))
+        return
+    found = asyncio.run(run(given))
     print(json.dumps(found, indent=2))
     failed = any(int(name.split()[1]) >= SERVER_ERROR for name in found["statuses"])
     if failed or found["jobs_lost"] or found["ratio"] > WORST_RATIO:
