@@ -19,6 +19,7 @@ from app.contract import chunks, keys, metrics, transitions
 from app.contract.frames import Frame
 from app.contract.jobs import JobRecord, Progress, State, to_field, utc_now
 
+ON_TIME = 0.9  # a share of the claimed frames by which a count may be off and still be believed
 CHECK_S = 0.5  # how often a running job asks whether it is still wanted
 
 
@@ -56,6 +57,8 @@ class Execution:
         self._chunks = 0
         self._done = 0
         self._total: int | None = None
+        self._span_s: tuple[float, float] | None = None
+        self._last_s = 0.0
         self._sealed: State = "failed"
         self._started = time.monotonic()
         self._checked = self._started
@@ -72,15 +75,19 @@ class Execution:
             raise LostError("gone")
         return JobRecord.from_hash(raw)
 
-    def opened(self, total: int | None, fields: Mapping[str, Any]) -> None:
-        """The input is open.  total: frames expected, None if unknown.  Raises: LostError, CanceledError."""
-        self._total = total
+    def opened(self, total: int | None, fields: Mapping[str, Any], span_s: tuple[float, float] | None = None) -> None:
+        """The input is open.  Raises: LostError, CanceledError.
+
+        total: frames that the container claims, None if it claims none.  span_s: from when to when it claims to last.
+        """
+        self._total, self._span_s = total, span_s
         self._started = time.monotonic()
         self._append("", fields)
 
     def add(self, frame: Frame) -> None:
         """One more frame; a full chunk is written.  Raises: LostError, CanceledError."""
         self._chunk.append(frame)
+        self._last_s = frame.timestamp_s
         if len(self._chunk) == chunks.CHUNK_FRAMES:
             self.flush()
         elif time.monotonic() - self._checked > CHECK_S:
@@ -105,9 +112,9 @@ class Execution:
         frames, self._chunk = self._chunk, []
         self._done += len(frames)
         faces = sum(len(frame.faces) for frame in frames)
-        metrics.add(self._connection, {metrics.FRAMES: len(frames), metrics.FACES: faces})
+        counts = {metrics.FRAMES: len(frames), metrics.FACES: faces}
         try:
-            self._append(chunks.encode(frames), {"progress": self._progress()})
+            self._append(chunks.encode(frames), {"progress": self._progress()}, counts)
         except ResultsFullError:
             self._done -= len(frames)
             raise
@@ -161,7 +168,7 @@ class Execution:
     def _progress(self) -> dict[str, Any]:
         elapsed = max(time.monotonic() - self._started, 1e-6)
         rate = self._done / elapsed if self._done else None
-        total = None if self._total is None else max(self._total, self._done)
+        total = None if self._total is None else max(self._expected(self._total), self._done)
         eta = None if rate is None or total is None else (total - self._done) / rate
         progress = Progress(
             frames_done=self._done,
@@ -171,10 +178,22 @@ class Execution:
         )
         return progress.model_dump(mode="json")
 
-    def _append(self, chunk: bytes | str, fields: Mapping[str, Any]) -> None:
+    def _expected(self, claimed: int) -> int:
+        """Frames that there will be: fewer than claimed where they come too slowly for that, at a varying rate."""
+        if self._span_s is None or not self._done:
+            return claimed
+        start_s, end_s = self._span_s
+        share = (self._last_s - start_s) / max(end_s - start_s, 1e-6)
+        at_this_pace = round(self._done / share) if share > 0 else claimed
+        return at_this_pace if at_this_pace < ON_TIME * claimed else claimed
+
+    def _append(self, chunk: bytes | str, fields: Mapping[str, Any], counts: Mapping[str, float] | None = None) -> None:
         script_keys = [self._hash, self._frames_key]
         arguments = [self._token, self._channel, chunk, str(self._chunks)]
-        answer = self._run(transitions.APPEND, script_keys, arguments, _pairs(fields))
+        pipe = self._connection.pipeline(transaction=False)  # one round trip
+        pipe.eval(transitions.APPEND, len(script_keys), *script_keys, *arguments, *_pairs(fields))
+        metrics.add(pipe, counts or {})
+        answer = cast(bytes, pipe.execute()[0]).decode()
         self._checked = time.monotonic()
         if answer == "full":
             raise ResultsFullError

@@ -187,6 +187,7 @@ def _label_source(
     execution.opened(
         expected_frames(record, source),
         {"input": _input(record, source, decoded=False), "members": pipeline.members(options)},
+        _span_s(record, source),
     )
     clocks = StageClocks()
     # Closed here, however this ends: its threads must be done with the source before that is closed.
@@ -198,6 +199,14 @@ def _label_source(
             if time.monotonic() - started > JOB_TIMEOUT_S:
                 raise LimitExceededError(f"labelling takes longer than {JOB_TIMEOUT_S} s, the limit of this service")
             execution.add(frame)
+
+
+def _span_s(record: JobRecord, source: Source) -> tuple[float, float] | None:
+    """From when to when is labelled, as far as the container tells."""
+    duration_s, options = source.info.duration_s, record.options
+    if duration_s is None:
+        return None
+    return options.start_s or 0.0, duration_s if options.end_s is None else min(duration_s, options.end_s)
 
 
 def expected_frames(record: JobRecord, source: Source) -> int | None:

@@ -109,6 +109,21 @@ def test_a_job_from_claim_to_end(connection: redis.Redis) -> None:
         assert TTL_S - 20 < connection.ttl(key) <= TTL_S
 
 
+@pytest.mark.parametrize(("interval_s", "total"), [(0.04, 500), (0.041, 500), (0.2, 100), (0.16, 125)])
+def test_the_claim_is_believed_as_long_as_frames_keep_pace(
+    interval_s: float, total: int, connection: redis.Redis
+) -> None:
+    """Of 500 claimed frames in 20 s fewer are expected once they come much more slowly; in the end it is what came."""
+    execution = claimed(connection)
+    execution.opened(500, {}, (0.0, 20.0))
+    for i in range(64):
+        execution.add(Frame(i, i * interval_s, ()))
+    assert record(connection).progress.frames_total == pytest.approx(total, abs=3)
+    execution.seal("succeeded", {})
+    execution.finish()
+    assert record(connection).progress.frames_total == 64
+
+
 def test_a_second_execution_fences_the_first(connection: redis.Redis) -> None:
     """What the first execution wrote goes, and whatever it tries afterwards changes nothing and says so."""
     first = claimed(connection)
