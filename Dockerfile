@@ -21,7 +21,7 @@ RUN python3 -m venv /opt/venv
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY app ./app
-RUN /opt/venv/bin/pip install --no-cache-dir -c constraints.txt '.[app]'
+RUN /opt/venv/bin/pip install --no-cache-dir -c constraints.txt '.[app,s3]'
 
 FROM ${APP_BASE} AS app
 RUN groupadd --gid 10001 mien && useradd --uid 10001 --gid mien --no-create-home --shell /usr/sbin/nologin mien \
@@ -57,7 +57,7 @@ RUN torch=$(grep '^torch==' constraints.txt) \
 COPY app ./app
 COPY worker ./worker
 COPY model_store ./model_store
-RUN /opt/venv/bin/pip install --no-cache-dir -c constraints.txt '.[worker,train]'
+RUN /opt/venv/bin/pip install --no-cache-dir -c constraints.txt '.[worker,train,s3]'
 
 FROM worker-base AS worker
 RUN groupadd --gid 10001 mien && useradd --uid 10001 --gid mien --no-create-home --shell /usr/sbin/nologin mien \

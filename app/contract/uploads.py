@@ -6,6 +6,7 @@ by a client.  A file appears whole or not at all.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -24,6 +25,17 @@ INPUT = "input"
 VIDEO = "video"
 PART = ".part"  # ends the name of a file that is being written
 READ_BYTES = 2**18
+
+
+@contextmanager
+def os_errors() -> Iterator[None]:
+    """Object storage raises its client's own errors where a folder raises OSError: those become one, too."""
+    try:
+        yield
+    except (OSError, ValueError):  # ValueError: our own, of a wrong id
+        raise
+    except Exception as error:
+        raise OSError(errno.EIO, f"the upload store failed: {type(error).__name__}") from error
 
 
 class UploadStore:
@@ -45,7 +57,8 @@ class UploadStore:
         if self.is_folder:
             os.makedirs(self._folder(job_id), 0o700, exist_ok=name != INPUT)
             path += PART
-        return UploadWriter(self, job_id, name, self._fs.open(path, "wb"))
+        with os_errors():
+            return UploadWriter(self, job_id, name, self._fs.open(path, "wb"))
 
     @contextmanager
     def local_path(self, job_id: str, name: str = INPUT) -> Iterator[Path]:
@@ -61,7 +74,8 @@ class UploadStore:
             return
         folder = Path(tempfile.mkdtemp(prefix="mien-input-"))
         try:
-            self._fs.get_file(source, str(folder / INPUT))
+            with os_errors():
+                self._fs.get_file(source, str(folder / INPUT))
             yield folder / INPUT
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -69,16 +83,18 @@ class UploadStore:
     def exists(self, job_id: str, name: str = INPUT) -> bool:
         """Whether the whole file is there."""
         self._fs.invalidate_cache()
-        return bool(self._fs.exists(self._path(job_id, name)))
+        with os_errors():
+            return bool(self._fs.exists(self._path(job_id, name)))
 
     def size(self, job_id: str, name: str) -> int:
         """Bytes of a file.  Raises: FileNotFoundError if there is none."""
         self._fs.invalidate_cache()
-        return int(self._fs.size(self._path(job_id, name)))
+        with os_errors():
+            return int(self._fs.size(self._path(job_id, name)))
 
     def read(self, job_id: str, name: str, start: int, end: int) -> Iterator[bytes]:
         """Bytes `start` to `end` (exclusive) of a file, in pieces of at most `READ_BYTES`."""
-        with self._fs.open(self._path(job_id, name), "rb") as file:
+        with os_errors(), self._fs.open(self._path(job_id, name), "rb") as file:
             file.seek(start)
             while start < end and (piece := file.read(min(READ_BYTES, end - start))):
                 start += len(piece)
@@ -86,14 +102,15 @@ class UploadStore:
 
     def delete(self, job_id: str) -> None:
         """Remove everything of a job; no error where there is nothing."""
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), os_errors():
             self._fs.rm(self._folder(job_id), recursive=True)
 
     def job_ids(self) -> list[str]:
         """Jobs of which something is stored."""
         self._fs.invalidate_cache()
         try:
-            entries = self._fs.ls(self._root, detail=False)
+            with os_errors():
+                entries = self._fs.ls(self._root, detail=False)
         except FileNotFoundError:
             return []
         names = (str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
@@ -105,9 +122,10 @@ class UploadStore:
         Raises: OSError if that fails.
         """
         probe = f"{self._root}/.probe-{uuid.uuid4().hex}"
-        with self._fs.open(probe, "wb") as file:
-            file.write(b"mien")
-        self._fs.rm(probe)
+        with os_errors():
+            with self._fs.open(probe, "wb") as file:
+                file.write(b"mien")
+            self._fs.rm(probe)
 
     def _folder(self, job_id: str) -> str:
         if not JOB_ID.fullmatch(job_id):
@@ -138,11 +156,12 @@ class UploadWriter:
         self._store = store
         self._job_id = job_id
         self._name = name
-        self._file = file
+        self._file: Any = file
 
     def write(self, data: bytes) -> int:
         """Append."""
-        self._file.write(data)
+        with os_errors():
+            self._file.write(data)
         return len(data)
 
     def flush(self) -> None:
@@ -153,15 +172,17 @@ class UploadWriter:
         if self._store.is_folder:
             self._file.flush()
             os.fsync(self._file.fileno())
-        self._file.close()
+        with os_errors():
+            self._file.close()
         self._store._commit(self._job_id, self._name)
 
     def abort(self) -> None:
         """Forget everything written."""
         discard = getattr(self._file, "discard", None)
-        with suppress(OSError):
+        with suppress(OSError), os_errors():
             if discard is not None and not self._store.is_folder:
                 discard()
+                self._file.closed = True  # what was discarded must not be sent when the object goes
             else:
                 self._file.close()
         self._store._abort(self._job_id, self._name)
