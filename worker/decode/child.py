@@ -10,8 +10,8 @@ memory for frames -> {"pid": N}; {"end": PID} -> {"signal": N}, what ended the c
 with all children, when that socket closes.
 
 A child says, one JSON list a line: ["opened", width, height, fps, frame_count, duration_s], then for every frame
-["frame", index, timestamp_s, offset, height, width] (offset null: no picture), ["beat"] now and then, and at last
-["done", decoded, warnings], or ["undecodable" | "limit" | "memory" | "error", message].
+["frame", index, timestamp_s, offset, height, width] (offset null: no picture), ["beat", decoded] now and then, and at
+last ["done", decoded, warnings], or ["undecodable" | "limit" | "memory" | "error", message].
 """
 
 from __future__ import annotations
@@ -114,11 +114,11 @@ def _decode(given: Input, limits: DecodeLimits, parent: socket.socket, memory: m
     def say(*message: object) -> None:
         parent.sendall(json.dumps(message).encode() + b"\n")
 
-    clock = DecodeClock(limits.max_s, lambda: say("beat"))
+    source: VideoSource | ImagesSource | None = None
+    clock = DecodeClock(limits.max_s, lambda: say("beat", 0 if source is None else source.decoded))
     ring = RingWriter(memory, parent, clock.tick, clock.resume)
     _confine(limits)
     try:
-        source: VideoSource | ImagesSource
         path = Path(given.path)
         if given.media in ARCHIVES:
             source = ImagesSource(path, given.media, given.fps, limits, given.sampling, clock, ring.image)

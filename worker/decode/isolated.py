@@ -14,9 +14,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +27,7 @@ from worker.decode.ring import copy_image, make_memory
 from worker.records import DecodedFrame, Image, VideoInfo
 
 SILENCE_S = 30.0  # a decoder that has not even got a frame for so long hangs
+OPEN_S = 60.0  # until the first picture is found; less than after which a watchdog ends the worker
 CONTROL_S = 60.0  # the decoding process itself answers at once, if the machine is not overwhelmed
 MAX_WARNINGS = 10
 MAX_TEXT = 500  # characters of what a decoder says in words
@@ -121,7 +123,7 @@ atexit.register(PROCESS.stop)
 class IsolatedSource:
     """One input, decoded elsewhere.  Iterating `frames` decodes it once; `info` is known from the start.
 
-    After iterating: `decoded` and `warnings` as `VideoSource` and `ImagesSource` have them.
+    `decoded` grows meanwhile; after iterating, it and `warnings` are as `VideoSource` and `ImagesSource` have them.
     Raises: UndecodableInputError, LimitExceededError; MemoryError if the machine had no memory for it; DecoderError.
     """
 
@@ -146,7 +148,7 @@ class IsolatedSource:
             theirs.close()
             os.close(descriptor)
         try:
-            self.info = _info(self._next(), limits)
+            self.info = self._opened()
         except BaseException:
             self.close()
             raise
@@ -154,9 +156,14 @@ class IsolatedSource:
     def frames(self) -> Iterator[DecodedFrame]:
         """Sampled frames in order."""
         try:
-            while (message := self._next())[0] == "frame":
-                yield self._frame(message)
-            self.decoded, self.warnings = int(message[1]), [str(text)[:MAX_TEXT] for text in message[2][:MAX_WARNINGS]]
+            while (message := self._next())[0] != "done":
+                if message[0] == "frame":
+                    with _sense():
+                        frame = self._frame(message)
+                    yield frame
+            with _sense():
+                self.decoded = int(message[1])
+                self.warnings = [str(text)[:MAX_TEXT] for text in message[2][:MAX_WARNINGS]]
         finally:
             self.close()
 
@@ -176,21 +183,39 @@ class IsolatedSource:
         finally:
             self._child.close()
 
+    def _opened(self) -> VideoInfo:
+        deadline = time.monotonic() + min(OPEN_S, self._limits.max_s)
+        while (message := self._next())[0] != "opened":
+            if time.monotonic() > deadline:
+                raise LimitExceededError("no picture was found in the input in time")
+        with _sense():
+            _, width, height, fps, frame_count, duration_s = message
+            return VideoInfo(
+                int(width),
+                int(height),
+                None if fps is None else float(fps),
+                None if frame_count is None else int(frame_count),
+                None if duration_s is None else float(duration_s),
+            )
+
     def _next(self) -> list[Any]:
-        """What the child says next, but for its beats: it is opened, a frame, or done."""
-        while True:
-            while not self._lines:
-                self._receive()
-            message = json.loads(self._lines.popleft())
-            match message[0]:
-                case "opened" | "frame" | "done":
-                    return list(message)
-                case "undecodable":
-                    raise UndecodableInputError(str(message[1])[:MAX_TEXT])
-                case "limit" | "memory":
-                    raise LimitExceededError(str(message[1])[:MAX_TEXT])
-                case "error":
-                    raise DecoderError(str(message[1])[:MAX_TEXT])
+        """What the child says next: `opened`, `frame`, `beat` or `done`.  Raises: what else it says."""
+        while not self._lines:
+            self._receive()
+        with _sense():
+            kind, *said = json.loads(self._lines.popleft())
+            text = str(said[0])[:MAX_TEXT]
+            if kind == "beat":
+                self.decoded = int(said[0])
+        match kind:
+            case "opened" | "frame" | "beat" | "done":
+                return [kind, *said]
+            case "undecodable":
+                raise UndecodableInputError(text)
+            case "limit" | "memory":
+                raise LimitExceededError(text)
+            case _:
+                raise DecoderError(text)
 
     def _receive(self) -> None:
         try:
@@ -225,17 +250,14 @@ class IsolatedSource:
             image = copy_image(self._memory, int(offset), int(height), int(width))
             with suppress(BrokenPipeError, ConnectionResetError):  # it has ended; its last words are still to be read
                 self._child.send(b"\0")
+        self.decoded = int(index) + 1
         return DecodedFrame(int(index), float(timestamp_s), image)
 
 
-def _info(message: list[Any], limits: DecodeLimits) -> VideoInfo:
-    _, width, height, fps, frame_count, duration_s = message
-    return VideoInfo(int(width), int(height), _number(fps), _count(frame_count), _number(duration_s))
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
-def _count(value: Any) -> int | None:
-    return None if value is None else int(value)
+@contextmanager
+def _sense() -> Iterator[None]:
+    """What a decoder says and cannot mean is its failure."""
+    try:
+        yield
+    except (ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:
+        raise DecoderError(f"the decoder says what it cannot mean: {type(error).__name__}") from None

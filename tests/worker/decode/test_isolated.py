@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -202,14 +203,17 @@ def test_the_decoding_process_comes_back(process: DecodingProcess, make_clip: Ma
     assert not is_alive(child)
 
 
-def test_forks_from_a_process_with_one_thread(process: DecodingProcess, make_clip: MakeClip) -> None:
+def test_forks_from_a_process_with_one_thread(make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a fork copies is one thread, no password, and few open files."""
+    monkeypatch.setenv("MIEN_REDIS_URL", "redis://:password@127.0.0.1")
+    process = DecodingProcess()
     list(IsolatedSource(given(make_clip(20)), LIMITS, process).frames())
     proc = Path(f"/proc/{process.pid}")
     assert len(list((proc / "task").iterdir())) == 1
     names = {line.partition(b"=")[0] for line in (proc / "environ").read_bytes().split(b"\0")}
     assert not {name for name in names if name.startswith(b"MIEN_") and name != b"MIEN_MAX_PIXELS"}
     assert len(list((proc / "fd").iterdir())) < 8
+    process.stop()
 
 
 def test_nothing_is_left(process: DecodingProcess, make_clip: MakeClip) -> None:
@@ -228,3 +232,79 @@ def test_nothing_is_left(process: DecodingProcess, make_clip: MakeClip) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert children == []
+
+
+class Puppet(DecodingProcess):
+    """Instead of a decoder, lines of the test's."""
+
+    def __init__(self, *lines: bytes, then_silent: bool = False) -> None:
+        super().__init__()
+        self._lines = lines
+        self._then_silent = then_silent
+        self._held: list[socket.socket] = []
+
+    def fork(self, given: Input, limits: DecodeLimits, descriptors: Sequence[int]) -> int:
+        child = socket.socket(fileno=os.dup(descriptors[0]))
+        child.sendall(b"\n".join(self._lines) + b"\n")
+        if self._then_silent:
+            self._held.append(child)
+        else:
+            child.close()
+        return 1
+
+    def end(self, pid: int) -> int:
+        for child in self._held:
+            child.close()
+        return 0
+
+
+OPENED = b'["opened", 64, 48, 25.0, 100, 4.0]'
+
+
+def test_the_count_grows_between_frames(tmp_path: Path) -> None:
+    """While frames are passed over, `decoded` tells whoever watches the job that it gets on."""
+    beats = [b'["beat", 50]', b'["frame", 70, 2.8, null, 0, 0]', b'["beat", 90]', b'["done", 100, ["odd"]]']
+    source = IsolatedSource(given(tmp_path), LIMITS, Puppet(b'["beat", 0]', OPENED, *beats))
+    frames = source.frames()
+    assert next(frames).frame_index == 70
+    assert source.decoded == 71
+    assert list(frames) == []
+    assert (source.decoded, source.warnings) == (100, ["odd"])
+
+
+def test_an_input_that_is_opened_for_ever(tmp_path: Path) -> None:
+    """A decoder that is still at it but finds no picture is ended in time."""
+    limits = DecodeLimits(10, 10_000, max_s=0.2)
+    puppet = Puppet(b'["beat", 0]', then_silent=True)
+    with pytest.raises(LimitExceededError, match=r"did not get on for 0\.2 s"):
+        IsolatedSource(given(tmp_path), limits, puppet)
+    late = DecodeLimits(10, 10_000, max_s=1e-9)
+    with pytest.raises(LimitExceededError, match="no picture"):
+        IsolatedSource(given(tmp_path), late, Puppet(*[b'["beat", 0]'] * 3))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"nonsense",
+        b"[]",
+        b"7",
+        b'{"a": 1}',
+        b'["frame", 0]',
+        b'["frame", 0, 0.0, 0, 10000000, 10000000]',
+        b'["frame", 0, 0.0, -5, 4, 4]',
+        b'["frame", 0, 0.0, 999999999999, 4, 4]',
+        b'["frame", "x", 0.0, null, 0, 0]',
+        b'["done", 1e999, []]',
+        b'["done", 0, 5]',
+        b'["shutdown", "now"]',
+        b'["error", {"a": []}]',
+        b"[" * 50_000,
+        b"[" + b" " * 150_000,
+    ],
+    ids=range(15),
+)
+def test_what_a_decoder_says_is_not_trusted(tmp_path: Path, line: bytes) -> None:
+    """Words that make no sense, and frames that cannot be, fail the input and nothing else."""
+    with pytest.raises((DecoderError, LimitExceededError)):
+        list(IsolatedSource(given(tmp_path), LIMITS, Puppet(OPENED, line)).frames())
