@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.decode.ring import FRAMES_AHEAD, LEAST_BYTES, RingWriter, copy_image, make_memory
+from worker.decode.ring import FRAMES_AHEAD, RingWriter, copy_image, make_memory
 
-MAX_PIXELS = 2_000_000
+MAX_PIXELS = 8_000_000
 SIDES = st.integers(1, 1400)
 
 
@@ -52,6 +52,30 @@ def test_frames_come_out_as_they_went_in(
         take(len(held))
 
 
+def test_a_larger_frame_waits_for_those_before_it(memory: mmap.mmap) -> None:
+    """Where the ring grows for a larger frame, none that lies in the smaller one is overwritten."""
+    ours, theirs = socket.socketpair()
+    with closing(ours), closing(theirs):
+        held: list[tuple[int, int]] = []
+
+        def take(count: int = 2) -> None:
+            for _ in range(min(count, len(held))):
+                offset, value = held.pop(0)
+                assert copy_image(memory, offset, 1000, 1300).min() == value
+                ours.send(b"\0")
+
+        def put(ring: RingWriter, value: int) -> None:
+            image = ring.image(1000, 1300)
+            image[:] = value
+            held.append((ring.offset(image), value))
+
+        ring = RingWriter(memory, theirs, waiting=take)
+        for value in (1, 2, 3, 4, 5):  # the last at the start again; what is after it is still held
+            put(ring, value)
+        ring.image(1300, 1400)[:] = 9
+        take(len(held))
+
+
 def test_a_frame_larger_than_the_memory_is_refused(memory: mmap.mmap) -> None:
     """What cannot fit is an error, not a wait for ever."""
     ours, theirs = socket.socketpair()
@@ -71,7 +95,9 @@ def test_a_parent_that_has_gone_ends_the_wait(memory: mmap.mmap) -> None:
             ring.image(10, 10)
 
 
-@pytest.mark.parametrize(("offset", "height", "width"), [(-3, 1, 1), (LEAST_BYTES, 1, 1), (0, -1, -1), (0, 1, 10**9)])
+@pytest.mark.parametrize(
+    ("offset", "height", "width"), [(-3, 1, 1), (6 * MAX_PIXELS, 1, 1), (0, -1, -1), (0, 1, 10**9)]
+)
 def test_places_outside_the_memory_are_refused(memory: mmap.mmap, offset: int, height: int, width: int) -> None:
     """A child that lies about where a frame is makes its parent read nothing else."""
     with pytest.raises(ValueError, match="outside"):
