@@ -245,6 +245,8 @@ def test_replacing_may_be_cut_short_anywhere(
     found = find_bundle(str(bundle_folder))
     assert load_bundle(found).manifest.name == "tiny"
     assert (found / "leftover").exists() == (step < 2)
+    with pytest.raises(BundleError, match="already exists"), NewBundle(bundle_folder):
+        pass
     replace()
     assert find_bundle(str(bundle_folder)) == bundle_folder
     assert not (bundle_folder / "leftover").exists()
