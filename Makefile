@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test fuzz fuzz-api lint train-default environment redis
+.PHONY: help demo run test fuzz fuzz-api soak lint train-default environment redis
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -26,6 +26,10 @@ fuzz: $(INSTALLED) ## ten minutes each of fuzzing what reads manifests, chunks, 
 fuzz-api: $(INSTALLED) ## five minutes of schemathesis against the whole service; FUZZ_SECONDS and FUZZ_SEED choose
 	MIEN_REDIS_URL= .make/find_redis.sh
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),300) $(PYTHON) -m pytest -s tests/e2e/test_fuzz.py
+
+soak: $(INSTALLED) ## a quarter of an hour of jobs with cancels, deletes, killed workers and outages of Redis; prints JSON
+	MIEN_REDIS_URL= .make/find_redis.sh
+	$(PYTHON) -m tests.bench.soak
 
 lint: $(INSTALLED) ## run the linters, the type checker and the import law
 	.venv/bin/ruff check .

@@ -70,7 +70,7 @@ async def work(settings: Settings) -> None:
         uploads = await asyncio.to_thread(UploadStore, settings.uploads)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(Courier(connection, settings).run())
-            tasks.create_task(Sweeper(connection, uploads, settings.result_ttl_s).run())
+            tasks.create_task(Sweeper(connection, uploads, settings.result_ttl_s, settings.heartbeat_s).run())
             tasks.create_task(Recovery(connection, Queueing(writer, connection), uploads, settings).run())
     finally:
         writer.close()

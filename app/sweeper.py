@@ -18,8 +18,7 @@ from redis.exceptions import RedisError
 from app.contract import keys
 from app.contract.uploads import UploadStore
 
-SWEEP_S = 60
-LOCK_S = 300
+HEARTBEATS = 12  # from one round to the next; a minute unless the operator sets them otherwise
 REMEMBERED_S = 7 * 86_400  # how long after its creation an expired job is still known to have been there, at least
 BATCH = 500
 
@@ -29,10 +28,13 @@ log = structlog.get_logger(__name__)
 class Sweeper:
     """Sweeps until it is cancelled; of several, one at a time does."""
 
-    def __init__(self, connection: redis.asyncio.Redis, uploads: UploadStore, result_ttl_s: int) -> None:
+    def __init__(
+        self, connection: redis.asyncio.Redis, uploads: UploadStore, result_ttl_s: int, heartbeat_s: float = 5
+    ) -> None:
         self._redis = connection
         self._uploads = uploads
         self._remembered_s = result_ttl_s + REMEMBERED_S
+        self._every_s = HEARTBEATS * heartbeat_s
         self._suspects: set[str] = set()
 
     async def run(self) -> None:
@@ -40,13 +42,15 @@ class Sweeper:
         token = uuid.uuid4().hex
         while True:
             try:
-                held = await self._redis.set(keys.SWEEP_LOCK, token, nx=True, ex=LOCK_S)
+                # One that dies holding it is followed soon; two at once would do no harm.
+                lock_ms = round(2000 * self._every_s)
+                held = await self._redis.set(keys.SWEEP_LOCK, token, nx=True, px=lock_ms)
                 if held or await self._redis.get(keys.SWEEP_LOCK) == token.encode():
-                    await self._redis.expire(keys.SWEEP_LOCK, LOCK_S)
+                    await self._redis.pexpire(keys.SWEEP_LOCK, lock_ms)
                     await self.sweep()
             except (RedisError, OSError) as error:
                 log.warning("sweep_failed", error=type(error).__name__)
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(self._every_s)
 
     async def sweep(self) -> int:
         """One round -> how many jobs' files were removed.

@@ -31,8 +31,8 @@ from app.contract import keys, metrics
 from worker.demo.processes import Process, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
-READY_S = 120
-ENDED_S = 120
+READY_S = 240
+ENDED_S = 240
 ENDED = frozenset({"succeeded", "failed", "canceled"})
 MAX_UPLOAD_BYTES = 64 * 2**20
 FACE = (224.0, 125.0)  # centre of the face in the portrait, pixels

@@ -27,8 +27,8 @@ from app.submission.inbox import Inbox
 from app.submission.receive import receive
 from app.webhooks.targets import check_target
 
-UPLOAD_TTL_S = 300  # an upload of which nothing was heard for so long is dead
-UPLOAD_BEAT_S = 60
+# An upload's own heartbeat, in those of workers: a minute, and five of silence until it counts as dead.
+UPLOAD_BEATS, UPLOAD_TTL_BEATS = 12, 60
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,15 @@ async def _create_once(services: Services, record: JobRecord) -> str:
 async def _under_way(services: Services, job_id: str) -> AsyncIterator[None]:
     """Say that an upload is on its way, so that what it has stored is not swept."""
 
+    ttl_ms = round(1000 * UPLOAD_TTL_BEATS * services.settings.heartbeat_s)
+
     async def beat() -> None:
         while True:
-            await asyncio.sleep(UPLOAD_BEAT_S)
+            await asyncio.sleep(UPLOAD_BEATS * services.settings.heartbeat_s)
             with suppress(RedisError):  # the next one may get through
-                await services.redis.set(keys.upload(job_id), "1", ex=UPLOAD_TTL_S)
+                await services.redis.set(keys.upload(job_id), "1", px=ttl_ms)
 
-    await services.redis.set(keys.upload(job_id), "1", ex=UPLOAD_TTL_S)
+    await services.redis.set(keys.upload(job_id), "1", px=ttl_ms)
     task = asyncio.create_task(beat())
     try:
         yield
