@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.service import Clips, Record, Service
     from worker.demo.processes import Process
 
-HEARTBEAT_S = "0.5"  # so an execution counts as dead after two seconds, and recovery looks every second
+HEARTBEAT_S = "1"  # so an execution counts as dead after four seconds, and recovery looks every other second
 PATIENCE_S = 240  # for what takes seconds on an idle machine
 FRAMES = 140  # two chunks and a rest
 
@@ -112,7 +112,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
     """Redis with an append-only file, and the API; no worker."""
     folder = tmp_path_factory.mktemp("faulty")
     with (
-        serving(folder, MIEN_HEARTBEAT_S=HEARTBEAT_S, MIEN_STALL_S="3") as service,
+        serving(folder, MIEN_HEARTBEAT_S=HEARTBEAT_S) as service,
         httpx.Client(base_url=service.url, timeout=60, trust_env=False) as http,
     ):
         faulty = Faulty(Api(service, http), folder)

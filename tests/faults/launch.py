@@ -3,12 +3,13 @@
 Otherwise it is `python -m worker run`.
 
 slow: nothing is broken; it waits a moment after each frame, so that there is time to do something to it.
-hangs: the device never answers, once the model is warm.
+hangs: the device never answers, once the model is warm; the watchdog notices soon.
 room FILE: the device has memory for as many crops at once as the file says; read before each batch.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -71,6 +72,7 @@ if __name__ == "__main__":
     take_time()
     if fault == "hangs":
         hangs()
+        os.environ["MIEN_STALL_S"] = "2"
     elif fault == "room":
         has_room(Path(arguments[0]))
     sys.argv[1:] = ["run"]

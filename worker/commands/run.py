@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Annotated
 
+import structlog
 import typer
 
 from worker.commands import CommandError
@@ -18,6 +20,10 @@ from worker.parent import end_with_parent
 from worker.priority import step_back
 from worker.settings import ALL_DEVICES, WorkerSettings
 from worker.supervisor import NoDevicesError, cuda_devices, supervise, worker_command
+
+RENDERER_PAUSE_S = 2.0  # before one that died is started again
+
+log = structlog.get_logger(__name__)
 
 
 def command(
@@ -55,14 +61,34 @@ def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
 
 @contextmanager
 def _renderer() -> Iterator[Callable[[], None]]:
-    """Draws annotated videos, so that the GPU never waits for that; started before CUDA is touched.
+    """Draws annotated videos, so that the GPU never waits for that; started before CUDA is touched, again if it dies.
 
     Yields what stops it, once however often it is called: a second signal would not let it hand back what it draws.
     """
-    renderer = subprocess.Popen([sys.executable, "-m", "worker.renderer"])
-    stop_once = cache(renderer.terminate)
+    stopping = threading.Event()
+    children = [_start_renderer()]
+
+    def keep() -> None:
+        while True:
+            status = children[0].wait()
+            if stopping.wait(RENDERER_PAUSE_S):
+                return
+            log.warning("renderer_died", status=status)
+            children[0] = _start_renderer()
+
+    @cache
+    def stop_once() -> None:
+        stopping.set()
+        children[0].terminate()
+
+    thread = threading.Thread(target=keep, name="renderer", daemon=True)
+    thread.start()
     try:
         yield stop_once
     finally:
         stop_once()
-        renderer.wait()
+        thread.join()
+
+
+def _start_renderer() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "worker.renderer"])
