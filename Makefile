@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test fuzz fuzz-api soak lint train-default environment redis
+.PHONY: help demo run test fuzz fuzz-api soak lint train-default train-detector environment redis
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -42,6 +42,12 @@ train-default: $(INSTALLED) ## retrain the bundle that ships; DATA=folder with *
 	@test -n "$(DATA)" || { echo "usage: make train-default DATA=folder with *train*.npz and *valid*.npz"; exit 2; }
 	$(PYTHON) -m worker train --recipe default --layout stills --data "$(DATA)" \
 		--out model_store/bundles/default --run-dir runs/default --resume --name default --version "$(or $(VERSION),1)"
+
+# Composed scenes, a small network, threshold, manifest, card: about an hour and a half on two cores.
+train-detector: $(INSTALLED) ## retrain the face detector that ships; DATA=folder with detector_*.npz, TEACHER=YuNet's file
+	@test -n "$(DATA)" || { echo "usage: make train-detector DATA=folder with detector_*.npz [TEACHER=YuNet's ONNX file]"; exit 2; }
+	$(PYTHON) -m worker train detector --data "$(DATA)" $(if $(TEACHER),--teacher "$(TEACHER)") \
+		--out model_store/detectors/default --run-dir runs/detector --resume --name default --version "$(or $(VERSION),1)"
 
 environment: $(INSTALLED) ## make .venv
 

@@ -16,9 +16,10 @@ import tempfile
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -32,6 +33,7 @@ PICKLE_MARK = re.compile(rb"\x80[\x02-\x05]")  # how one of protocol 2 or later 
 ZIP_MARK = b"PK\x03\x04"
 
 Tensors = dict[str, np.ndarray]
+AnyManifest = TypeVar("AnyManifest", bound=BaseModel)
 
 
 class BundleError(Exception):
@@ -68,7 +70,14 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises: BundleError if it is missing, too large, not JSON, of another format version, or invalid.
     """
-    path = folder / MANIFEST_FILE
+    return read_checked(folder / MANIFEST_FILE, Manifest, FORMAT_VERSION)
+
+
+def read_checked(path: Path, kind: type[AnyManifest], format_version: int) -> AnyManifest:
+    """A manifest file as the model `kind`.
+
+    Raises: BundleError if it is missing, too large, not JSON, of another format version, or invalid.
+    """
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise BundleError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes, which no manifest is")
@@ -79,10 +88,10 @@ def read_manifest(folder: Path) -> Manifest:
     except (ValueError, RecursionError):
         raise BundleError(f"{path} is not JSON") from None
     version = raw.get("format_version") if isinstance(raw, dict) else None
-    if version != FORMAT_VERSION:
-        raise BundleError(f"{path} has format version {version!r}, this release reads {FORMAT_VERSION}")
+    if version != format_version:
+        raise BundleError(f"{path} has format version {version!r}, this release reads {format_version}")
     try:
-        return Manifest.model_validate(raw)
+        return kind.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "manifest"
@@ -108,8 +117,28 @@ def load_bundle(folder: Path) -> Bundle:
     tensors: dict[str, Tensors] = {}
     for weights in weight_files(manifest):
         if weights.file not in tensors:
-            tensors[weights.file] = _read_verified(folder / weights.file, weights.sha256)
+            tensors[weights.file] = read_verified(folder / weights.file, weights.sha256)
     return Bundle(manifest, tensors)
+
+
+def read_verified(path: Path, sha256: str) -> Tensors:
+    """The tensors of a safetensors file that has this SHA-256.
+
+    Raises: BundleError if it is missing, damaged, or no safetensors file.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise BundleError(f"{path} is damaged or replaced: its SHA-256 is {found}, the manifest says {sha256}")
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise BundleError(f"{path} is not a safetensors file: {error}") from None
+    except KeyError as error:
+        raise BundleError(f"{path} has tensors of a number format that numpy does not know: {error}") from None
 
 
 def weight_files(manifest: Manifest) -> list[WeightsFile]:
@@ -138,9 +167,10 @@ class NewBundle:
     Raises: BundleError on entry if `folder` exists and is not an empty folder or a bundle that may be replaced.
     """
 
-    def __init__(self, folder: Path, *, replace: bool = False) -> None:
+    def __init__(self, folder: Path, *, replace: bool = False, manifest_file: str = MANIFEST_FILE) -> None:
         self._folder = folder
         self._replace = replace
+        self._manifest_file = manifest_file
 
     def __enter__(self) -> Path:
         aside = _aside(self._folder)
@@ -150,7 +180,7 @@ class NewBundle:
             else:
                 os.replace(aside, self._folder)
         existing = self._folder.exists() and (not self._folder.is_dir() or any(self._folder.iterdir()))
-        if existing and not (self._replace and (self._folder / MANIFEST_FILE).is_file()):
+        if existing and not (self._replace and (self._folder / self._manifest_file).is_file()):
             raise BundleError(f"{self._folder} already exists and is not empty; name a new folder")
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         self.path = Path(tempfile.mkdtemp(prefix=f".{self._folder.name}.", dir=self._folder.parent))
@@ -185,19 +215,3 @@ def _refuse_pickles(folder: Path, known: Set[str]) -> None:
             # PyTorch's own files are zips that hold pickles.
             if path.suffix in PICKLE_SUFFIXES or PICKLE_MARK.match(head) or head == ZIP_MARK:
                 raise BundleError(f"{path} is a pickle, or may hold one, and could run code: remove it from the bundle")
-
-
-def _read_verified(path: Path, sha256: str) -> Tensors:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}") from None
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise BundleError(f"{path} is damaged or replaced: its SHA-256 is {found}, the manifest says {sha256}")
-    try:
-        return load(data)
-    except SafetensorError as error:
-        raise BundleError(f"{path} is not a safetensors file: {error}") from None
-    except KeyError as error:
-        raise BundleError(f"{path} has tensors of a number format that numpy does not know: {error}") from None

@@ -20,17 +20,12 @@ from worker.bundles import build_ensemble, crop_spec
 from worker.decode import DecodeLimits, Sampling, nvdec
 from worker.decode.child import ARCHIVES, Input
 from worker.decode.isolated import PROCESS, IsolatedSource
+from worker.detectors import open_detector
 from worker.ensemble.engine import Engine
 from worker.ensemble.precision import Precision, choose_precision
-from worker.faces import Detector
-from worker.faces.cascade import Cascade
-from worker.faces.yunet import YuNet
 from worker.pipeline import LabelOptions, Pipeline, Source
 from worker.records import LabelledFrame
 from worker.settings import ALL_DEVICES, WorkerSettings
-
-DETECTORS_DIR = Path(__file__).parent.parent / "model_store" / "detectors"
-YUNET_FILE = "face_detection_yunet_2023mar.onnx"
 
 
 class DeviceError(Exception):
@@ -76,7 +71,7 @@ def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
     bundle = load_bundle(find_bundle(settings.bundle))
     manifest = bundle.manifest
     shape = (manifest.input.size, manifest.input.size, manifest.input.channels)
-    detectors = [load_detector(settings) for _ in range(jobs)]
+    detectors = [open_detector(settings.detector_model, device) for _ in range(jobs)]
     engine = Engine(build_ensemble(bundle), shape, device, precision)
     engine.warm_up()
     return Serving(manifest, Pipeline(engine, detectors, crop_spec(manifest)), str(device), precision, gpu_decoding)
@@ -96,16 +91,6 @@ def choose_device(wanted: str) -> torch.device:
             raise DeviceError(f"MIEN_DEVICE={wanted}, but PyTorch {torch.__version__} sees {there}")
         return torch.device("cuda", device.index or 0)
     return device
-
-
-def load_detector(settings: WorkerSettings) -> Detector:
-    """YuNet where its file is configured or in the model store, the cascade otherwise.
-
-    Raises: DetectorError if a configured file cannot be used.
-    """
-    stored = DETECTORS_DIR / YUNET_FILE
-    model = settings.detector_model or (stored if stored.is_file() else None)
-    return Cascade() if model is None else YuNet(model)
 
 
 def label_options(options: JobOptions) -> LabelOptions:

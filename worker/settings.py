@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -34,8 +33,12 @@ class WorkerSettings(SharedSettings):
             " worker itself, for inputs that you trust, where torchcodec is installed."
         ),
     )
-    detector_model: Path | None = Field(
-        None, description="YuNet's ONNX file; without it OpenCV's own frontal-face cascade is used."
+    detector_model: str | None = Field(
+        None,
+        description=(
+            "The face detector: mien (ours), mien:FOLDER (one of your own training), cascade (OpenCV's), or YuNet's"
+            " ONNX file; without it YuNet's file in model_store/detectors where there is one, else ours."
+        ),
     )
     nice: int = Field(
         10, ge=0, le=19, description="Niceness of the worker's process, so that a front end beside it answers first."

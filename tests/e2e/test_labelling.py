@@ -12,7 +12,8 @@ import av
 import numpy as np
 import pytest
 
-from worker.serving import DETECTORS_DIR, YUNET_FILE
+from model_store.detector import DETECTORS_DIR
+from worker.detectors import YUNET_FILE
 
 if TYPE_CHECKING:
     from tests.service import Api, Clips, Service
@@ -67,13 +68,13 @@ def test_smile_is_seen(api: Api, clip: bytes) -> None:
     assert sum(frame["faces"][0]["label"] == "Happiness" for frame in frames) > COUNT / 2
 
 
-def test_cascade_serves_where_no_detector_model_is_configured(service: Service, api: Api, clip: bytes) -> None:
-    """Without a model file the wheel's cascade finds faces, and job and health say which detector served."""
+def test_our_detector_serves_where_none_is_configured(service: Service, api: Api, clip: bytes) -> None:
+    """Without a setting the detector that ships finds faces, and job and health say so."""
     if (DETECTORS_DIR / YUNET_FILE).is_file():
         pytest.skip("the model store has YuNet, which then serves")
     job, _ = api.label(clip, sample_fps=1)
-    assert job["detector"] == "cascade"
-    assert [worker["detector"] for worker in service.wait_ready()["workers"]] == ["cascade"]
+    assert job["detector"] == "mien"
+    assert [worker["detector"] for worker in service.wait_ready()["workers"]] == ["mien"]
 
 
 def test_raw_body_is_labelled_as_a_form_is(api: Api, clip: bytes) -> None:

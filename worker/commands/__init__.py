@@ -17,9 +17,10 @@ COMMANDS = {
     "import": "Published checkpoints to a bundle, VGGFace2 weights to a backbone.",
     "bench": "Measure speed against the plain sliding-window reference.",
     "evaluate": "Measure a bundle on labelled data.",
-    "train": "Train members and fusion, write a bundle.",
+    "evaluate-detector": "Compare two face detectors on clips.",
+    "train": "Train members and fusion, write a bundle; or a face detector.",
 }
-MODULES = {"import": "import_"}
+MODULES = {"import": "import_", "evaluate-detector": "evaluate_detector"}
 
 
 class CommandError(Exception):
@@ -51,5 +52,5 @@ def _overview(wrong: str | None) -> None:
         print(f"error: no command {wrong!r}", file=stream)
     print("usage: python -m worker COMMAND [--help]\n", file=stream)
     for name, purpose in sorted(COMMANDS.items()):
-        print(f"  {name:10} {purpose}", file=stream)
+        print(f"  {name:18} {purpose}", file=stream)
     sys.exit(2 if wrong else 0)

@@ -18,12 +18,14 @@ import typer
 
 from worker.commands import CommandError
 from worker.training.command import Order, train
+from worker.training.detector.command import DetectorOrder, train_detector
+from worker.training.detector.settings import DetectorSettings, detector_settings
 from worker.training.errors import TrainingError
 from worker.training.recipes import recipe as find_recipe
 
 
 def command(
-    what: Annotated[str, typer.Argument(help="What to train: ensemble.")] = "ensemble",
+    what: Annotated[str, typer.Argument(help="What to train: ensemble or detector.")] = "ensemble",
     data: Annotated[Path | None, typer.Option(help="Stills .npz or folder of two, Aff-Wild2 folder, or CSV.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the new bundle.")] = None,
     layout: Annotated[str, typer.Option(help="stills, affwild2 or manifest.")] = "stills",
@@ -32,6 +34,7 @@ def command(
     settings: Annotated[list[str] | None, typer.Option("--set", help="path=value, e.g. static.epochs=3.")] = None,
     show_settings: Annotated[bool, typer.Option(help="Print the recipe's settings as JSON and stop.")] = False,
     backbone: Annotated[Path | None, typer.Option(help="Backbone weights to start from (.safetensors).")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="detector: YuNet's ONNX file, labels more pictures.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Checkpoints and curves; runs/NAME by default.")] = None,
     resume: Annotated[bool, typer.Option(help="Continue from the checkpoints in the run folder.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -40,17 +43,21 @@ def command(
     licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
 ) -> None:
     """Train members and fusion, write a bundle."""
-    if what != "ensemble":
-        raise CommandError(f"cannot train {what!r}, only: ensemble")
+    if what not in {"ensemble", "detector"}:
+        raise CommandError(f"cannot train {what!r}, only: ensemble, detector")
     try:
-        chosen = find_recipe(recipe, settings or ())
+        chosen = find_recipe(recipe, settings or ()) if what == "ensemble" else detector_settings(settings or ())
         if show_settings:
             json.dump(dataclasses.asdict(chosen), sys.stdout, indent=2)
             print()
             return
         if data is None or out is None:
             raise typer.BadParameter("--data and --out are needed")
-
+        runs = run_dir or Path("runs") / (name or out.name)
+        if isinstance(chosen, DetectorSettings):
+            called = name or out.name
+            train_detector(DetectorOrder(chosen, data, teacher, out, runs, resume, device, called, version, licence))
+            return
         train(
             Order(
                 settings=chosen,
@@ -58,7 +65,7 @@ def command(
                 data=data,
                 validation=validation,
                 out=out,
-                run_dir=run_dir or Path("runs") / (name or out.name),
+                run_dir=runs,
                 resume=resume,
                 device=device,
                 backbone=backbone,

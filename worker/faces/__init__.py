@@ -1,8 +1,8 @@
 """Face detectors, and which frames they look at.
 
 A stage of the pipeline.  A detector takes frames in batches; `keyframes` asks it for every few frames and interpolates
-between.  Detectors: `yunet` (an ONNX file that the operator supplies, five landmarks), `cascade` (in OpenCV's wheel,
-boxes only).
+between.  Detectors: `mien` (ours, in batches, five landmarks), `yunet` (an ONNX file that the operator supplies, five
+landmarks), `cascade` (in OpenCV's wheel, boxes only).
 """
 
 from __future__ import annotations

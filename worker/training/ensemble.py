@@ -5,8 +5,6 @@ stills, Aff-Wild2 or a manifest -> static CNN -> features, once -> GRU and Trans
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +19,7 @@ from worker.bundles import build_head
 from worker.ensemble.members import Head
 from worker.training.errors import DataError
 from worker.training.export import Trained
+from worker.training.fingerprint import signature_of
 from worker.training.fusion import Fusion, equal_fusion, fit_fusion
 from worker.training.journal import Journal
 from worker.training.loop import Run, Task, Trainer
@@ -123,5 +122,4 @@ def load_backbone(net: StaticNet, path: Path) -> None:
 def run_signature(settings: Settings, files: dict[str, str], world: int) -> str:
     """Identifies what a checkpoint may be resumed with: settings, data, number of processes."""
     # How many processes decode changes nothing in the result.
-    content = json.dumps([asdict(replace(settings, loaders=0)), files, world], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+    return signature_of(asdict(replace(settings, loaders=0)), files, world)

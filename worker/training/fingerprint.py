@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def signature_of(settings: Mapping[str, Any], files: Mapping[str, str], world: int) -> str:
+    """Identifies what a checkpoint may be resumed with: settings, data, number of processes."""
+    content = json.dumps([settings, files, world], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def current_commit() -> str | None:

@@ -11,11 +11,13 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from model_store.manifest import Alignment
 from worker.training.augment import FLIP_ONLY, Augmentation
 from worker.training.errors import RecipeError
+
+AnySettings = TypeVar("AnySettings")
 
 # Measured by `python -m worker.training.alignment` on 4,000 of the FER+ training images.
 FER_ALIGNMENT = Alignment(
@@ -234,13 +236,18 @@ def recipe(name: str, overrides: Iterable[str] = ()) -> Settings:
     """
     if name not in RECIPES:
         raise RecipeError(f"no recipe {name!r}, there are: {', '.join(RECIPES)}")
-    settings = RECIPES[name]()
+    settings = replaced(RECIPES[name](), overrides)
+    check(settings)
+    return settings
+
+
+def replaced(settings: AnySettings, overrides: Iterable[str]) -> AnySettings:
+    """A tree of settings dataclasses with `path=value` changes.  Raises: RecipeError for an unknown path or value."""
     for override in overrides:
         path, separator, value = override.partition("=")
         if not separator:
             raise RecipeError(f"a setting is given as path=value, for example static.epochs=3, got {override!r}")
         settings = _replaced(settings, path.strip().split("."), value.strip(), path)
-    check(settings)
     return settings
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from worker.decode import DecodeLimits
 from worker.decode.video import VideoSource
 from worker.demo.clip import FPS, HEIGHT, SECONDS, WIDTH, make_clip
-from worker.faces.cascade import Cascade
+from worker.detectors import open_detector
 
 
 def test_clip_shows_a_moving_face_of_useful_size(tmp_path: Path) -> None:
@@ -21,7 +22,8 @@ def test_clip_shows_a_moving_face_of_useful_size(tmp_path: Path) -> None:
     assert (source.info.width, source.info.height) == (WIDTH, HEIGHT)
     shown = [image for image in frames[::FPS] if image is not None]
     assert len(shown) == SECONDS
-    boxes = [Cascade().detect([image], None)[0].boxes for image in shown]
+    detector = open_detector("mien", torch.device("cpu"))
+    boxes = [found.boxes for found in detector.detect(shown, None)]
     largest = np.array([max(found, key=lambda box: float(box[3] - box[1])) for found in boxes])
     assert np.all(largest[:, 3] - largest[:, 1] >= 110)
     assert np.ptp(largest[:, 0]) > 10

@@ -200,7 +200,11 @@ def test_interrupting_keeps_a_checkpoint_and_says_how_to_go_on(
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["train", "detector"], 1, "cannot train 'detector'"),
+        (["train", "tracker"], 1, "cannot train 'tracker'"),
+        (["train", "detector"], 2, "--data and --out are needed"),
+        (["train", "detector", "--data", "/nowhere", "--out", "/tmp/x"], 1, "/nowhere is not a folder"),
+        (["evaluate-detector"], 2, "name a clip"),
+        (["evaluate-detector", "--detector", "/nowhere.onnx", "x.mp4"], 1, "no face detector model at /nowhere.onnx"),
         (["train"], 2, "--data and --out are needed"),
         (["train", "--data", "/nowhere", "--out", "/tmp/x"], 1, "/nowhere does not exist"),
         (["train", "--set", "static.epoch=1", "--show-settings"], 1, "'epoch' is not one of"),

@@ -1,0 +1,49 @@
+"""From cells to faces."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.faces.suppression import NMS_IOU, faces_of
+from worker.geometry import iou_matrix
+
+
+def cell(score: float, x: float, y: float, side: float) -> list[float]:
+    """A cell's answer with landmarks that name it."""
+    return [score, x, y, side, side, *([x, y] * 5)]
+
+
+def test_the_best_of_several_answers_for_a_face_is_kept() -> None:
+    """Neighbouring cells answer for the same face; the most certain one is it, with its own landmarks."""
+    cells = np.array([cell(0.7, 50, 50, 40), cell(0.9, 52, 50, 40), cell(0.8, 150, 50, 40)], np.float32)
+    found = faces_of(cells, 0.5)
+    assert found.scores == pytest.approx([0.9, 0.8])
+    assert found.boxes.tolist() == [[32, 30, 72, 70], [130, 30, 170, 70]]
+    assert found.landmarks is not None
+    assert found.landmarks[:, 0].tolist() == [[52, 50], [150, 50]]
+
+
+def test_nothing_certain_is_nothing() -> None:
+    """Below the threshold there is no face, and the answer still has the shapes of one."""
+    found = faces_of(np.array([cell(0.4, 5, 5, 4)], np.float32), 0.5)
+    assert (len(found), found.boxes.shape) == (0, (0, 4))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(*(st.floats(1, 100) for _ in range(4))), max_size=40), st.floats(0.0, 1.0))
+def test_kept_boxes_stand_apart_and_cover_the_rest(rows: list[tuple[float, ...]], threshold: float) -> None:
+    """No two kept boxes are the same face, and every box left out is the same face as a better one that is kept."""
+    cells = np.array([cell(s / 100, x, y, side) for s, x, y, side in rows], np.float32).reshape(-1, 15)
+    kept = faces_of(cells, threshold)
+    overlap = iou_matrix(kept.boxes, kept.boxes) - np.eye(len(kept), dtype=np.float32)
+    assert (overlap <= NMS_IOU + 1e-6).all()
+    certain = cells[cells[:, 0] >= threshold]
+    half = certain[:, 3:5] / 2
+    boxes = np.hstack([certain[:, 1:3] - half, certain[:, 1:3] + half])
+    for box, score in zip(boxes, certain[:, 0], strict=True):
+        better = kept.boxes[kept.scores >= score]
+        assert len(better)
+        assert iou_matrix(box[None].astype(np.float32), better).max() > NMS_IOU

@@ -1,0 +1,132 @@
+"""`train detector` in miniature: it resumes to the same weights, and what it writes serves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model_store.detector import load_detector
+from worker.detectors import open_detector
+from worker.records import Detections
+from worker.training.detector import validation
+from worker.training.detector.command import DetectorOrder, train_detector
+from worker.training.detector.scenes import Scene
+from worker.training.detector.settings import detector_settings
+from worker.training.detector.task import SceneBatch
+from worker.training.detector.validation import choose_threshold, measure_scenes
+from worker.training.errors import CheckpointError, DataError, Interrupted, RecipeError
+from worker.training.loop import Trainer
+
+MINIATURE = (
+    "sizes.stem=4,8",
+    "sizes.widths=8,8,8",
+    "sizes.depths=1,1,1",
+    "sizes.neck=8",
+    "scenes.sides=64,96",
+    "stage.epochs=2",
+    "stage.batch=4",
+    "scenes_an_epoch=8",
+    "held_out_portraits=3",
+    "held_out_backgrounds=2",
+    "loaders=1",
+)
+
+
+@pytest.fixture(autouse=True)
+def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation on a handful."""
+    monkeypatch.setattr(validation, "SCENES", 3)
+    monkeypatch.setattr(validation, "LONG_SIDE_PX", 160)
+
+
+def order(data: Path, folder: Path, *, resume: bool = False) -> DetectorOrder:
+    return DetectorOrder(detector_settings(MINIATURE), data, None, folder / "out", folder / "run", resume, "cpu")
+
+
+def test_a_resumed_training_ends_at_the_same_weights(
+    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in its second epoch and continued, it writes the file that an undisturbed one writes, and that serves."""
+    train_detector(order(data_folder, tmp_path / "a"))
+    straight = load_detector(tmp_path / "a" / "out")
+
+    steps = Trainer[SceneBatch]._train_step
+
+    def stopping(trainer: Trainer[SceneBatch], wrapped: torch.nn.Module, batch: SceneBatch) -> torch.Tensor:
+        loss = steps(trainer, wrapped, batch)
+        if trainer.epoch == 1:
+            trainer.step += 1
+            trainer._save()
+            raise Interrupted("stopped")
+        return loss
+
+    monkeypatch.setattr(Trainer, "_train_step", stopping)
+    with pytest.raises(Interrupted):
+        train_detector(order(data_folder, tmp_path / "b"))
+    monkeypatch.setattr(Trainer, "_train_step", steps)
+    with pytest.raises(CheckpointError, match="--resume"):
+        train_detector(order(data_folder, tmp_path / "b"))
+    train_detector(order(data_folder, tmp_path / "b", resume=True))
+    resumed = load_detector(tmp_path / "b" / "out")
+
+    assert resumed.manifest.weights.sha256 == straight.manifest.weights.sha256
+    assert resumed.manifest.min_score == straight.manifest.min_score
+    assert straight.manifest.provenance.settings["scenes_an_epoch"] == 8
+    assert set(straight.manifest.provenance.data_sha256) == {"detector_faces.npz", "detector_backgrounds.npz"}
+    served = open_detector(f"mien:{tmp_path / 'b' / 'out'}", torch.device("cpu"))
+    assert len(served.detect([np.zeros((90, 160, 3), np.uint8)], None)) == 1
+
+
+def test_other_data_is_not_resumed(data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint belongs to the settings it was made with."""
+    train_detector(order(data_folder, tmp_path))
+    other = order(data_folder, tmp_path, resume=True)
+    with pytest.raises(CheckpointError, match="other settings or other data"):
+        train_detector(replace(other, settings=replace(other.settings, seed=2)))
+
+
+def test_bad_data_and_settings_are_one_line(tmp_path: Path) -> None:
+    """Missing files and settings that cannot be are said plainly."""
+    with pytest.raises(DataError, match="is not a folder"):
+        train_detector(order(tmp_path / "nowhere", tmp_path))
+    (tmp_path / "detector_faces.npz").write_bytes(b"no zip")
+    (tmp_path / "detector_backgrounds.npz").write_bytes(b"no zip")
+    with pytest.raises(DataError, match="is not a NumPy"):
+        train_detector(order(tmp_path, tmp_path))
+    for wrong in ("scenes.sides=32", "stage.batch=0", "scenes.sidez=3"):
+        with pytest.raises(RecipeError):
+            detector_settings([wrong])
+
+
+def scored(*scores: float, wide: float = 30) -> Detections:
+    boxes = np.array([[0, 0, wide, wide]] * len(scores), np.float32).reshape(-1, 4)
+    return Detections(boxes, np.array(scores, np.float32), np.zeros((len(scores), 5, 2), np.float32))
+
+
+def test_the_threshold_is_the_lowest_that_keeps_faceless_pictures_empty() -> None:
+    """One box in a hundred pictures is allowed, a second raises the threshold above it; narrow boxes do not count."""
+    clean = [scored() for _ in range(98)]
+    assert choose_threshold([*clean, scored(0.61), scored()]) == pytest.approx(0.2)
+    assert choose_threshold([*clean, scored(0.61), scored(0.43)]) == pytest.approx(0.44)
+    assert choose_threshold([*clean, scored(0.61), scored(0.43, wide=20)]) == pytest.approx(0.2)
+
+
+def test_validation_counts_faces_errors_and_false_boxes() -> None:
+    """A found face, a missed one, a small one and a box in the void."""
+    scene = Scene(np.zeros((200, 200, 3), np.uint8))
+    marks = np.array([[10, 10], [20, 10], [15, 15], [12, 20], [18, 20]], np.float32)
+    for x, side in ((0, 30), (60, 30), (120, 12)):
+        box = np.array([x, 0, x + side, side], np.float32)
+        scene.faces.append(np.concatenate([box, (marks + np.array([x, 0])).reshape(-1)]).astype(np.float32))
+    boxes = np.array([[0, 0, 30, 30], [120, 0, 132, 12], [150, 150, 190, 190]], np.float32)
+    found_marks = np.stack([marks + 1, marks + np.array([120, 0]), marks]).astype(np.float32)
+    found = Detections(boxes, np.array([0.9, 0.8, 0.7], np.float32), found_marks)
+    figures = measure_scenes([scene], [found], 0.5)
+    assert figures["recall"] == 0.5
+    assert figures["recall_small"] == 1.0
+    assert figures["landmark_error"] == pytest.approx(2**0.5 / 10, rel=1e-3)
+    assert figures["false_boxes_a_scene"] == 1.0

@@ -1,0 +1,59 @@
+"""Which face detector serves, and how a stored one becomes a stage: the one place that knows both sides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from model_store.bundle import BundleError
+from model_store.detector import DEFAULT_DETECTOR, DETECTORS_DIR, DetectorArchitecture, StoredDetector, load_detector
+from worker.faces import Detector
+from worker.faces.cascade import Cascade
+from worker.faces.mien import Mien, MienSpec
+from worker.faces.network import DetectorSizes
+from worker.faces.yunet import YuNet
+
+YUNET_FILE = "face_detection_yunet_2023mar.onnx"
+
+
+def open_detector(name: str | None, device: torch.device) -> Detector:
+    """The detector of that name.
+
+    name: `mien` (ours, as it ships), `mien:FOLDER`, `cascade`, `yunet:FILE`, or a YuNet file alone; None for the one
+    that serves by default: YuNet where its file lies in the model store, because an operator put it there, else ours.
+
+    Raises: DetectorError or BundleError, with one sentence that names the file, if it cannot be used.
+    """
+    if not name:
+        stored = DETECTORS_DIR / YUNET_FILE
+        name = f"yunet:{stored}" if stored.is_file() else Mien.name
+    kind, _, path = name.partition(":")
+    if kind == Cascade.name:
+        return Cascade()
+    if kind == Mien.name:
+        return build_mien(load_detector(Path(path) if path else DEFAULT_DETECTOR), device)
+    return YuNet(Path(path) if kind == YuNet.name and path else Path(name))
+
+
+def build_mien(stored: StoredDetector, device: torch.device) -> Mien:
+    """Our detector from verified weights.  Raises: BundleError if they do not fit the manifest's sizes."""
+    manifest = stored.manifest
+    spec = MienSpec(detector_sizes(manifest.network), manifest.max_side_px, manifest.min_score, manifest.small_bonus)
+    try:
+        return Mien(spec, stored.tensors, device)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise BundleError(f"detector {manifest.name}: the weights do not fit the manifest: {reason}") from None
+
+
+def detector_sizes(network: DetectorArchitecture) -> DetectorSizes:
+    """The manifest's words as the network's."""
+    return DetectorSizes(network.stem, network.widths, network.depths, network.units, network.neck)
+
+
+def manifest_sizes(sizes: DetectorSizes) -> DetectorArchitecture:
+    """The network's sizes in the manifest's words."""
+    return DetectorArchitecture(
+        stem=sizes.stem, widths=sizes.widths, depths=sizes.depths, units=sizes.units, neck=sizes.neck
+    )

@@ -1,0 +1,126 @@
+"""Our own detector: a small network in torch, for batches of frames on the CPU or a GPU.
+
+Boxes, scores and five landmarks.  Frames are reduced to a longer side of 640 pixels; frames of one size that follow
+each other go through the network together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from worker.faces.network import DetectorNet, DetectorSizes, all_cells
+from worker.faces.suppression import faces_in
+from worker.fused import for_inference
+from worker.records import Detections, Image
+
+BATCH_CPU = 1  # more frames at once leave the caches
+BATCH_GPU = 16
+USUAL_SIZE = (360, 640)  # what the CPU's weights are laid out for; other sizes work
+
+
+@dataclass(frozen=True)
+class MienSpec:
+    """How the network is built and used.  max_side_px: frames are reduced to it.  min_score: its own threshold.
+
+    small_bonus: see `suppression.faces_in`.
+    """
+
+    sizes: DetectorSizes = field(default_factory=DetectorSizes)
+    max_side_px: int = 640
+    min_score: float = 0.5
+    small_bonus: float = 0.0
+
+
+class Mien:
+    """The detector on one device."""
+
+    name = "mien"
+
+    def __init__(self, spec: MienSpec, weights: Mapping[str, npt.NDArray[np.float32]], device: torch.device) -> None:
+        """Raises: RuntimeError if the weights do not fit the sizes."""
+        net = DetectorNet(spec.sizes)
+        net.load_state_dict({key: torch.from_numpy(np.asarray(value)) for key, value in weights.items()})
+        with torch.no_grad():
+            next(net.stem.parameters()).div_(255)  # so that the network takes pixels as they are
+        self.batch = BATCH_CPU if device.type == "cpu" else BATCH_GPU
+        usual = torch.zeros((1, 3, *USUAL_SIZE), device=device).contiguous(memory_format=torch.channels_last)
+        self._net = for_inference(net.requires_grad_(requires_grad=False), usual)
+        self._spec, self._device = spec, device
+
+    def detect(self, images: Sequence[Image], min_score: float | None) -> list[Detections]:
+        """See `Detector.detect`."""
+        lowest = self._spec.min_score if min_score is None else min_score
+        found: list[Detections] = []
+        for group in _of_one_size(images, self.batch):
+            height, width = group[0].shape[:2]
+            small_height, small_width = reduced_size(height, width, self._spec.max_side_px)
+            pixels = self._pixels(group, (small_height, small_width))
+            back = np.array([width / small_width, height / small_height], np.float32)
+            found += [_scaled(faces, back) for faces in self._faces(pixels, lowest)]
+        return found
+
+    @torch.inference_mode()
+    def _faces(self, pixels: Tensor, min_score: float) -> list[Detections]:
+        # pixels: (B, 3, h, w) in 0..255.
+        with torch.autocast(self._device.type, torch.float16, enabled=self._device.type == "cuda"):
+            maps = self._net(pixels)
+        height, width = pixels.shape[2:]
+        return faces_in(maps, all_cells(height, width, self._device), min_score, self._spec.small_bonus)
+
+    def _pixels(self, group: Sequence[Image], size: tuple[int, int]) -> Tensor:
+        """(B, 3, h, w) float32 in 0..255, channels last in memory, on the device."""
+        if self._device.type == "cpu":
+            return _channels_first(np.stack([_reduced(image, size) for image in group])).float()
+        # The whole frames are copied: a GPU reduces them faster than the CPU does.
+        frames = _channels_first(np.stack(group)).pin_memory().to(self._device, non_blocking=True).float()
+        if frames.shape[2:] == size:
+            return frames
+        return F.interpolate(frames, size, mode="bilinear", antialias=True).contiguous(
+            memory_format=torch.channels_last
+        )
+
+
+def reduced_size(height: int, width: int, max_side_px: int) -> tuple[int, int]:
+    """Height and width with a longer side of at most `max_side_px`, each at least 1."""
+    scale = min(1.0, max_side_px / max(height, width))
+    return max(round(height * scale), 1), max(round(width * scale), 1)
+
+
+def _reduced(image: Image, size: tuple[int, int]) -> Image:
+    if image.shape[:2] == size:
+        return image
+    height, width = size
+    if image.shape[0] > 2 * height:
+        # Interpolation looks at four pixels only; halving twice the size by area averages four such looks, which is
+        # almost as good as averaging all pixels and, for large frames, many times faster.
+        image = np.asarray(cv2.resize(image, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _channels_first(frames: npt.NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(frames).permute(0, 3, 1, 2)
+
+
+def _of_one_size(images: Sequence[Image], most: int) -> Iterator[list[Image]]:
+    group: list[Image] = []
+    for image in images:
+        if group and (len(group) == most or image.shape != group[0].shape):
+            yield group
+            group = []
+        group.append(image)
+    if group:
+        yield group
+
+
+def _scaled(faces: Detections, back: npt.NDArray[np.float32]) -> Detections:
+    assert faces.landmarks is not None  # noqa: S101 - the network always gives them
+    return Detections(faces.boxes * np.tile(back, 2), faces.scores, faces.landmarks * back)

@@ -1,0 +1,1 @@
+"""Training of the face detector: scenes composed from portraits, targets, losses, and how well it does."""
