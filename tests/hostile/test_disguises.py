@@ -73,7 +73,9 @@ def test_a_text_behind_a_video_s_first_bytes(hostile: HostileApi, canary: Canary
     heads = (b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2", b"\x1a\x45\xdf\xa3", b"GIF89a", b"RIFF\0\0\0\0AVI ")
     for head, kind in zip(heads, ("hls", "ffconcat", "hls", "ffconcat"), strict=True):
         for target in (str(canary.path), f"http://127.0.0.1:{listener.port}/a.ts"):
-            hostile.fails(head + b"\n" + playlists(target)[kind] + bytes(200), "undecodable_input")
+            content = head + b"\n" + playlists(target)[kind] + bytes(200)
+            # As a GIF's head, a text claims a picture of some size.
+            hostile.fails(content, "undecodable_input", *(["limit_exceeded"] if head == b"GIF89a" else []))
     text = playlists(str(canary.path))["hls"].ljust(257, b"\n") + b"ustar" + bytes(400)
     hostile.fails(text, "undecodable_input")
     assert not canary.was_touched()
