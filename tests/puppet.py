@@ -63,6 +63,15 @@ class Puppet:
         self._portrait = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)  # type: ignore[no-untyped-call]
         height, width = self._portrait.shape[:2]
         self._x, self._y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+        across, down = self._x - MOUTH[0], self._y - MOUTH[1]
+        # How much each displacement counts at each pixel.
+        corners = np.minimum((across / 20) ** 2, 1.6) * np.exp(-((down / 15) ** 2) - (across / 32) ** 4)
+        self._bend = corners - 0.35 * np.exp(-((across / 14) ** 2) - (down / 15) ** 2)
+        self._lips = np.exp(-((down / 20) ** 2) - (across / 26) ** 2)
+        self._narrow = np.exp(-((down / 16) ** 2) - (across / 30) ** 2)
+        above = ((self._y - BROW_Y) / 9) ** 2
+        self._brows = sum(np.exp(-above - ((self._x - x) / 18) ** 2) for x, _ in BROWS)
+        self._inner = sum(np.exp(-above - ((self._x - x - 10 * inwards) / 9) ** 2) for x, inwards in BROWS)
 
     def portrait(self, pose: Pose) -> Picture:
         """(512, 512, 3) BGR."""
@@ -82,13 +91,7 @@ class Puppet:
     def _source(self, pose: Pose) -> tuple[Field, Field]:
         """Where each pixel comes from."""
         across, down = self._x - MOUTH[0], self._y - MOUTH[1]
-        near = np.exp(-((down / 15) ** 2) - (across / 32) ** 4)
-        bend = np.minimum((across / 20) ** 2, 1.6) * near - 0.35 * np.exp(-((across / 14) ** 2) - (down / 15) ** 2)
-        lips = 1 + pose.open * np.exp(-((down / 20) ** 2) - (across / 26) ** 2)
-        y = MOUTH[1] + (down - pose.corner * bend) / lips
-        x = MOUTH[0] + across * (1 + 0.25 * pose.open * np.exp(-((down / 16) ** 2) - (across / 30) ** 2))
-        for centre, inwards in BROWS:
-            above = ((self._y - BROW_Y) / 9) ** 2
-            y += pose.brow * np.exp(-above - ((self._x - centre) / 18) ** 2)
-            y += pose.inner * np.exp(-above - ((self._x - centre - 10 * inwards) / 9) ** 2)
+        x = MOUTH[0] + across * (1 + 0.25 * pose.open * self._narrow)
+        y = MOUTH[1] + (down - pose.corner * self._bend) / (1 + pose.open * self._lips)
+        y += pose.brow * self._brows + pose.inner * self._inner
         return x.astype(np.float32), y.astype(np.float32)

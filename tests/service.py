@@ -37,6 +37,7 @@ ENDED = frozenset({"succeeded", "failed", "canceled"})
 MAX_UPLOAD_BYTES = 64 * 2**20
 FACE = (224.0, 125.0)  # centre of the face in the portrait, pixels
 CODECS = {"gif": "gif", "webm": "libvpx-vp9"}  # by container; MPEG-4 in all others, which browsers do not play
+QUICK: dict[str, object] = {"deadline": "realtime", "cpu-used": "8"}  # of VP9, which is slow otherwise
 TKHD_MATRIX = 44  # where an mp4's display matrix lies, from the name of its `tkhd` box (version 0)
 
 Picture = npt.NDArray[np.uint8]
@@ -258,6 +259,7 @@ class Clips:
         file = self._folder / "video"  # `faststart` opens what it wrote once more
         with av.open(str(file), "w", format=container, options=options or {}) as output:
             stream = cast(av.VideoStream, output.add_stream(CODECS.get(container, "mpeg4"), rate=25))
+            stream.options = QUICK if container == "webm" else {}
             stream.width, stream.height, stream.bit_rate = width, height, 2_000_000
             stream.pix_fmt = "rgb8" if container == "gif" else "yuv420p"
             stream.codec_context.time_base = Fraction(1, 1000)

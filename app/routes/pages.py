@@ -30,7 +30,6 @@ SECURITY = {
     "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
     # Files of two releases must not meet in one page: they are asked for again, which costs a 304.
     "Cache-Control": "no-cache",
 }

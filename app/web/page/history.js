@@ -9,13 +9,14 @@ import { clock, counted, explain, moment, percent, progressLine, stateName } fro
 
 const PAGE = 20;
 const LOOK_MS = 1500; // while something is under way
+const RETRY_MS = 5000; // when the service did not answer
 const LEAST_SHARE = 0.005; // of what is drawn in a row's picture
 const NAMED = 2; // labels in words
 
 /** @typedef {{row: HTMLElement, update: (job: any) => void, job: any}} Row */
 
 export class History {
-  /** @param {(problem: Problem) => void} onProblem */
+  /** @param {(problem: Problem | null) => void} onProblem null: what was wrong is over */
   constructor(onProblem) {
     this.onProblem = onProblem;
     this.list = byId("jobs");
@@ -27,6 +28,8 @@ export class History {
     this.visible = false;
     this.timer = 0;
     this.asking = false;
+    this.again = false; // asked for meanwhile
+    this.away = false; // the service did not answer last time
     byId("more-jobs").onclick = () => {
       this.limit += PAGE;
       this.refresh();
@@ -47,21 +50,35 @@ export class History {
   /** Ask for the newest jobs, and again soon while one is under way. */
   async refresh() {
     clearTimeout(this.timer);
-    if (this.asking) return;
+    if (this.asking) {
+      this.again = true;
+      return;
+    }
     this.asking = true;
+    this.again = false;
     try {
       const { jobs, next } = await getJson(`v1/jobs?limit=${Math.min(this.limit, 1000)}`);
+      if (this.away) this.onProblem(null);
+      this.away = false;
       if (!this.visible) return;
       this.#render(jobs);
       byId("more-jobs").hidden = next === null;
-      if (jobs.some((/** @type {any} */ job) => !hasEnded(job)) && !document.hidden) {
-        this.timer = setTimeout(() => this.refresh(), LOOK_MS);
-      }
+      if (jobs.some((/** @type {any} */ job) => !hasEnded(job))) this.#later(LOOK_MS);
     } catch (error) {
-      if (error instanceof Problem) this.onProblem(error);
+      if (!(error instanceof Problem)) throw error;
+      this.away = true;
+      this.onProblem(error);
+      if (error.status !== 401) this.#later(RETRY_MS);
     } finally {
       this.asking = false;
+      if (this.again) this.#later(0);
     }
+  }
+
+  /** @param {number} ms */
+  #later(ms) {
+    clearTimeout(this.timer);
+    if (this.visible && !document.hidden) this.timer = setTimeout(() => this.refresh(), ms);
   }
 
   /** @param {any[]} jobs */

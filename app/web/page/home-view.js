@@ -10,7 +10,10 @@ import { percent, size } from "./words.js";
 
 export class HomeView {
   constructor() {
-    this.history = new History((problem) => this.#problem(problem.words, problem.code));
+    this.history = new History((problem) => {
+      if (problem) this.#problem(problem.words, problem.code);
+      else byId("home-problem").hidden = true;
+    });
     this.#listen();
   }
 

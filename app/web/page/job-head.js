@@ -28,6 +28,7 @@ export class JobHead {
 
   /** @param {any} job */
   show(job) {
+    setText(byId("job-name"), nameOf(job.id) ?? "Video");
     byId("job-actions").hidden = false;
     byId("cancel-job").hidden = hasEnded(job);
     byId("job-view").dataset.state = job.state;

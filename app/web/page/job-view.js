@@ -22,7 +22,8 @@ export class JobView {
     this.events = events;
     const onTrack = (/** @type {number} */ trackId) => this.#choose(trackId);
     const onProblem = (/** @type {Problem} */ problem) => this.#problem(problem);
-    this.stage = new Stage({ onTime: (time) => this.#time(time), onTrack, onProblem });
+    const onFiles = () => this.head.show(this.job);
+    this.stage = new Stage({ onTime: (time) => this.#time(time), onTrack, onFiles, onProblem });
     this.lanes = new Lanes({ onSeek: (time) => this.#seek(time), onTrack });
     this.values = new Values({ onTrack });
     this.takeAway = new TakeAway(onProblem);
@@ -80,7 +81,7 @@ export class JobView {
     this.source = 0;
     this.chosen = null;
     this.picked = false;
-    byId("job-body").hidden = true;
+    for (const id of ["job-body", "now", "timeline"]) byId(id).hidden = true;
   }
 
   /** @param {any} job */
@@ -98,6 +99,7 @@ export class JobView {
     const records = (this.records = new Records(labels));
     const colours = await coloursOf(labels);
     if (this.records !== records) return;
+    byId("now").hidden = byId("timeline").hidden = false;
     this.stage.show(records, colours);
     this.values.show(records, colours);
     this.lanes.show(records, colours);

@@ -5,7 +5,8 @@ import { percent } from "./words.js";
 
 /** @typedef {import("./records.js").Records} Records */
 
-const LINE_PX = 2.5;
+const LINE_PX = 2;
+const CHOSEN_LINE_PX = 3.5;
 const HALO_PX = 1.5; // dark, on both sides of the line, so that it shows on any picture
 const FONT_PX = 13;
 const TAG_HEIGHT_PX = 22;
@@ -47,8 +48,8 @@ export class Overlay {
       const box = [(x * width) / size.width, (y * height) / size.height, (w * width) / size.width, (h * height) / size.height];
       const several = end - first > 1;
       const text = `${several ? `${records.trackIds.data[face]} ` : ""}${records.labels[label]} ${percent(value)}`;
-      const faded = several && chosen !== null && records.trackIds.data[face] !== chosen;
-      this.#box(box, colours[label], text, faded, width);
+      const line = records.trackIds.data[face] === chosen ? CHOSEN_LINE_PX : LINE_PX;
+      this.#box(box, colours[label], text, line, width);
     }
   }
 
@@ -91,28 +92,26 @@ export class Overlay {
    * @param {number[]} box x, y, width, height in CSS pixels
    * @param {string} colour
    * @param {string} text
-   * @param {boolean} faded
+   * @param {number} line its width, px
    * @param {number} canvasWidth
    */
-  #box([x, y, width, height], colour, text, faded, canvasWidth) {
+  #box([x, y, width, height], colour, text, line, canvasWidth) {
     const { context } = this;
-    context.globalAlpha = faded ? 0.75 : 1;
-    context.lineWidth = LINE_PX + 2 * HALO_PX;
+    context.lineWidth = line + 2 * HALO_PX;
     context.strokeStyle = "#00000073";
     context.strokeRect(x, y, width, height);
-    context.lineWidth = LINE_PX;
+    context.lineWidth = line;
     context.strokeStyle = colour;
     context.strokeRect(x, y, width, height);
     context.font = `600 ${FONT_PX}px Inter, system-ui, sans-serif`;
     const wide = context.measureText(text).width + 2 * TAG_PADDING_PX;
-    const left = Math.max(0, Math.min(x - LINE_PX / 2, canvasWidth - wide));
-    const above = y - TAG_HEIGHT_PX - LINE_PX / 2;
-    const top = above >= 0 ? above : y + height + LINE_PX / 2;
+    const left = Math.max(0, Math.min(x - line / 2, canvasWidth - wide));
+    const above = y - TAG_HEIGHT_PX - line / 2;
+    const top = above >= 0 ? above : y + height + line / 2;
     context.fillStyle = colour;
     context.fillRect(left, top, wide, TAG_HEIGHT_PX);
     context.fillStyle = textOn(colour);
     context.textBaseline = "middle";
     context.fillText(text, left + TAG_PADDING_PX, top + TAG_HEIGHT_PX / 2 + 1);
-    context.globalAlpha = 1;
   }
 }

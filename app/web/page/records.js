@@ -4,6 +4,7 @@ import { Column, countUpTo } from "./columns.js";
 
 // Players report a frame's time with an error of their own; frames are further apart than this.
 const TIME_TOLERANCE_S = 0.002;
+const LINGER_S = 0.25; // players go on a little after the last frame
 const FIRST_INTERVAL_S = 1 / 25;
 
 /** One face over time. */
@@ -81,9 +82,10 @@ export class Records {
   /**
    * The frame that is shown at a time: the last one that began, also where the rate varies.
    * @param {number} time s
-   * @returns {number} its position, or -1 before the first
+   * @returns {number} its position, or -1 before the first and where nothing is labelled yet
    */
   frameAt(time) {
+    if (time > this.end + LINGER_S) return -1;
     return countUpTo(this.times.data, this.length, time + TIME_TOLERANCE_S) - 1;
   }
 

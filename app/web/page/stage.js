@@ -19,6 +19,7 @@ export class Stage {
    * @param {object} events
    * @param {(time: number) => void} events.onTime
    * @param {(trackId: number) => void} events.onTrack
+   * @param {() => void} events.onFiles the reader chose the job's files again
    * @param {(problem: Problem) => void} events.onProblem
    */
   constructor(events) {
@@ -253,6 +254,7 @@ export class Stage {
       return;
     }
     remember(this.job.id, files);
+    this.events.onFiles();
     this.#openFiles(files);
   }
 

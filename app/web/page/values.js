@@ -45,8 +45,7 @@ export class Values {
     setText(byId("now-frame"), position < 0 ? "" : `frame ${records.indices.data[position]}`);
     this.#faces(records, position, trackId);
     this.table.classList.toggle("empty", face < 0);
-    const empty = records.length && trackId !== null ? `Face ${trackId} is not in this frame.` : "No face in this frame.";
-    setText(byId("agreement"), face < 0 ? (records.length ? empty : "Nothing labelled yet.") : this.#agreement(records, face));
+    setText(byId("agreement"), face < 0 ? this.#missing(position, trackId) : this.#agreement(records, face));
     setText(this.caption, `Values of face ${trackId ?? ""} at the current time`);
     const { data } = records.scores;
     this.rows.forEach(({ row, bar, cells }, k) => {
@@ -111,6 +110,12 @@ export class Values {
     );
     box.replaceChildren(...buttons);
     if (focused) buttons.find((button) => button.dataset.face === focused)?.focus();
+  }
+
+  /** @param {number} position @param {number | null} trackId */
+  #missing(position, trackId) {
+    if (position < 0) return "Not labelled here so far.";
+    return trackId === null ? "No face in this frame." : `Face ${trackId} is not in this frame.`;
   }
 
   /**
