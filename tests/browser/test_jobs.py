@@ -22,6 +22,28 @@ pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 KEY = "a-key-for-tests"
 
 
+def test_upload_shows_its_progress_and_is_cancelled(open_page: OpenPage, api: Api) -> None:
+    """While a file is sent, its share is shown; a cancelled upload makes no job and leaves the next one its turn."""
+    visit = open_page()
+    before = len(api.http.get("/v1/jobs").json()["jobs"])
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000}
+    visit.page.context.new_cdp_session(visit.page).send("Network.emulateNetworkConditions", slow)
+    big = b"\x00\x00\x00\x18ftypisom" + bytes(4_000_000)
+    visit.page.set_input_files(
+        "#files",
+        [{"name": f"{n}.mp4", "mimeType": "video/mp4", "buffer": big} for n in "ab"],  # type: ignore[arg-type]
+    )
+    rows = visit.page.locator(".upload")
+    expect(rows.nth(0).locator(".upload-state")).to_have_text(re.compile(r"^[1-9]\d? % of 4.0 MB"), timeout=20_000)
+    expect(rows.nth(1).locator(".upload-state")).to_have_text("Waiting to be sent")
+    rows.nth(0).get_by_role("button").click()
+    expect(rows.locator(".upload-name")).to_have_text(["b.mp4"])
+    expect(rows.locator(".upload-state")).to_have_text(re.compile(r"^\d+ % of"), timeout=20_000)
+    rows.get_by_role("button").click()
+    expect(rows).to_have_count(0)
+    assert len(api.http.get("/v1/jobs").json()["jobs"]) == before
+
+
 def test_running_job_is_cancelled(open_page: OpenPage, api: Api, long_clip: bytes) -> None:
     """While a job runs, frames done, their rate and the time left are shown; cancelling keeps what there is."""
     visit = open_page()
@@ -117,6 +139,7 @@ def test_key_is_asked_for_and_kept_in_the_tab(open_page: OpenPage, tmp_path: Pat
         )
         lines = visit.page.locator(".job-row-line")
         expect(lines).to_have_text(["Waiting, 1 job before this one", "Next in the queue"])
+        assert visit.page.locator(".job-title").all_text_contents() == ["b.webm", "a.webm"]
         assert "YOUR_KEY" not in visit.page.content()
         visit.page.locator(".job-title").first.click()
         expect(visit.page.locator("#job-line")).to_have_text("Waiting, 1 job before this one")
@@ -130,3 +153,4 @@ def test_key_is_asked_for_and_kept_in_the_tab(open_page: OpenPage, tmp_path: Pat
         visit.page.click("#forget-key")
         expect(visit.page.locator("#key-dialog")).to_be_visible()
         assert visit.page.evaluate("sessionStorage['mien.key']") is None
+        visit.page.goto("about:blank")  # before the service goes

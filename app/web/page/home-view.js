@@ -10,6 +10,8 @@ import { percent, size } from "./words.js";
 
 export class HomeView {
   constructor() {
+    /** @type {Promise<any>} the upload that is under way, and those that wait for it */
+    this.sending = Promise.resolve();
     this.history = new History((problem) => {
       if (problem) this.#problem(problem.words, problem.code);
       else byId("home-problem").hidden = true;
@@ -83,8 +85,7 @@ export class HomeView {
     const options = chosenOptions();
     const jobs = asJobs(files);
     const { max_upload_bytes: most } = await pageSettings().catch(() => ({ max_upload_bytes: Infinity }));
-    const sent = jobs.map((job) => this.#send(job, options, most));
-    const [first] = await Promise.all(sent);
+    const [first] = await Promise.all(jobs.map((job) => this.#send(job, options, most)));
     if (jobs.length === 1 && first && !byId("home-view").hidden) location.hash = `job=${first.id}`;
     else this.history.refresh();
   }
@@ -103,19 +104,27 @@ export class HomeView {
       return null;
     }
     const bar = /** @type {HTMLProgressElement} */ (make("progress", { max: 1, value: 0, "aria-label": `Sending ${name}` }));
-    const state = make("span", { class: "upload-state", text: "Sending …" });
+    const state = make("span", { class: "upload-state", text: "Waiting to be sent" });
     const cancel = make("button", { type: "button", class: "quiet", text: "Cancel" });
     const title = make("span", { class: "upload-name", text: name });
     const row = make("li", { class: "upload" }, title, state, cancel, bar);
     byId("uploads").append(row);
-    announce(`Sending ${name}.`);
-    const sending = upload(files, options, (share) => {
-      bar.value = share;
-      setText(state, share < 1 ? `${percent(share)} of ${size(bytes)}` : "Checking …");
+    // One after the other: they queue in their order, and leave the browser's few connections to what the page asks.
+    const stop = new AbortController();
+    cancel.onclick = () => {
+      stop.abort();
+      row.remove();
+    };
+    const sent = this.sending.then(() => {
+      announce(`Sending ${name}.`);
+      return upload(files, options, stop.signal, (share) => {
+        bar.value = share;
+        setText(state, share < 1 ? `${percent(share)} of ${size(bytes)}` : "Checking …");
+      });
     });
-    cancel.onclick = () => sending.cancel();
+    this.sending = sent.catch(() => {});
     try {
-      const job = await sending.job;
+      const job = await sent;
       announce(`${name} is sent.`);
       this.history.refresh();
       return job;

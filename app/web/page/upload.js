@@ -4,40 +4,26 @@ import { address, keyHeaders, Problem, renewKey } from "./api.js";
 import { key, remember } from "./session.js";
 
 /**
- * @typedef {object} Upload
- * @property {Promise<any>} job the job once it is accepted; fails with a Problem, or an AbortError when cancelled
- * @property {() => void} cancel
- */
-
-/**
  * Send one file, or several images as one clip.
  * @param {File[]} files
  * @param {Record<string, string>} options form fields
+ * @param {AbortSignal} signal
  * @param {(share: number) => void} onProgress 0..1
- * @returns {Upload}
+ * @returns {Promise<any>} the job, once it is accepted
+ * @throws {Problem} or an AbortError when aborted
  */
-export function upload(files, options, onProgress) {
-  let request = new XMLHttpRequest();
-  let cancelled = false;
-  const cancel = () => {
-    cancelled = true;
-    request.abort();
-  };
-  const attempt = async () => {
-    for (;;) {
-      if (cancelled) throw aborted();
-      const used = key();
-      request = new XMLHttpRequest();
-      const { status, body } = await send(request, form(files, options), onProgress);
-      if (status === 202 || status === 200) {
-        const job = JSON.parse(body);
-        remember(job.id, files);
-        return job;
-      }
-      if (status !== 401 || !(await renewKey(used))) throw Problem.of(status, body);
+export async function upload(files, options, signal, onProgress) {
+  for (;;) {
+    signal.throwIfAborted();
+    const used = key();
+    const { status, body } = await send(form(files, options), signal, onProgress);
+    if (status === 202 || status === 200) {
+      const job = JSON.parse(body);
+      remember(job.id, files);
+      return job;
     }
-  };
-  return { job: attempt(), cancel };
+    if (status !== 401 || !(await renewKey(used))) throw Problem.of(status, body);
+  }
 }
 
 /** @param {File[]} files @param {Record<string, string>} options */
@@ -50,13 +36,14 @@ function form(files, options) {
 }
 
 /**
- * @param {XMLHttpRequest} request
  * @param {FormData} body
+ * @param {AbortSignal} signal
  * @param {(share: number) => void} onProgress
  * @returns {Promise<{status: number, body: string}>}
  */
-function send(request, body, onProgress) {
+function send(body, signal, onProgress) {
   return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
     request.open("POST", address("v1/jobs"));
     for (const [name, value] of Object.entries(keyHeaders())) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => {
@@ -64,11 +51,8 @@ function send(request, body, onProgress) {
     };
     request.onload = () => resolve({ status: request.status, body: request.responseText });
     request.onerror = () => reject(Problem.offline());
-    request.onabort = () => reject(aborted());
+    request.onabort = () => reject(signal.reason);
+    signal.addEventListener("abort", () => request.abort());
     request.send(body);
   });
-}
-
-function aborted() {
-  return new DOMException("cancelled", "AbortError");
 }
