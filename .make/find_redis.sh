@@ -3,12 +3,19 @@
 set -eu
 
 [ -n "${MIEN_REDIS_URL:-}" ] && exit 0
-command -v redis-server >/dev/null && exit 0
+is_there() {
+    command -v redis-server >/dev/null || return 1
+    version=$(redis-server --version | sed -n 's/.* v=\([0-9]*\)\..*/\1/p')
+    [ "${version:-7}" -ge 7 ] && return 0
+    echo "error: redis-server is older than 7.0: install a newer one, or set MIEN_REDIS_URL" >&2
+    exit 1
+}
+is_there && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "Installing redis-server from the distribution's packages ..."
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server >/dev/null || true
-    command -v redis-server >/dev/null && exit 0
+    is_there && exit 0
 fi
 echo "error: no Redis: install redis-server (Debian, Ubuntu: sudo apt-get install redis-server) or set MIEN_REDIS_URL" >&2
 exit 1

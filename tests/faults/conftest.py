@@ -53,6 +53,7 @@ class Faulty:
 
     api: Api
     folder: Path
+    sound_worker: Process | None = None
 
     @property
     def service(self) -> Service:
@@ -74,6 +75,22 @@ class Faulty:
 
         until(is_ready)
         return process
+
+    def sound(self) -> Process:
+        """A worker with nothing broken: the one that there is, or a new one."""
+        if self.sound_worker is None:
+            self.sound_worker = self.worker(f"sound-{time.monotonic()}")
+        return self.sound_worker
+
+    def stop_sound(self) -> str:
+        """Stop it, if there is one; the end of its log."""
+        worker, self.sound_worker = self.sound_worker, None
+        return self.service.stop(worker) if worker else ""
+
+    def kill_sound(self) -> None:
+        """Kill it."""
+        kill(self.service, self.sound())
+        self.sound_worker = None
 
     def _ready(self) -> set[str]:
         body = self.api.http.get("/health/ready").json()
@@ -112,7 +129,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
     """Redis with an append-only file, and the API; no worker."""
     folder = tmp_path_factory.mktemp("faulty")
     with (
-        serving(folder, MIEN_HEARTBEAT_S=HEARTBEAT_S) as service,
+        serving(folder, MIEN_HEARTBEAT_S=HEARTBEAT_S, MIEN_MIN_UPLOAD_RATE="0") as service,
         httpx.Client(base_url=service.url, timeout=60, trust_env=False) as http,
     ):
         faulty = Faulty(Api(service, http), folder)

@@ -22,6 +22,7 @@ import torch
 from worker import serving
 from worker.commands import main
 from worker.ensemble.engine import Engine
+from worker.ensemble.passes import FramePass
 
 FRAME_S = 0.03
 
@@ -49,20 +50,29 @@ def hangs() -> None:
     Engine.warm_up = then_hang  # type: ignore[assignment, method-assign]
 
 
+class Limited:
+    """A pass over crops with memory for few of them at once."""
+
+    def __init__(self, whole: FramePass, file: Path) -> None:
+        self._whole = whole
+        self._file = file
+
+    def __call__(self, crops: Any) -> Any:
+        if len(crops) > int(self._file.read_text()):
+            raise torch.OutOfMemoryError("CUDA out of memory (injected)")
+        return self._whole(crops)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+
 def has_room(file: Path) -> None:
     """Break `Engine` so that large batches are out of memory."""
     warm_up = Engine.warm_up
 
     def then_shrink(engine: Engine) -> None:
         warm_up(engine)
-        whole = engine._pass
-
-        def limited(crops: Any) -> Any:
-            if len(crops) > int(file.read_text()):
-                raise torch.OutOfMemoryError("CUDA out of memory (injected)")
-            return whole(crops)
-
-        engine._pass = limited  # type: ignore[assignment]
+        engine._pass = Limited(engine._pass, file)
 
     Engine.warm_up = then_shrink  # type: ignore[assignment, method-assign]
 

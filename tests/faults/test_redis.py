@@ -29,6 +29,11 @@ def working(faulty: Faulty) -> Faulty:
     return faulty
 
 
+def padded(video: bytes, size: int = 3 * 2**20) -> bytes:
+    """An mp4 with a box of nothing behind it, so that half of it reaches the store."""
+    return video + size.to_bytes(4, "big") + b"free" + bytes(size - 8)
+
+
 class SlowUpload(threading.Thread):
     """An upload that is under way for as long as the test says; then `answer` is there."""
 
@@ -61,7 +66,7 @@ def test_redis_restarted(working: Faulty, clip: bytes, clips: Clips) -> None:
     api = working.api
     running = api.running(api.submit(clip)["id"])
     waiting = api.submit(clips.video(clips.pictures(2)))
-    interrupted, patient = SlowUpload(working, clip), SlowUpload(working, clip)
+    interrupted, patient = (SlowUpload(working, padded(clip)) for _ in range(2))
     for upload in (interrupted, patient):
         upload.start()
     until(lambda: len([name for name in working.service.stored() if name.endswith(".part")]) == 2)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.contract import keys
-from tests.faults.conftest import FRAMES, Faulty, kill, send, until
+from tests.faults.conftest import FRAMES, Faulty, send, until
+from worker.resident import POLL_S
 
 if TYPE_CHECKING:
     from tests.service import Clips, Record
@@ -21,62 +22,61 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def expected(faulty: Faulty, clip: bytes) -> list[Record]:
     """The clip's records when nothing happens."""
-    worker = faulty.worker("undisturbed")
+    faulty.sound()
     job = faulty.api.ended(faulty.api.submit(clip)["id"])
     records = faulty.records(job)
     assert [record["frame_index"] for record in records] == list(range(FRAMES))
     assert any(record["faces"] for record in records)
-    faulty.service.stop(worker)
     return records
 
 
 def begun(faulty: Faulty, clip: bytes) -> Record:
     """A job that has frames and runs."""
+    faulty.sound()
     return faulty.api.running(faulty.api.submit(clip)["id"])
 
 
 def test_a_killed_worker(faulty: Faulty, clip: bytes, expected: list[Record]) -> None:
     """Killed in the middle: another worker labels the job whole, with the same records; `attempts` says 2."""
-    first = faulty.worker("first")
     job = begun(faulty, clip)
-    kill(faulty.service, first)
-    second = faulty.worker("second")
+    faulty.kill_sound()
+    faulty.sound()
     ended = faulty.api.ended(job["id"])
     assert (ended["state"], ended["attempts"]) == ("succeeded", 2)
     assert faulty.records(ended) == expected
-    faulty.service.stop(second)
 
 
-def test_a_worker_killed_between_taking_and_starting(faulty: Faulty, clips: Clips) -> None:
-    """A job that was popped by a process that then died still runs; no attempt is charged."""
+def test_a_worker_that_dies_between_taking_and_starting(faulty: Faulty, clips: Clips) -> None:
+    """A job that was popped, and then nothing was heard of, still runs; no attempt is charged."""
+    worker = faulty.sound()
+    send(worker, signal.SIGSTOP)
+    time.sleep(1.5 * POLL_S)  # until Redis waits for it no more
     job = faulty.api.submit(clips.video(clips.pictures(2)))
     with faulty.connection() as connection:
         assert connection.lmove(keys.rq_queue("mien-default"), keys.rq_taken("mien-default"), "LEFT", "RIGHT")
         until(lambda: connection.llen(keys.rq_queue("mien-default")))
-    worker = faulty.worker("next")
+    send(worker, signal.SIGCONT)
     ended = faulty.api.ended(job["id"])
     assert (ended["state"], ended["attempts"]) == ("succeeded", 1)
-    faulty.service.stop(worker)
 
 
 def test_a_worker_told_to_stop(faulty: Faulty, clip: bytes, expected: list[Record]) -> None:
     """SIGTERM: it exits within ten seconds, the job goes on elsewhere at no charge, with the same records."""
-    first = faulty.worker("first")
     job = begun(faulty, clip)
     started = time.monotonic()
-    assert "stopped" in faulty.service.stop(first) or "ended_at_once" in first.tail()
+    last_words = faulty.stop_sound()
     assert time.monotonic() - started < 10
-    second = faulty.worker("second")
+    assert "stopped" in last_words or "ended_at_once" in last_words
+    faulty.sound()
     ended = faulty.api.ended(job["id"])
     assert (ended["state"], ended["attempts"]) == ("succeeded", 1)
     assert faulty.records(ended) == expected
-    faulty.service.stop(second)
 
 
 def test_a_worker_that_comes_back_late(faulty: Faulty, clip: bytes, expected: list[Record]) -> None:
     """Stopped until its job was given to another and done: going on, it changes nothing and serves the next job."""
-    late = faulty.worker("late")
     job = begun(faulty, clip)
+    late = faulty.sound()
     send(late, signal.SIGSTOP)
     other = faulty.worker("other")
     ended = faulty.api.ended(job["id"])
@@ -90,11 +90,11 @@ def test_a_worker_that_comes_back_late(faulty: Faulty, clip: bytes, expected: li
         assert len(list(connection.scan_iter(f"{keys.FRAMES}{job['id']}:*"))) == 1
     assert faulty.records(ended) == expected
     assert faulty.api.ended(faulty.api.submit(clip, sample_fps=1)["id"])["state"] == "succeeded"
-    faulty.service.stop(late)
 
 
 def test_a_worker_that_hangs_again_and_again(faulty: Faulty, clips: Clips) -> None:
     """The watchdog ends each; after the third the job has failed as `worker_lost`, and the queue goes on."""
+    faulty.stop_sound()
     job, next_ = (faulty.api.submit(clips.video(clips.pictures(2))) for _ in range(2))
     for attempt in (1, 2, 3):
         hanging = faulty.worker(f"hanging-{attempt}", "hangs")
@@ -104,9 +104,8 @@ def test_a_worker_that_hangs_again_and_again(faulty: Faulty, clips: Clips) -> No
         until(lambda n=attempt: _given_up(faulty, job["id"], n))  # type: ignore[misc]
     ended = faulty.api.ended(job["id"])
     assert (ended["state"], ended["error"]["code"], ended["attempts"]) == ("failed", "worker_lost", 3)
-    worker = faulty.worker("sound")
+    faulty.sound()
     assert faulty.api.ended(next_["id"])["state"] == "succeeded"
-    faulty.service.stop(worker)
 
 
 def _given_up(faulty: Faulty, job_id: str, attempts: int) -> bool:
@@ -114,8 +113,9 @@ def _given_up(faulty: Faulty, job_id: str, attempts: int) -> bool:
     return bool(job["attempts"] == attempts and job["state"] in {"queued", "failed"})
 
 
-def test_a_device_short_of_memory(faulty: Faulty, clip: bytes, expected: list[Record], tmp_path: Path) -> None:
+def test_a_device_short_of_memory(faulty: Faulty, clip: bytes, tmp_path: Path) -> None:
     """Batches are halved until they fit, with a warning; where one crop does not fit, the job alone fails."""
+    faulty.stop_sound()
     room = tmp_path / "room"
     room.write_text("5")
     worker = faulty.worker("small", "room", str(room))
