@@ -30,8 +30,8 @@ RESULT_TTL_S = 2
 
 
 def front_end(stack: ExitStack, folder: Path, **settings: str) -> Faulty:
-    """Redis and an API, without workers, with a heartbeat so short that sweeping takes a second."""
-    service = stack.enter_context(serving(folder, MIEN_HEARTBEAT_S="0.1", **settings))
+    """Redis and an API, without workers.  It sweeps once a minute: too late to hide what is left behind."""
+    service = stack.enter_context(serving(folder, **settings))
     http = stack.enter_context(httpx.Client(base_url=service.url, timeout=60, trust_env=False))
     service.wait_live()
     faulty = Faulty(Api(service, http), folder)
@@ -41,10 +41,10 @@ def front_end(stack: ExitStack, folder: Path, **settings: str) -> Faulty:
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
-    """See `front_end`; results live for two seconds."""
+    """See `front_end`; results live for two seconds, and the heartbeat is so short that sweeping takes a second."""
     with ExitStack() as stack:
         folder = tmp_path_factory.mktemp("front")
-        yield front_end(stack, folder, MIEN_RESULT_TTL_S=str(RESULT_TTL_S))
+        yield front_end(stack, folder, MIEN_RESULT_TTL_S=str(RESULT_TTL_S), MIEN_HEARTBEAT_S="0.1")
 
 
 def test_a_full_upload_store(tmpfs: Path, tmp_path: Path) -> None:
@@ -77,11 +77,13 @@ def jobs_known(front: Faulty) -> list[Any]:
         return list(connection.scan_iter(f"{keys.job('')}*"))
 
 
-def test_a_client_that_goes(front: Faulty) -> None:
+def test_a_client_that_goes(tmp_path: Path) -> None:
     """Its half upload is gone at once, and there is no job."""
-    half_an_upload(front.service).close()
-    until(lambda: front.service.stored() == [])
-    assert jobs_known(front) == []
+    with ExitStack() as stack:
+        front = front_end(stack, tmp_path)
+        half_an_upload(front.service).close()
+        until(lambda: front.service.stored() == [], 30)
+        assert jobs_known(front) == []
 
 
 def test_a_front_end_that_is_killed(front: Faulty) -> None:
