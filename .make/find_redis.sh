@@ -5,10 +5,12 @@ set -eu
 [ -n "${MIEN_REDIS_URL:-}" ] && exit 0
 is_there() {
     command -v redis-server >/dev/null || return 1
-    version=$(redis-server --version | sed -n 's/.* v=\([0-9]*\)\..*/\1/p')
-    [ "${version:-7}" -ge 7 ] && return 0
-    echo "error: redis-server is older than 7.0: install a newer one, or set MIEN_REDIS_URL" >&2
-    exit 1
+    case $(redis-server --version) in
+        *v=[2-6].*)
+            echo "error: redis-server is older than 7.0: install a newer one, or set MIEN_REDIS_URL" >&2
+            exit 1
+            ;;
+    esac
 }
 is_there && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

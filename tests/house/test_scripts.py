@@ -43,6 +43,15 @@ def test_redis_on_the_path_is_enough(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_an_old_redis_is_one_clear_line(tmp_path: Path) -> None:
+    """The scripts that change jobs need Redis 7."""
+    fake(tmp_path, "redis-server", "echo 'Redis server v=6.0.16 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64'")
+    done = find("redis", tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "older than 7.0" in line
+
+
 def test_missing_redis_is_one_clear_line(tmp_path: Path) -> None:
     """Without Redis and without the right to install it, the answer is what to install."""
     fake(tmp_path, "id", "echo 1000")
