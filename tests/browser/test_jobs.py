@@ -57,7 +57,7 @@ def test_running_job_is_cancelled(open_page: OpenPage, api: Api, long_clip: byte
     job = api.ended(visit.job_id)
     assert job["state"] == "canceled"
     assert visit.page.locator("#cancel-job").is_hidden()
-    assert visit.page.locator(".lane-canvas").count() == 1
+    assert visit.page.locator(".lane-canvas").count() >= 1
 
 
 def test_earlier_jobs_are_listed_opened_and_deleted(open_page: OpenPage, api: Api, film: bytes) -> None:
