@@ -27,7 +27,7 @@ INTENDED_USE = (
 DATA = (
     "Scenes composed while training: 13,049 press portraits (muxspace/facial_expressions) pasted over 714 pictures "
     "without a face (ImageNet samples), and 286 pictures with people; boxes and landmarks are OpenCV's YuNet's. "
-    " No labels made by people, no video."
+    "No labels made by people, no video."
 )
 TERMS = (
     "Portraits: Apache-2.0 repository of press photographs. Backgrounds: ImageNet samples, collected from the web for "
