@@ -118,7 +118,7 @@ def _serve(console: Console, services: Stack) -> None:
     """Say how to use the services, and keep them until Ctrl-C."""
     console.print(
         f"""
-Submit a video as a form or as the raw body, then use the id that comes back:
+Open {services.url}/ in a browser, or submit a video as a form or as the raw body, then use the id that comes back:
 
   curl -F file=@video.mp4 {services.url}/v1/jobs
   curl -X POST -T video.mp4 -H 'Content-Type: video/mp4' {services.url}/v1/jobs
