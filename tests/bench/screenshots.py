@@ -35,7 +35,7 @@ ZOOM = 1.15
 ONE = ((0, SMILE), (1.2, SMILE), (2.4, WONDER), (3.2, WONDER), (4.2, SMILE), (5.6, SMILE), (7.4, GRIEF), (9, GRIEF))
 OTHER = ((0, FLAT), (1, FLAT), (2.2, RAGE), (3.4, RAGE), (4.4, FLAT), (5.6, SMILE), (9, SMILE))
 SHOWN_S = 6.3
-WIDE: ViewportSize = {"width": 1280, "height": 1020}
+WIDE: ViewportSize = {"width": 1280, "height": 1046}
 PHONE: ViewportSize = {"width": 390, "height": 1220}
 COLOURS = 200  # in a picture's palette: the pictures are in git, so they are to be small
 
