@@ -43,7 +43,8 @@ function responses(operation) {
       details.append(make("p", `${media} ${typeOf(content.schema)}`));
       const example = exampleOf(content);
       if (example !== undefined) {
-        details.append(make("pre", typeof example === "string" ? example : JSON.stringify(example, null, 2)));
+        const text = typeof example === "string" ? example : JSON.stringify(example, null, 2);
+        details.append(make("pre", text, { tabindex: "0" })); // so that the keyboard scrolls it, too
       }
     }
   }

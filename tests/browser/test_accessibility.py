@@ -25,6 +25,16 @@ def check(visit: Visit, state: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_documentation_is_readable(open_page: OpenPage, scheme: str) -> None:
+    """The API's documentation, with everything folded out."""
+    visit = open_page(color_scheme=scheme)
+    visit.page.goto(f"{visit.url}/docs")
+    visit.page.wait_for_selector("#schemas")
+    visit.page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
+    check(visit, "documentation")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("context", [{}, {"viewport": PHONE}], ids=["wide", "phone"])
 def test_nothing_is_in_the_way(open_page: OpenPage, api: Api, scheme: str, context: dict[str, Any]) -> None:
     """Start with options and earlier jobs, a problem, the key dialog, and a job with several faces."""

@@ -69,8 +69,9 @@ def test_annotated_video_is_saved_and_shown(open_page: OpenPage, api: Api, film:
     other = open_page()
     other.open(job_id)
     other.page.click("#load-annotated")
-    # This Chromium may lack the codec: then it says so, with what else can be done.
-    other.page.wait_for_selector("#screen video, #no-picture:not([hidden])", timeout=30_000)
+    other.page.wait_for_selector("#screen video", timeout=30_000)
+    other.page.wait_for_function("() => document.querySelector('#screen video').videoWidth === 480")
+    assert other.page.locator("#no-picture").is_hidden()
     assert api.http.delete(f"/v1/jobs/{job_id}").status_code == 204
 
 
