@@ -35,7 +35,7 @@ def make_clip(path: Path) -> Path:
             _camera(frame / FPS),
             (WIDTH, HEIGHT),
             flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REFLECT_101,
+            borderMode=cv2.BORDER_REPLICATE,
         )
         writer.write(picture)
     writer.release()
