@@ -74,11 +74,14 @@ def test_a_plain_image_has_no_face(image: np.ndarray) -> None:
     assert len(found) == 0
 
 
-def test_batches_change_nothing() -> None:
+@pytest.mark.parametrize("batch", [1, 2, 3, 16])
+def test_batches_change_nothing(batch: int) -> None:
     """Frames together, alone, in other groups, of mixed sizes: each gets its own faces, in order."""
+    made = open_detector("mien", torch.device("cpu"))
+    made.batch = batch
     a, b, wide = portrait(), np.ascontiguousarray(portrait()[:, ::-1]), scaled(portrait(), 0.5)
     images = [a, b, wide, a, a, b, a, a, wide, wide]
-    together = detector().detect(images, None)
+    together = made.detect(images, None)
     assert len(together) == len(images)
     for image, found in zip(images, together, strict=True):
         (alone,) = detector().detect([image], None)

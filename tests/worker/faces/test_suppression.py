@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.faces.suppression import NMS_IOU, faces_of
+from worker.faces.network import all_cells, grid_sizes
+from worker.faces.suppression import NMS_IOU, faces_in, faces_of
 from worker.geometry import iou_matrix
 
 
@@ -30,6 +32,20 @@ def test_nothing_certain_is_nothing() -> None:
     """Below the threshold there is no face, and the answer still has the shapes of one."""
     found = faces_of(np.array([cell(0.4, 5, 5, 4)], np.float32), 0.5)
     assert (len(found), found.boxes.shape) == (0, (0, 4))
+
+
+@pytest.mark.parametrize(("bonus", "widths"), [(0.0, []), (0.5, [8]), (2.0, [8, 32])])
+def test_small_faces_get_a_bonus(bonus: float, widths: list[int]) -> None:
+    """Each halving below 64 pixels lifts a score by the same; larger faces keep theirs, and no lifted one is lost."""
+    maps = [torch.full((1, 15, *size), -20.0) for size in grid_sizes(256, 256)]
+    for level, (row, size) in enumerate(((4, 8.0), (4, 32.0), (5, 128.0))):
+        answer = torch.zeros(15)
+        answer[0] = -1.0  # below the threshold of 0.5, whose logit is 0
+        answer[3:5] = float(np.log(size / (8, 16, 32)[level]))
+        maps[level][0, :, row, row] = answer
+    (found,) = faces_in(maps, all_cells(256, 256, torch.device("cpu")), 0.5, bonus)
+    assert sorted(np.rint(found.boxes[:, 2] - found.boxes[:, 0]).astype(int).tolist()) == widths
+    assert (found.scores >= 0.5).all()
 
 
 @settings(deadline=None)

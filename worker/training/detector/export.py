@@ -39,7 +39,7 @@ FAILURES = """\
 - The portraits are upright or nearly so, most look towards the camera, and most are of adults in the press. Profiles,
   faces tilted by more than 40 degrees, children, masks, drawings and faces smaller than 10 pixels at 640 pixels' width
   are missed more often.
-- Faces of animals and statues are sometimes found.
+- Faces of animals and statues, and painted ones, are sometimes found.
 - Faces narrower than 20 pixels in the frame are left out.
 - Nobody has measured how misses differ between groups of people.
 """
