@@ -5,19 +5,30 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from worker.priority import AUTOGROUP
+
 SHOW = """
 import os, subprocess, sys, threading
-from worker.priority import AUTOGROUP, step_back
+from tests.worker.test_priority import session_nice
+from worker.priority import step_back
 step_back(int(sys.argv[1]))
 found = []
-threading.Thread(target=lambda: found.append(os.getpriority(os.PRIO_PROCESS, 0))).start()
+thread = threading.Thread(target=lambda: found.append(os.getpriority(os.PRIO_PROCESS, 0)))
+thread.start()
+thread.join()
 child = subprocess.run(["nice"], capture_output=True, text=True, check=True).stdout.strip()
-print(found[0], child, AUTOGROUP.read_text().split()[-1] if AUTOGROUP.exists() else "none")
+print(found[0], child, session_nice())
 """
+
+
+def session_nice() -> str:
+    """Niceness of this process's session; "none" where the kernel weighs none, or not this one."""
+    if not AUTOGROUP.exists():
+        return "none"
+    return (AUTOGROUP.read_text().split() or ["none"])[-1]
 
 
 def shown(nice: int, *, leads: bool, before: int = 0) -> list[str]:
@@ -33,16 +44,16 @@ def test_threads_and_children_inherit_it() -> None:
     nice = min(here + 4, 19)
     thread, child, group = shown(nice, leads=False)
     assert (thread, child) == (str(nice), str(nice))
-    if group != "none":
-        assert group == Path("/proc/self/autogroup").read_text().split()[-1]
+    assert group == session_nice()
 
 
 def test_a_session_of_its_own_steps_back_as_a_whole() -> None:
     """Where Linux weighs sessions, the one that the worker leads has the niceness, too."""
-    if not Path("/proc/self/autogroup").exists():
-        pytest.skip("this kernel does not weigh sessions")
     nice = min(os.getpriority(os.PRIO_PROCESS, 0) + 4, 19)
-    assert shown(nice, leads=True)[2] == str(nice)
+    group = shown(nice, leads=True)[2]
+    if group == "none":
+        pytest.skip("this kernel does not weigh sessions")
+    assert group == str(nice)
 
 
 def test_what_the_operator_set_higher_stays() -> None:
