@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,6 +13,7 @@ from app.contract import keys
 from app.settings import Settings
 from app.webhooks.courier import Courier
 from app.webhooks.targets import ForbiddenTargetError, parse_target, resolve
+from tests.listener import Listener
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(2000)
@@ -47,39 +45,11 @@ INSIDE = (
 )
 
 
-class Receiver:
-    """Answers every connection with the same bytes, and counts them."""
-
-    def __init__(self, answer: bytes = b"") -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._answer = answer
-        self.port: int = self._socket.getsockname()[1]
-        self.connections = 0
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._socket.accept()
-                self.connections += 1
-                with connection:
-                    connection.settimeout(5)
-                    connection.recv(65536)
-                    connection.sendall(self._answer)
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join(5)
-
-
 @pytest.fixture
-def inner() -> Iterator[Receiver]:
-    receiver = Receiver()
-    yield receiver
-    receiver.close()
+def inner() -> Iterator[Listener]:
+    listening = Listener()
+    yield listening
+    listening.close()
 
 
 def deliver(values: dict[str, Any]) -> None:
@@ -114,7 +84,7 @@ def test_addresses_inside_are_not_called(host: str) -> None:
 
 
 def test_a_name_that_means_this_machine_is_not_connected_to(
-    inner: Receiver, make_api: Any, redis_url: str, worker: Any, make_frames: Any
+    inner: Listener, make_api: Any, redis_url: str, worker: Any, make_frames: Any
 ) -> None:
     """A job's webhook to a listed name with an inner address makes no connection."""
     values = {"redis_url": redis_url, "callback_hosts": f"localhost:{inner.port}", "callback_secret": SECRET}
@@ -128,11 +98,11 @@ def test_a_name_that_means_this_machine_is_not_connected_to(
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirection_is_not_followed(
-    status: int, inner: Receiver, make_api: Any, redis_url: str, worker: Any, make_frames: Any
+    status: int, inner: Listener, make_api: Any, redis_url: str, worker: Any, make_frames: Any
 ) -> None:
     """What a receiver answers sends the webhook nowhere else."""
     location = f"http://127.0.0.1:{inner.port}/"
-    outer = Receiver(f"HTTP/1.1 {status} Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
+    outer = Listener(f"HTTP/1.1 {status} Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
     values = {"redis_url": redis_url, "callback_hosts": f"127.0.0.1:{outer.port}", "callback_secret": SECRET}
     values["callback_private"] = "true"
     url = f"http://127.0.0.1:{outer.port}/"

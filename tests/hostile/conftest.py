@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.listener import Listener
 from tests.service import Api
 
 if TYPE_CHECKING:
@@ -48,30 +48,6 @@ class Canary:
 
     def close(self) -> None:
         os.close(self._events)
-
-
-class Listener:
-    """A port of this machine that counts who connects."""
-
-    def __init__(self, address: str = "127.0.0.1") -> None:
-        self._socket = socket.create_server((address, 0))
-        self.port: int = self._socket.getsockname()[1]
-        self.connections = 0
-        self._thread = threading.Thread(target=self._count, daemon=True)
-        self._thread.start()
-
-    def _count(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._socket.accept()
-                self.connections += 1
-                connection.close()
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join(5)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from worker.decode.child import Input
 from worker.decode.isolated import IsolatedSource
 
 if TYPE_CHECKING:
-    from tests.hostile.conftest import Canary, HostileApi, Listener
+    from tests.hostile.conftest import Canary, HostileApi
+    from tests.listener import Listener
     from tests.service import Clips
 
 pytestmark = pytest.mark.e2e
