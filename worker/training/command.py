@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 
-from model_store.bundle import MANIFEST_FILE, BundleError, load_bundle
+from model_store.bundle import MANIFEST_FILE, load_bundle
 from model_store.manifest import Measurement
 from worker.bundles import build_ensemble, crop_spec
 from worker.crops import CropSpec
 from worker.training.clip_benchmark import BENCHMARK_SEED, as_measurements, benchmark
 from worker.training.ensemble import Source, run_signature, train_ensemble
-from worker.training.errors import CheckpointError, DataError, TrainingError
+from worker.training.errors import DataError, TrainingError
 from worker.training.evaluate import evaluate
 from worker.training.export import DataTerms, add_measurements, provenance, write_bundle
-from worker.training.fingerprint import current_commit, sha256_of
+from worker.training.fingerprint import sha256_of
 from worker.training.journal import Journal
 from worker.training.labelled import labelled_clips
-from worker.training.loop import Run
 from worker.training.metrics import headline
-from worker.training.place import find_place, leave
 from worker.training.recipes import ALIGNMENTS, Settings
+from worker.training.session import training_session
 from worker.training.stills_source import StillsSource
 from worker.training.video_source import VideoSource
 
-SETTINGS_FILE = "settings.json"
 MEASURED_CLIPS = 300
 FER_TERMS = DataTerms(
     "FER+ / FER2013: grey 48-pixel face crops collected from the web for the ICML 2013 challenge in representation "
@@ -75,42 +70,21 @@ def train(order: Order) -> None:
     Raises: TrainingError with the one line that the user reads.
     """
     _check(order)
-    commit = current_commit()  # now: the checkout may move on while this process trains
-    place = find_place(order.device)
-    journal = Journal(order.run_dir, shown=place.first)
-    cv2.setNumThreads(1)  # decoding and drawing share the machine with the networks
-    try:
-        crop = crop_of(order.settings)
-        source, terms = open_source(order, crop)
+    with training_session(order.device, order.run_dir, resume=order.resume) as session:
+        source, terms = open_source(order, crop_of(order.settings))
         files = source.fingerprints()
         if order.backbone is not None:
             files[order.backbone.name] = sha256_of(order.backbone)
-        signature = run_signature(order.settings, files, place.world)
-        if place.first:
-            _prepare_run(order, signature)
-        place.wait()
-        run = Run(
-            order.run_dir,
-            place,
-            journal,
-            order.settings.seed,
-            order.settings.half_precision,
-            signature,
-            order.resume,
-        )
+        run = session.run(order.settings, run_signature(order.settings, files, session.place.world))
         trained = train_ensemble(order.settings, source, run, order.backbone)
-        if place.first:
-            origin = provenance(order.settings, terms, files, commit, clips_from_stills=source.clips_from_stills)
+        if session.place.first:
+            origin = provenance(
+                order.settings, terms, files, session.commit, clips_from_stills=source.clips_from_stills
+            )
             licence = order.licence or terms.licence
             write_bundle(order.out, trained, order.settings, origin, order.name, order.version, licence)
-            _measure(order, journal)
-            journal.say(f"{order.out} is ready")
-        place.wait()
-    except BundleError as error:
-        raise TrainingError(str(error)) from None
-    finally:
-        journal.close()
-        leave(place)
+            _measure(order, session.journal)
+            session.journal.say(f"{order.out} is ready")
 
 
 def crop_of(settings: Settings) -> CropSpec:
@@ -141,15 +115,6 @@ def _check(order: Order) -> None:
         raise TrainingError(f"{order.out} is not empty and no bundle: name a new folder with --out")
     if not order.data.exists():
         raise DataError(f"{order.data} does not exist")
-
-
-def _prepare_run(order: Order, signature: str) -> None:
-    kept = sorted(order.run_dir.glob("*.pt"))
-    if kept and not order.resume:
-        raise CheckpointError(f"{order.run_dir} holds an earlier run: add --resume, or name another --run-dir")
-    order.run_dir.mkdir(parents=True, exist_ok=True)
-    content: dict[str, Any] = {"signature": signature, "settings": asdict(order.settings)}
-    (order.run_dir / SETTINGS_FILE).write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _measure(order: Order, journal: Journal) -> None:
