@@ -154,13 +154,15 @@ class Execution:
         metrics.add(self._connection, counts)
         return self._sealed
 
-    def hand_back(self, queue: str) -> None:
-        """The worker stops: the job waits in its queue again, before all others, to be started anew.
+    def hand_back(self, queue: str, *, charged: bool = False) -> None:
+        """The job waits in its queue again, before all others, to be started anew.
 
+        charged: this execution counts as one of its attempts; where only the worker stops, it does not.
         Raises: LostError.
         """
         script_keys = [self._hash, keys.rq_queue(queue), keys.rq_job(self._job_id)]
-        arguments = [self._token if self._claimed else "", self._job_id, self._prefix, self._channel]
+        token = self._token if self._claimed else ""
+        arguments = [token, self._job_id, self._prefix, self._channel, "charged" if charged else ""]
         answer = self._run(transitions.HAND_BACK, script_keys, arguments)
         if answer != "ok":
             raise LostError(answer)

@@ -16,13 +16,13 @@ from typing import Any
 import redis
 import structlog
 
-from app.contract.jobs import JOB_TIMEOUT_S, ErrorCode, InputInfo, JobError, JobRecord, ModelRef, State
+from app.contract.jobs import JOB_TIMEOUT_S, MAX_ATTEMPTS, ErrorCode, InputInfo, JobError, JobRecord, ModelRef, State
 from app.contract.uploads import UploadStore
 from worker import serving
 from worker.bookkeeping import HasSuccessorError
 from worker.clocks import StageClocks
 from worker.counting import counted
-from worker.decode import LimitExceededError, UndecodableInputError
+from worker.decode import DecoderLostError, LimitExceededError, UndecodableInputError
 from worker.ensemble.engine import EngineStoppedError, OutOfDeviceMemoryError
 from worker.keeper import Keeper
 from worker.pipeline import Pipeline, Source
@@ -36,6 +36,10 @@ log = structlog.get_logger(__name__)
 
 class _StoppingError(Exception):
     """The worker is asked to stop."""
+
+
+class _AgainError(Exception):
+    """This execution cannot go on, and another one may."""
 
 
 @dataclass
@@ -108,6 +112,11 @@ def _run(service: Service, job_id: str) -> None:
             execution.hand_back(service.settings.default_queue)
         log.info("job_handed_back")
         raise HasSuccessorError from None
+    except _AgainError as error:
+        with suppress(LostError):
+            execution.hand_back(service.settings.default_queue, charged=True)
+        log.warning("job_tried_again", why=str(error))
+        raise HasSuccessorError from None
     finally:
         service.running.discard(execution)
         service.presence.job_left(ended=state is not None)
@@ -166,6 +175,10 @@ def _label(service: Service, loaded: serving.Serving, execution: Execution, job_
         state = "canceled"
     except (LostError, _StoppingError, EngineStoppedError, redis.RedisError):
         raise
+    except DecoderLostError as error:
+        if record.attempts < MAX_ATTEMPTS:
+            raise _AgainError(str(error)) from error
+        state, ended = "failed", {"error": _error(error).model_dump()}
     except Exception as error:
         state, ended = "failed", {"error": _error(error).model_dump()}
     # Sealed first: only the execution that has the job may remove its input, which goes before the end shows.

@@ -178,8 +178,8 @@ redis.call('PUBLISH', ARGV[1], -1)
 return 'ok'
 """
 
-# Give a job back, as its worker stops: no attempt is charged.  KEYS[2]: its queue, KEYS[3]: RQ's record.
-# ARGV: execution ('' where it was not claimed yet), job id, frames prefix + job id + ':', channel.  -> ok | lost | gone
+# Give a job back.  KEYS[2]: its queue, KEYS[3]: RQ's record.  ARGV: execution ('' where it was not claimed yet), job
+# id, frames prefix + job id + ':', channel, `charged` where the execution counts as an attempt.  -> ok | lost | gone
 HAND_BACK = (
     ALLOW_OOM
     + CHANGED
@@ -188,7 +188,7 @@ HAND_BACK = (
 local job = redis.call('HMGET', KEYS[1], 'state', 'execution', 'sealed')
 if not job[1] then return 'gone' end
 if job[1] == 'running' and job[2] == ARGV[1] and not job[3] then
-  redis.call('HINCRBY', KEYS[1], 'attempts', -1)
+  if ARGV[5] ~= 'charged' then redis.call('HINCRBY', KEYS[1], 'attempts', -1) end
 elseif job[1] ~= 'queued' or ARGV[1] ~= '' then
   return 'lost'
 end

@@ -16,6 +16,7 @@ import httpx
 import pytest
 import redis
 
+from app.contract import keys
 from tests.service import Api, serving
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = "1"  # so an execution counts as dead after four seconds, and recovery looks every other second
 PATIENCE_S = 240  # for what takes seconds on an idle machine
+QUEUE = "mien-default"
 FRAMES = 140  # two chunks and a rest
 
 
@@ -64,10 +66,18 @@ class Faulty:
         """A connection to its Redis."""
         return redis.Redis.from_url(self.service.redis_url)
 
-    def worker(self, name: str, *fault: str) -> Process:
-        """A worker that is ready.  fault: see `launch`; without, nothing is broken."""
+    def launch(self, name: str, *faults: str) -> Process:
+        """A worker to which things happen, see `launch`."""
+        return self.service.start(name, sys.executable, "-m", "tests.faults.launch", str(self.folder), *faults)
+
+    def happens(self, what: str) -> Path:
+        """The file by which something happens to workers."""
+        return self.folder / what
+
+    def worker(self, name: str, *faults: str) -> Process:
+        """The same, ready."""
         before = self._ready()
-        process = self.service.start(name, sys.executable, "-m", "tests.faults.launch", *(fault or ("slow",)))
+        process = self.launch(name, *faults)
 
         def is_ready() -> bool:
             process.check()
@@ -95,6 +105,11 @@ class Faulty:
     def _ready(self) -> set[str]:
         body = self.api.http.get("/health/ready").json()
         return {worker["name"] for worker in body["workers"] if worker["state"] in {"ready", "busy"}}
+
+    def waiting(self) -> list[str]:
+        """Jobs in the queue."""
+        with self.connection() as connection:
+            return [name.decode() for name in cast(list[bytes], connection.lrange(keys.rq_queue(QUEUE), 0, -1))]
 
     def records(self, job: Record) -> list[Record]:
         """All records of an ended job."""

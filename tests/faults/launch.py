@@ -1,15 +1,21 @@
-"""A worker that takes its time, perhaps with one thing broken: `python -m tests.faults.launch FAULT ARGUMENT`.
+"""A worker that takes its time, and to which things happen: `python -m tests.faults.launch FOLDER [FAULT]`.
 
-Otherwise it is `python -m worker run`.
+Otherwise it is `python -m worker run`.  It waits a moment after each frame: there is time to do something to it.
+What is in a file of the folder happens from then on, without the file nothing does:
 
-slow: nothing is broken; it waits a moment after each frame, so that there is time to do something to it.
+room: the device has memory for so many crops at once.
+decoder: the signal that an input's decoder gets in the middle of it, once; the file goes.
+
+A fault is there from the start:
+
 hangs: the device never answers, once the model is warm; the watchdog notices soon.
-room FILE: the device has memory for as many crops at once as the file says; read before each batch.
+taken, begun: killed with a job that it has popped, or of which RQ knows that it runs, before it has claimed it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -21,10 +27,14 @@ import torch
 
 from worker import serving
 from worker.commands import main
+from worker.decode import isolated
 from worker.ensemble.engine import Engine
 from worker.ensemble.passes import FramePass
+from worker.resident import ResidentWorker
 
 FRAME_S = 0.03
+MIDDLE = 40  # frames that the decoder gave before something happens to it: a few more may be on their way
+SILENCE_S = 5.0
 
 
 def take_time() -> None:
@@ -50,6 +60,36 @@ def hangs() -> None:
     Engine.warm_up = then_hang  # type: ignore[assignment, method-assign]
 
 
+def signals_decoders(file: Path) -> None:
+    """Break `IsolatedSource` so that its decoder stops, to be ended soon, or dies, where the file says so."""
+    frames = isolated.IsolatedSource.frames
+
+    def until_the_middle(source: isolated.IsolatedSource) -> Iterator[Any]:
+        for number, frame in enumerate(frames(source), start=1):
+            if number == MIDDLE and file.exists():
+                word = file.read_text()
+                file.unlink()
+                assert source._pid is not None
+                os.kill(source._pid, signal.Signals[word])
+            yield frame
+
+    isolated.IsolatedSource.frames = until_the_middle  # type: ignore[assignment, method-assign]
+    isolated.SILENCE_S = SILENCE_S
+
+
+def dies(step: str) -> None:
+    """Break `ResidentWorker` so that the process is killed when this method has done something."""
+    whole = getattr(ResidentWorker, step)
+
+    def then_die(worker: ResidentWorker, *given: Any) -> Any:
+        done = whole(worker, *given)
+        if done is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    setattr(ResidentWorker, step, then_die)
+
+
 class Limited:
     """A pass over crops with memory for few of them at once."""
 
@@ -58,7 +98,7 @@ class Limited:
         self._file = file
 
     def __call__(self, crops: Any) -> Any:
-        if len(crops) > int(self._file.read_text()):
+        if self._file.exists() and len(crops) > int(self._file.read_text()):
             raise torch.OutOfMemoryError("CUDA out of memory (injected)")
         return self._whole(crops)
 
@@ -78,12 +118,16 @@ def has_room(file: Path) -> None:
 
 
 if __name__ == "__main__":
-    fault, *arguments = sys.argv[1:]
+    folder, faults = Path(sys.argv[1]), sys.argv[2:]
     take_time()
-    if fault == "hangs":
+    has_room(folder / "room")
+    signals_decoders(folder / "decoder")
+    if "hangs" in faults:
         hangs()
         os.environ["MIEN_STALL_S"] = "2"
-    elif fault == "room":
-        has_room(Path(arguments[0]))
+    if "taken" in faults:
+        dies("_pop")
+    if "begun" in faults:
+        dies("prepare_execution")
     sys.argv[1:] = ["run"]
     main()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from app.contract import keys
 from tests.faults.conftest import FRAMES, Faulty, send, until
-from worker.resident import POLL_S
 
 if TYPE_CHECKING:
     from tests.service import Clips, Record
@@ -44,20 +42,6 @@ def test_a_killed_worker(faulty: Faulty, clip: bytes, expected: list[Record]) ->
     ended = faulty.api.ended(job["id"])
     assert (ended["state"], ended["attempts"]) == ("succeeded", 2)
     assert faulty.records(ended) == expected
-
-
-def test_a_worker_that_dies_between_taking_and_starting(faulty: Faulty, clips: Clips) -> None:
-    """A job that was popped, and then nothing was heard of, still runs; no attempt is charged."""
-    worker = faulty.sound()
-    send(worker, signal.SIGSTOP)
-    time.sleep(1.5 * POLL_S)  # until Redis waits for it no more
-    job = faulty.api.submit(clips.video(clips.pictures(2)))
-    with faulty.connection() as connection:
-        assert connection.lmove(keys.rq_queue("mien-default"), keys.rq_taken("mien-default"), "LEFT", "RIGHT")
-        until(lambda: connection.llen(keys.rq_queue("mien-default")))
-    send(worker, signal.SIGCONT)
-    ended = faulty.api.ended(job["id"])
-    assert (ended["state"], ended["attempts"]) == ("succeeded", 1)
 
 
 def test_a_worker_told_to_stop(faulty: Faulty, clip: bytes, expected: list[Record]) -> None:
@@ -113,12 +97,37 @@ def _given_up(faulty: Faulty, job_id: str, attempts: int) -> bool:
     return bool(job["attempts"] == attempts and job["state"] in {"queued", "failed"})
 
 
-def test_a_device_short_of_memory(faulty: Faulty, clip: bytes, tmp_path: Path) -> None:
-    """Batches are halved until they fit, with a warning; where one crop does not fit, the job alone fails."""
+def test_a_worker_that_dies_between_taking_and_starting(faulty: Faulty, clips: Clips) -> None:
+    """Killed with a job that it has popped, and with one that it is about to claim: it still runs, at no charge."""
     faulty.stop_sound()
-    room = tmp_path / "room"
+    job = faulty.api.submit(clips.video(clips.pictures(2)))
+    for when in ("taken", "begun"):
+        dying = faulty.launch(f"dying-{when}", when)
+        assert until(dying._child.poll) == -signal.SIGKILL
+        faulty.service.stop(dying)
+        until(lambda: faulty.waiting() == [job["id"]])
+    faulty.sound()
+    ended = faulty.api.ended(job["id"])
+    assert (ended["state"], ended["attempts"]) == ("succeeded", 1)
+
+
+def test_a_decoder_that_hangs_or_dies(faulty: Faulty, clip: bytes, expected: list[Record]) -> None:
+    """Stopped or killed in the middle: the job starts again, with the same records in the end; its worker goes on."""
+    worker, file = faulty.sound(), faulty.happens("decoder")
+    for word in ("SIGSTOP", "SIGKILL"):
+        file.write_text(word)
+        ended = faulty.api.ended(faulty.api.submit(clip)["id"])
+        assert not file.exists()
+        assert (ended["state"], ended["attempts"], ended["warnings"]) == ("succeeded", 2, [])
+        assert faulty.records(ended) == expected
+        worker.check()
+
+
+def test_a_device_short_of_memory(faulty: Faulty, clip: bytes) -> None:
+    """Batches are halved until they fit, with a warning; where one crop does not fit, the job alone fails."""
+    faulty.sound()
+    room = faulty.happens("room")
     room.write_text("5")
-    worker = faulty.worker("small", "room", str(room))
     ended = faulty.api.ended(faulty.api.submit(clip, sample_fps=5)["id"])
     assert ended["state"] == "succeeded"
     assert any("short of memory" in warning for warning in ended["warnings"])
@@ -126,10 +135,9 @@ def test_a_device_short_of_memory(faulty: Faulty, clip: bytes, tmp_path: Path) -
     room.write_text("0")
     ended = faulty.api.ended(faulty.api.submit(clip)["id"])
     assert (ended["state"], ended["error"]["code"]) == ("failed", "out_of_memory")
-    room.write_text("1000000")
+    room.unlink()
     ended = faulty.api.ended(faulty.api.submit(clip, sample_fps=5)["id"])
     assert (ended["state"], ended["error"]) == ("succeeded", None)
-    faulty.service.stop(worker)
 
 
 def test_nothing_is_left(faulty: Faulty) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.service import Clips, Service
 
-# A job that fails, fails within that; the issue says 10 s on a machine that does nothing else.
+# Every job ends within that.  On two cores that do nothing else the longest takes 4 s, its upload included.
 WITHIN_S = 30
 IN_OPEN, IN_ACCESS = 0x20, 0x01
 SAMPLE_S = 0.01
@@ -109,11 +109,15 @@ def _pss(pid: int) -> int:
 class HostileApi(Api):
     """A client that means harm."""
 
+    def ended(self, job_id: str) -> dict[str, Any]:
+        began = time.monotonic()
+        job = super().ended(job_id)
+        assert time.monotonic() - began < WITHIN_S
+        return job
+
     def fails(self, content: bytes, *codes: str) -> dict[str, Any]:
         """Submit; the Job, once it has failed in time with one of these codes and with a clear reason."""
-        began = time.monotonic()
         job = self.ended(self.submit(content)["id"])
-        assert time.monotonic() - began < WITHIN_S
         assert job["state"] == "failed", job
         assert job["error"]["code"] in codes, job["error"]
         assert job["error"]["detail"]

@@ -20,7 +20,13 @@ from app.contract.uploads import UploadStore
 from app.contract.workers import WorkerInfo
 from worker import render, service, serving
 from worker.bookkeeping import HasSuccessorError
-from worker.decode import LimitExceededError
+from worker.decode import (
+    DecoderHungError,
+    DecoderKilledError,
+    DecoderLostError,
+    DecodingProcessLostError,
+    LimitExceededError,
+)
 from worker.ensemble.engine import EngineStats, EngineStoppedError
 from worker.keeper import Keeper
 from worker.presence import Presence
@@ -151,6 +157,36 @@ def test_a_model_that_cannot_be_loaded_again_ends_the_worker(rig: Rig) -> None:
     rig.check_handed_back()
     assert rig.stops == 1
     assert rig.service.fault is rig.fault
+
+
+@pytest.mark.parametrize(
+    ("lost", "code"),
+    [
+        (DecoderHungError("decoding did not get on for 30 s"), "limit_exceeded"),
+        (DecoderKilledError("the decoder was ended by the system"), "out_of_memory"),
+        (DecodingProcessLostError("the decoding process has ended"), "internal"),
+    ],
+    ids=["hangs", "killed", "process"],
+)
+def test_a_job_whose_decoder_is_lost_again_and_again(rig: Rig, lost: DecoderLostError, code: str) -> None:
+    """It is tried three times, each of which counts; then it has failed for that reason, and its input goes."""
+
+    def labels() -> Generator[Any, None, None]:
+        raise lost
+        yield
+
+    rig.labels = labels
+    for attempt in (1, 2):
+        with pytest.raises(HasSuccessorError):
+            service.label_job(JOB)
+        assert rig.connection.lrange(keys.rq_queue("mien-default"), 0, -1) == [JOB.encode()]
+        assert (rig.job().state, rig.job().attempts, rig.job().error) == ("queued", attempt, None)
+        assert rig.store.job_ids() == [JOB]
+    service.label_job(JOB)
+    job = rig.job()
+    assert job.error is not None
+    assert (job.state, job.attempts, job.error.code) == ("failed", 3, code)
+    assert rig.store.job_ids() == []
 
 
 def test_a_job_that_takes_too_long_fails(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,22 @@ class LimitExceededError(Exception):
     """The input is larger than this service allows; the message names the limit."""
 
 
+class DecoderLostError(Exception):
+    """The decoder is gone before its end, perhaps for a reason of the machine's: another try may do better."""
+
+
+class DecoderHungError(DecoderLostError, LimitExceededError):
+    """It said nothing for so long that it was ended."""
+
+
+class DecoderKilledError(DecoderLostError, MemoryError):
+    """Somebody killed it; for want of memory the system does."""
+
+
+class DecodingProcessLostError(DecoderLostError, DecoderError):
+    """The process that forks decoders is gone, or does not answer."""
+
+
 @dataclass(frozen=True)
 class DecodeLimits:
     """Hard limits: most frames of an input, most pixels of a frame; seconds and bytes of memory for decoding it."""

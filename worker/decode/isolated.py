@@ -21,7 +21,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
-from worker.decode import DecodeLimits, DecoderError, LimitExceededError, UndecodableInputError
+from worker.decode import (
+    DecodeLimits,
+    DecoderError,
+    DecoderHungError,
+    DecoderKilledError,
+    DecodingProcessLostError,
+    LimitExceededError,
+    UndecodableInputError,
+)
 from worker.decode.child import MESSAGE_BYTES, Input
 from worker.decode.ring import copy_image, make_memory
 from worker.records import DecodedFrame, Image, VideoInfo
@@ -80,7 +88,7 @@ class DecodingProcess:
             except OSError:
                 pass  # it has died, or hangs
             self._stop()
-            raise DecoderError("the decoding process has ended")
+            raise DecodingProcessLostError("the decoding process has ended")
 
     def _start(self) -> socket.socket:
         if self._control is not None and self._process is not None and self._process.poll() is None:
@@ -124,7 +132,8 @@ class IsolatedSource:
     """One input, decoded elsewhere.  Iterating `frames` decodes it once; `info` is known from the start.
 
     `decoded` grows meanwhile; after iterating, it and `warnings` are as `VideoSource` and `ImagesSource` have them.
-    Raises: UndecodableInputError, LimitExceededError; MemoryError if the machine had no memory for it; DecoderError.
+    Raises: UndecodableInputError, LimitExceededError; MemoryError if the machine had no memory for it; DecoderError;
+    those of them that are a DecoderLostError, too, may go with another try.
     """
 
     def __init__(self, given: Input, limits: DecodeLimits, process: DecodingProcess = PROCESS) -> None:
@@ -221,7 +230,10 @@ class IsolatedSource:
         try:
             received = self._child.recv(MESSAGE_BYTES)
         except TimeoutError:
-            raise LimitExceededError(f"decoding did not get on for {self._silence_s:g} s") from None
+            why = f"decoding did not get on for {self._silence_s:g} s"
+            if self._silence_s < self._limits.max_s:
+                raise DecoderHungError(why) from None
+            raise LimitExceededError(why) from None
         except ConnectionResetError:  # it has ended without reading all that we have acknowledged
             received = b""
         if not received:
@@ -239,7 +251,7 @@ class IsolatedSource:
         if ended_by == signal.SIGXCPU:
             return LimitExceededError(f"decoding took longer than the limit of {self._limits.max_s:g} s")
         if ended_by == signal.SIGKILL:
-            return MemoryError("the decoder was ended by the system")
+            return DecoderKilledError("the decoder was ended by the system")
         return UndecodableInputError("the input is damaged in a way that ends its decoder")
 
     def _frame(self, message: list[Any]) -> DecodedFrame:

@@ -18,9 +18,13 @@ import pytest
 from worker.decode import (
     DecodeLimits,
     DecoderError,
+    DecoderHungError,
+    DecoderKilledError,
+    DecoderLostError,
     LimitExceededError,
     Sampling,
     UndecodableInputError,
+    isolated,
 )
 from worker.decode.child import Input
 from worker.decode.images import ImagesSource
@@ -123,20 +127,30 @@ def test_a_child_killed_by_the_system_is_a_lack_of_memory(process: DecodingProce
     frames = source.frames()
     next(frames)
     os.kill(child_of(source), signal.SIGKILL)
-    with pytest.raises(MemoryError):
+    with pytest.raises(DecoderKilledError):
         list(frames)
 
 
-def test_a_hang_ends(process: DecodingProcess, make_clip: MakeClip) -> None:
-    """A decoder that does not get on is ended when its time is up, and is not left behind."""
-    limits = DecodeLimits(5000, 4_000_000, max_s=1)
+@pytest.mark.parametrize(("silence_s", "max_s", "again"), [(1, 60, True), (30, 1, False)])
+def test_a_hang_ends(
+    process: DecodingProcess,
+    make_clip: MakeClip,
+    monkeypatch: pytest.MonkeyPatch,
+    silence_s: float,
+    max_s: float,
+    again: bool,
+) -> None:
+    """A decoder that says nothing is ended, and is not left behind; unless its time was up, another may do better."""
+    monkeypatch.setattr(isolated, "SILENCE_S", silence_s)
+    limits = DecodeLimits(5000, 4_000_000, max_s=max_s)
     source = IsolatedSource(given(make_clip(200)), limits, process)
     child = child_of(source)
     frames = source.frames()
     next(frames)
     os.kill(child, signal.SIGSTOP)
-    with pytest.raises(LimitExceededError, match="did not get on for 1 s"):
+    with pytest.raises(LimitExceededError, match="did not get on for 1 s") as raised:
         list(frames)
+    assert isinstance(raised.value, DecoderHungError) == again
     assert not is_alive(child)
 
 
@@ -196,7 +210,7 @@ def test_the_decoding_process_comes_back(process: DecodingProcess, make_clip: Ma
     child, old = child_of(source), process.pid
     assert old is not None
     os.kill(old, signal.SIGKILL)
-    with pytest.raises((DecoderError, MemoryError)):
+    with pytest.raises(DecoderLostError):
         list(source.frames())
     assert len(list(IsolatedSource(given(make_clip(20)), LIMITS, process).frames())) == 20
     assert process.pid != old
