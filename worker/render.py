@@ -132,5 +132,8 @@ def _say(connection: redis.Redis, job_id: str, state: str, detail: str = "") -> 
     if left_s == -2:  # Redis: there is no such key
         connection.delete(keys.render(job_id))
         return
-    connection.hset(keys.render(job_id), mapping={"state": state, "detail": detail})
-    connection.expire(keys.render(job_id), max(left_s, 60))
+    with connection.pipeline(transaction=True) as pipe:
+        pipe.hset(keys.render(job_id), mapping={"state": state, "detail": detail})
+        if left_s >= 0:
+            pipe.expire(keys.render(job_id), left_s)
+        pipe.execute()

@@ -83,8 +83,11 @@ async def _ask(services: Services, record: JobRecord) -> Literal["queued", "runn
         return "running"
     if record.input_deleted or not await asyncio.to_thread(services.uploads.exists, record.id):
         raise Conflict("The input was not kept; submit with keep_input=true to have a video.")
-    if await services.redis.hsetnx(keys.render(record.id), "state", "queued") or state == b"done":
-        await services.redis.expire(keys.render(record.id), ASKED_TTL_S)
+    async with services.redis.pipeline(transaction=True) as pipe:  # whoever dies here leaves nothing for ever
+        pipe.hsetnx(keys.render(record.id), "state", "queued")
+        pipe.expire(keys.render(record.id), ASKED_TTL_S)
+        is_first, _ = await pipe.execute()
+    if is_first or state == b"done":
         await services.queueing.enqueue_render(record.id)
     return "queued"
 
