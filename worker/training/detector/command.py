@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,9 +12,10 @@ import torch
 from worker.faces.network import DetectorNet, initialise
 from worker.faces.yunet import DetectorError, YuNet
 from worker.training.detector.export import write_detector
-from worker.training.detector.material import BACKGROUNDS_FILE, FACES_FILE, Material, load_material, split
+from worker.training.detector.material import BACKGROUNDS_FILE, FACES_FILE, TIGHT_FILE, load_material, split
 from worker.training.detector.settings import DetectorSettings, as_json
 from worker.training.detector.task import DetectorTask, SceneBatch
+from worker.training.detector.teaching import teach
 from worker.training.detector.validation import Validation
 from worker.training.errors import DataError
 from worker.training.fingerprint import sha256_of, signature_of
@@ -55,16 +57,26 @@ def train_detector(order: DetectorOrder) -> None:
         files = {name: sha256_of(order.data / name) for name in (FACES_FILE, BACKGROUNDS_FILE)}
         if order.teacher is not None:
             files[order.teacher.name] = sha256_of(order.teacher)
+            if (order.data / TIGHT_FILE).exists():
+                files[TIGHT_FILE] = sha256_of(order.data / TIGHT_FILE)
         signature = signature_of(as_json(replace(order.settings, loaders=0)), files, place.world)
         run = session.run(order.settings, signature)
-        train, held_out = _material(order)
+        teacher = _teacher(order)
+        material = load_material(order.data, teacher)
+        train, held_out = split(material, order.settings.held_out_portraits, order.settings.held_out_backgrounds)
         journal.say(
-            f"{len(train.portraits)} portraits, {len(train.faceless)} backgrounds, {len(train.people)} of people"
+            f"{len(train.portraits)} portraits, {len(train.tight)} tight faces, {len(train.faceless)} backgrounds, "
+            f"{len(train.people)} of people"
         )
         task = DetectorTask(
             order.settings,
             train,
-            Validation(held_out, order.settings.scenes, order.settings.small_bonus),
+            Validation(
+                held_out,
+                order.settings.scenes,
+                order.settings.small_bonus,
+                None if teacher is None else partial(teach, teacher=teacher),
+            ),
             new_net(order.settings),
             place,
             order.run_dir,
@@ -93,10 +105,8 @@ def _write(order: DetectorOrder, outcome: Outcome, files: dict[str, str], commit
     write_detector(order.out, outcome.state, order.settings, files, commit, names, command, measured, order.licence)
 
 
-def _material(order: DetectorOrder) -> tuple[Material, Material]:
+def _teacher(order: DetectorOrder) -> YuNet | None:
     try:
-        teacher = YuNet(order.teacher) if order.teacher is not None else None
+        return YuNet(order.teacher) if order.teacher is not None else None
     except DetectorError as error:
         raise DataError(str(error)) from None
-    material = load_material(order.data, teacher)
-    return split(material, order.settings.held_out_portraits, order.settings.held_out_backgrounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +11,14 @@ from worker.training.detector.pictures import Rng, random_colour, tinted
 from worker.training.detector.placing import Map, ellipse_points, paste, polygon
 
 HAIR = ((20, 16, 14), (45, 32, 24), (85, 60, 40), (150, 115, 75), (200, 175, 130), (125, 125, 125), (215, 215, 215))
+FONTS = (
+    cv2.FONT_HERSHEY_SIMPLEX,
+    cv2.FONT_HERSHEY_DUPLEX,
+    cv2.FONT_HERSHEY_COMPLEX,
+    cv2.FONT_HERSHEY_TRIPLEX,
+    cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
+)
+FONT_PX = 22.0  # height of a capital letter at scale 1
 TILES = 4  # a shuffled portrait is this many pieces high and wide
 
 
@@ -54,6 +63,24 @@ def paste_decoy(scene: Image, portrait: Image, face: npt.NDArray[np.float32], ho
         else:
             mask[: min(chin, mask.shape[0] - 1)] = 0
     paste(scene, picture, mask, how)
+
+
+def paste_lettering(scene: Image, rng: Rng) -> None:
+    """Captions, logos and signs: letters, and discs and rings as large as they are; changes the scene."""
+    side = scene.shape[0]
+    for _ in range(int(rng.integers(1, 4))):
+        height = float(np.exp(rng.uniform(np.log(8), np.log(side / 3))))
+        colour = random_colour(rng)
+        x, y = int(rng.uniform(-0.2, 0.8) * side), int(rng.uniform(0.1, 1) * side)
+        thickness = max(int(height * rng.uniform(0.06, 0.2)), 1)
+        text = "".join(chr(code) for code in rng.integers(ord("!"), ord("~") + 1, int(rng.integers(1, 9))))
+        font = FONTS[int(rng.integers(len(FONTS)))]
+        cv2.putText(scene, text, (x, y), font, height / FONT_PX, colour, thickness, cv2.LINE_AA)
+        for _ in range(int(rng.integers(0, 4))):
+            place = (int(rng.uniform(0, 1) * side), int(rng.uniform(0, 1) * side))
+            axes = (max(int(height * rng.uniform(0.3, 0.6)), 1), max(int(height * rng.uniform(0.35, 0.6)), 1))
+            line = -1 if rng.random() < 0.6 else thickness
+            cv2.ellipse(scene, place, axes, float(rng.uniform(0, 180)), 0, 360, random_colour(rng), line, cv2.LINE_AA)
 
 
 def _shuffled(picture: Image, rng: Rng) -> Image:

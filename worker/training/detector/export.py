@@ -25,13 +25,14 @@ INTENDED_USE = (
     "whose. Not for identifying, counting or following people without their knowledge."
 )
 DATA = (
-    "Scenes composed while training: 13,049 press portraits (muxspace/facial_expressions) pasted over 714 pictures "
-    "without a face (ImageNet samples), and 286 pictures with people; boxes and landmarks are OpenCV's YuNet's. "
-    "No labels made by people, no video."
+    "Scenes composed while training: 13,049 press portraits (muxspace/facial_expressions) and small faces of FER2013 "
+    "pasted over 714 pictures without a face (ImageNet samples), and 286 pictures with people; boxes and landmarks are "
+    "OpenCV's YuNet's, most of them its answers for the very scene. No labels made by people, no video."
 )
 TERMS = (
-    "Portraits: Apache-2.0 repository of press photographs. Backgrounds: ImageNet samples, collected from the web for "
-    "research. YuNet: MIT. Used for training and measuring only; no image is distributed with the weights."
+    "Portraits: Apache-2.0 repository of press photographs. FER2013: collected from the web in 2013. Backgrounds: "
+    "ImageNet samples, collected from the web for research. YuNet: MIT. Used for training and measuring only; no image "
+    "is distributed with the weights."
 )
 FAILURES = """\
 - It learnt from YuNet's answers, so it also learnt YuNet's mistakes; figures against YuNet say how alike they are, not

@@ -25,6 +25,11 @@ def similarity(centre: tuple[float, float], to: tuple[float, float], scale: tupl
     return np.hstack([linear, (np.asarray(to) - linear @ np.asarray(centre))[:, None]])
 
 
+def inverse(how: Map) -> Map:
+    """From pixels of the scene back to pixels of the picture."""
+    return np.asarray(cv2.invertAffineTransform(how), np.float64)
+
+
 def size_change(how: Map) -> float:
     """How much longer a length becomes, on average."""
     return float(np.sqrt(abs(np.linalg.det(how[:, :2]))))

@@ -5,7 +5,7 @@ A scene's randomness comes from the generator it is given and from nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.records import Floats, Image
-from worker.training.detector.decoys import paste_decoy, paste_head
+from worker.training.detector.decoys import paste_decoy, paste_head, paste_lettering
 from worker.training.detector.material import FACE_NUMBERS, Material
 from worker.training.detector.pictures import Rng, photographed, random_colour, soft_mask, tinted
 from worker.training.detector.placing import (
@@ -29,6 +29,8 @@ from worker.training.detector.settings import SceneSettings
 VISIBLE_SHARE = 0.55  # of a face's box that must lie inside the scene for the face to count
 TRIES = 8  # places tried for one face
 APART = 1.1  # pasted faces keep this many boxes' room
+TIGHT_PX, MOST_ENLARGED = 48, 1.3  # size of tight faces as they are, and how much larger they are shown at most
+NARROWEST = 0.62  # width of a narrowed face, as a share of its own
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,21 @@ class Scene:
 
 
 class Composer:
-    """Makes scenes from material.  false_boxes: what an earlier network got wrong on the faceless pictures."""
+    """Makes scenes from material.
+
+    false_boxes: what an earlier network got wrong on the faceless pictures.  teach: corrects a scene's labels before
+    the scene is photographed.
+    """
 
     def __init__(
-        self, material: Material, how: SceneSettings, false_boxes: Sequence[FalseBox] = (), mined: float = 0.0
+        self,
+        material: Material,
+        how: SceneSettings,
+        false_boxes: Sequence[FalseBox] = (),
+        mined: float = 0.0,
+        teach: Callable[[Scene], None] | None = None,
     ) -> None:
-        self.material, self.how = material, how
+        self.material, self.how, self.teach = material, how, teach
         self.false_boxes, self.mined = false_boxes, mined
 
     def scene(self, rng: Rng, side: int) -> Scene:
@@ -104,6 +115,8 @@ class Composer:
             scene = self.people(rng, side)
         else:
             scene = self.pasted(rng, side)
+        if self.teach is not None:
+            self.teach(scene)
         scene.image, softness = photographed(scene.image, rng, how)
         scene.keep_visible(how.smallest_px * softness)
         return scene
@@ -179,29 +192,36 @@ class Composer:
 
     def _paste_faces(self, scene: Scene, rng: Rng, sizes: Sequence[float]) -> None:
         side = scene.image.shape[0]
-        places: list[tuple[int, Map, npt.NDArray[np.float32]]] = []
+        places: list[tuple[Image, npt.NDArray[np.float32], Map, npt.NDArray[np.float32]]] = []
         for size in sizes:
-            i = int(rng.integers(len(self.material.portraits)))
-            face = self.material.faces[i]
+            portrait, face = self._someone(rng, size)
             for _ in range(TRIES):
                 place = (float(rng.uniform(0, side)), float(rng.uniform(0, side)))
                 how = self._map(rng, face, place, size)
                 new = moved_faces(face[None], how)
-                if not any(_overlap(new[0], old, APART) for _, _, old in places):
-                    places.append((i, how, new[0]))
+                if not any(_overlap(new[0], old, APART) for *_, old in places):
+                    places.append((portrait, face, how, new[0]))
                     break
         # All shoulders and hair first: they may cover each other, but no labelled face.
-        for i, how, _ in places:
+        for _, face, how, _ in places:
             if rng.random() < 0.55:
-                paste_head(scene.image, self.material.faces[i], how, rng)
-        for i, how, new_face in places:
-            portrait, face = self.material.portraits[i], self.material.faces[i]
+                paste_head(scene.image, face, how, rng)
+        for portrait, face, how, new_face in places:
             whole = bool(rng.random() < 0.35)
             mask = soft_mask((portrait.shape[0], portrait.shape[1]), face, rng, whole=whole)
             paste(scene.image, tinted(portrait, rng, self.how.tint), mask, how)
             if rng.random() < self.how.covered:
                 self._cover(scene.image, new_face, rng)
             scene.add(new_face[None], self.how.smallest_px)
+
+    def _someone(self, rng: Rng, size: float) -> tuple[Image, npt.NDArray[np.float32]]:
+        # A portrait, or a tight face where it would not be enlarged much.
+        material = self.material
+        if material.tight and size <= MOST_ENLARGED * TIGHT_PX and rng.random() < self.how.tight:
+            i = int(rng.integers(len(material.tight)))
+            return material.tight[i], material.tight_faces[i]
+        i = int(rng.integers(len(material.portraits)))
+        return material.portraits[i], material.faces[i]
 
     def _cover(self, image: Image, face: npt.NDArray[np.float32], rng: Rng) -> None:
         # A hand, a microphone, a scarf: up to a third of the face, from one side.
@@ -226,6 +246,12 @@ class Composer:
         image[y0:y1, x0:x1] = cv2.resize(texture, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_AREA)
 
     def _background(self, rng: Rng, side: int) -> Image:
+        picture = self._surroundings(rng, side)
+        if rng.random() < self.how.lettered:
+            paste_lettering(picture, rng)
+        return picture
+
+    def _surroundings(self, rng: Rng, side: int) -> Image:
         first = self._view(rng, side)
         if rng.random() < 0.2:
             share = rng.uniform(0.25, 0.75)
@@ -269,6 +295,8 @@ class Composer:
         centre = (float(face[0] + face[2]) / 2, float(face[1] + face[3]) / 2)
         scale = size / float(np.sqrt((face[2:4] - face[:2]).prod()))
         stretch = float(np.exp(rng.uniform(-0.08, 0.08)))
+        if rng.random() < self.how.narrowed:
+            stretch *= float(np.sqrt(rng.uniform(NARROWEST, 1)))
         mirrored = -1 if rng.random() < 0.5 else 1
         how = similarity(centre, place, (mirrored * scale * stretch, scale / stretch), 0)
         turn = similarity(place, place, (1, 1), self._tilt(rng))

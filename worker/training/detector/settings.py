@@ -19,8 +19,9 @@ class SceneSettings:
     box's area; sizes are drawn log-uniformly up to `largest` sides.  tilt: degrees either way.  most_faces: pasted
     faces a scene.  The shares of the kinds of scene, the rest are faces pasted over a background: `mosaics` of whole
     portraits, `people` real pictures with people in them (where a teacher has labelled any), `empty` without a face.
-    The shares of changes: `grey` scenes, `tint` of grey faces towards skin, `covered` faces, `softened` and `noisy`
-    scenes, and `jpeg` ones.
+    `tight`: share of the small faces that are tightly cut ones, where there are any.
+    The shares of changes: `grey` scenes, `tint` of grey faces towards skin, `covered` faces, `narrowed` faces, as if
+    turned away a little, `lettered` backgrounds, `softened` and `noisy` scenes, and `jpeg` ones.
     """
 
     sides: tuple[int, ...] = (256, 256, 320)
@@ -28,12 +29,15 @@ class SceneSettings:
     largest: float = 0.95
     tilt: float = 40.0
     most_faces: int = 16
-    mosaics: float = 0.14
-    people: float = 0.22
+    mosaics: float = 0.1
+    people: float = 0.28
     empty: float = 0.2
     grey: float = 0.25
     tint: float = 0.75
+    tight: float = 0.5
     covered: float = 0.2
+    narrowed: float = 0.3
+    lettered: float = 0.12
     softened: float = 0.4
     noisy: float = 0.35
     jpeg: float = 0.4
@@ -49,7 +53,7 @@ class LossSettings:
 
     score: float = 1.0
     box: float = 2.0
-    landmarks: float = 1.5
+    landmarks: float = 2.5
     radius_strides: float = 0.75
     radius_size: float = 0.2
     sizes: tuple[float, float] = (1.0, 5.0)

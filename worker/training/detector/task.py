@@ -90,7 +90,8 @@ class DetectorTask:
     def batches(self, order: list[Tensor], epoch: int, first_step: int) -> Iterator[SceneBatch]:
         """Batches of an epoch, composed ahead in other processes."""
         sides = [self.settings.scenes.sides[step % len(self.settings.scenes.sides)] for step in range(len(order))]
-        composer = Composer(self.train, self.settings.scenes, self._false_boxes(epoch), self.settings.mined)
+        wrong = self._false_boxes(epoch)
+        composer = Composer(self.train, self.settings.scenes, wrong, self.settings.mined, self.validation.teach)
         data = SceneBatches(composer, order, self.settings.seed, epoch, sides)
         steps = list(range(first_step, len(order)))
         loader = DataLoader(

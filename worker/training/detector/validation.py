@@ -6,7 +6,7 @@ The score threshold is chosen here, on this data: the lowest at which held-out f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -46,10 +46,16 @@ class Answers:
 class Validation:
     """Held-out scenes, composed once, and held-out faceless pictures."""
 
-    def __init__(self, material: Material, how: SceneSettings, small_bonus: float = 0.0) -> None:
+    def __init__(
+        self,
+        material: Material,
+        how: SceneSettings,
+        small_bonus: float = 0.0,
+        teach: Callable[[Scene], None] | None = None,
+    ) -> None:
         how = replace(how, empty=0.0)
-        self.small_bonus = small_bonus
-        composer = Composer(material, how)
+        self.small_bonus, self.teach = small_bonus, teach
+        composer = Composer(material, how, teach=teach)
         self.scenes: list[Scene] = [composer.scene(np.random.default_rng((SEED, i)), SIDE) for i in range(SCENES)]
         self.faceless = [enlarged(picture) for picture in material.faceless]
 
