@@ -10,18 +10,21 @@ from model_store.bundle import BundleError
 from model_store.detector import DEFAULT_DETECTOR, DETECTORS_DIR, DetectorArchitecture, StoredDetector, load_detector
 from worker.faces import Detector
 from worker.faces.cascade import Cascade
+from worker.faces.levelled import Levelled
 from worker.faces.mien import Mien, MienSpec
 from worker.faces.network import DetectorSizes
 from worker.faces.yunet import YuNet
 
+LEVELLED = "levelled"
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
 
 
 def open_detector(name: str | None, device: torch.device) -> Detector:
     """The detector of that name.
 
-    name: `mien` (ours, as it ships), `mien:FOLDER`, `cascade`, `yunet:FILE`, or a YuNet file alone; None for the one
-    that serves by default: YuNet where its file lies in the model store, because an operator put it there, else ours.
+    name: `mien` (ours, as it ships), `mien:FOLDER`, `cascade`, `yunet:FILE`, or a YuNet file alone; `levelled:` and any
+    of these for `Levelled`; None for the one that serves by default: YuNet where its file lies in the model store,
+    because an operator put it there, else ours.
 
     Raises: DetectorError or BundleError, with one sentence that names the file, if it cannot be used.
     """
@@ -31,6 +34,8 @@ def open_detector(name: str | None, device: torch.device) -> Detector:
     kind, _, path = name.partition(":")
     if kind == Cascade.name:
         return Cascade()
+    if kind == LEVELLED:
+        return Levelled(open_detector(path, device))
     if kind == Mien.name:
         return build_mien(load_detector(Path(path) if path else DEFAULT_DETECTOR), device)
     return YuNet(Path(path) if kind == YuNet.name and path else Path(name))

@@ -40,7 +40,9 @@ FPS = 30.0  # of a folder of images
 
 def command(
     clips: Annotated[list[Path] | None, typer.Argument(metavar="CLIP...", help="videos or folders of images")] = None,
-    reference: Annotated[str, typer.Option(help="what is taken as true: yunet:FILE, mien:FOLDER, cascade")] = "cascade",
+    reference: Annotated[
+        str, typer.Option(help="what is taken as true: yunet:FILE, levelled:yunet:FILE, mien:FOLDER, cascade")
+    ] = "cascade",
     detector: Annotated[str, typer.Option(help="what is measured: mien, mien:FOLDER, yunet:FILE, cascade")] = "mien",
     images: Annotated[Path | None, typer.Option(help="detector_backgrounds.npz: its pictures without a face")] = None,
     last_images: Annotated[int, typer.Option(help="only the last so many of them; 0 for all")] = 0,
