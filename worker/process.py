@@ -33,7 +33,9 @@ def serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
     """Serve the bundle until told to stop.  on_stop: called then, while jobs are handed back.  Raises: CommandError."""
     try:
         _serve(settings, on_stop)
-    except (BundleError, serving.DeviceError, DetectorError, PrecisionError, redis.RedisError) as error:
+    except (BundleError, serving.DeviceError, DetectorError, PrecisionError) as error:
+        raise CommandError(str(error), lasting=True) from None
+    except redis.RedisError as error:
         raise CommandError(str(error)) from None
 
 

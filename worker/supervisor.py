@@ -22,6 +22,8 @@ CHECK_S = 0.2
 FIRST_PAUSE_S = 1.0  # before a worker that died is started again; doubles each time ...
 LONGEST_PAUSE_S = 60.0  # ... up to this
 STEADY_S = 60.0  # who lived so long starts again at once
+CANNOT_SERVE = 78  # EX_CONFIG: status of a worker that another try would not help
+REASON_BYTES = 4096
 
 # Asked in a process of its own, since an answer may take a CUDA context.
 COUNT = "import torch; print(torch.__version__, torch.cuda.device_count() if torch.cuda.is_available() else 0)"
@@ -29,16 +31,29 @@ COUNT = "import torch; print(torch.__version__, torch.cuda.device_count() if tor
 log = structlog.get_logger(__name__)
 
 
-class NoDevicesError(Exception):
-    """There is no GPU; the message says so to the operator."""
+class SupervisorError(Exception):
+    """There is nothing to supervise; the message says why to the operator."""
+
+
+class NoDevicesError(SupervisorError):
+    """There is no GPU."""
+
+
+class NoWorkersError(SupervisorError):
+    """No worker can serve, and starting them again would not help."""
 
 
 @dataclass
 class _Worker:
-    """A device's worker: its process, when that started, how often in a row it died early, when it is due again."""
+    """A device's worker: its process, when that started, how often in a row it died early, when it is due again.
+
+    reason: the descriptor on which it says why it cannot serve.  refusal: what the last one said there, or "".
+    """
 
     device: str
     process: subprocess.Popen[bytes] | None = None
+    reason: int = -1
+    refusal: str = ""
     started: float = 0.0
     failures: int = 0
     due: float = 0.0
@@ -55,14 +70,15 @@ def cuda_devices() -> list[str]:
 
 
 def worker_command(concurrency: int) -> list[str]:
-    """Runs one of the workers."""
-    return [sys.executable, "-m", "worker", "run", "--supervised", "--concurrency", str(concurrency)]
+    """Runs one of the workers, if a descriptor for its reason is added."""
+    return [sys.executable, "-m", "worker", "run", "--concurrency", str(concurrency), "--supervised"]
 
 
 def supervise(devices: Sequence[str], command: Sequence[str], on_stop: Callable[[], None] = lambda: None) -> None:
     """Keep the command running for each device, named in its `MIEN_DEVICE`, until SIGTERM or SIGINT.
 
-    on_stop: called then.  Returns when all have ended.
+    A worker that ends with `CANNOT_SERVE` writes why to the descriptor that is its last argument.
+    on_stop: called then.  Returns when all have ended.  Raises: NoWorkersError once every worker ended so.
     """
     told: list[float] = []
 
@@ -75,6 +91,8 @@ def supervise(devices: Sequence[str], command: Sequence[str], on_stop: Callable[
     while not told:
         for worker in workers:
             _look_after(worker, command)
+        if all(worker.refusal and worker.process is None for worker in workers):
+            raise NoWorkersError("; ".join(dict.fromkeys(worker.refusal for worker in workers)))
         time.sleep(CHECK_S)
     on_stop()
     passed_on = 0
@@ -97,9 +115,28 @@ def _look_after(worker: _Worker, command: Sequence[str]) -> None:
         steady = now - worker.started > STEADY_S
         worker.failures = 0 if steady else worker.failures + 1
         pause = 0.0 if steady else min(FIRST_PAUSE_S * 2 ** (worker.failures - 1), LONGEST_PAUSE_S)
+        worker.refusal = _reason(worker.reason, status)
+        if worker.refusal:  # others may serve; and somebody may mend it
+            pause = LONGEST_PAUSE_S
         worker.process, worker.due = None, now + pause
-        log.warning("worker_died", device=worker.device, status=status, again_in_s=pause)
+        log.warning("worker_died", device=worker.device, status=status, again_in_s=pause, why=worker.refusal)
     if now >= worker.due:
-        worker.process = subprocess.Popen(command, env=os.environ | {"MIEN_DEVICE": worker.device})  # noqa: S603 (our own)
+        worker.reason, theirs = os.pipe()
+        worker.process = subprocess.Popen(  # noqa: S603 (our own)
+            [*command, str(theirs)], env=os.environ | {"MIEN_DEVICE": worker.device}, pass_fds=[theirs]
+        )
+        os.close(theirs)
         worker.started = now
         log.info("worker_started", device=worker.device, pid=worker.process.pid)
+
+
+def _reason(descriptor: int, status: int) -> str:
+    """Why a worker that has ended so cannot serve, "" if it may when it is started again."""
+    os.set_blocking(descriptor, False)  # whoever else it left that to is not waited for
+    try:
+        said = os.read(descriptor, REASON_BYTES).decode(errors="replace")
+    except BlockingIOError:
+        said = ""
+    finally:
+        os.close(descriptor)
+    return (said or "it cannot serve") if status == CANNOT_SERVE else ""

@@ -79,10 +79,10 @@ def test_jobs_at_once_and_an_idle_worker(own_api: Api, clips: Clips, long_clip: 
         assert list(map(without_scores, found)) == list(map(without_scores, expected))
         assert scores(found) == pytest.approx(scores(expected), abs=TOLERANCE)
     assert own_api.ended(long["id"])["state"] == "canceled"
-    interrupted = [own_api.submit(long_clip) for _ in range(2)]
+    interrupted = [own_api.submit(long_clip) for _ in range(3)]
     for job in interrupted:
         own_api.running(job["id"])
-    assert workers(own_api)[0]["jobs_running"] == 2
+    assert workers(own_api)[0]["jobs_running"] == 3
     started = time.monotonic()
     assert "stopped" in service.stop(worker)
     assert time.monotonic() - started < 10

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from model_store.bundle import find_bundle
+from tests.service import ROOT, no_settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -36,24 +37,54 @@ def an_older_format(folder: Path) -> None:
     (folder / "bundle.json").write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize("spoil", [one_byte_changed, a_file_missing, an_older_format])
-def test_a_spoilt_bundle(spoil: Callable[[Path], None], redis_url: str, tmp_path: Path) -> None:
-    """Exit status 1, and one clear line that names the bundle's file or format."""
-    folder = tmp_path / "spoilt"
-    shutil.copytree(find_bundle("default"), folder)
-    spoil(folder)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MIEN_")}
-    environment |= {"MIEN_REDIS_URL": redis_url, "MIEN_BUNDLE": str(folder), "MIEN_DEVICE": "cpu"}
-    environment["MIEN_UPLOADS"] = str(tmp_path / "uploads")
+def run(folder: Path, spoil: Callable[[Path], None], redis_url: str, *command: str, device: str) -> list[str]:
+    """A worker's last words, line by line, where its bundle is spoilt."""
+    bundle = folder / "spoilt"
+    shutil.copytree(find_bundle("default"), bundle)
+    spoil(bundle)
+    with no_settings():
+        environment = os.environ | {"MIEN_REDIS_URL": redis_url, "MIEN_BUNDLE": str(bundle), "MIEN_DEVICE": device}
+    environment["MIEN_UPLOADS"] = str(folder / "uploads")
     done = subprocess.run(
-        [sys.executable, "-m", "worker", "run"],
+        [sys.executable, *command, "run"],
         env=environment,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=WAIT_S,
         check=False,
     )
     assert done.returncode == 1
-    (line,) = done.stderr.strip().splitlines()
-    assert "Traceback" not in line
-    assert any(why in line for why in ("is damaged or replaced", "cannot be read", "has format version 0"))
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (one_byte_changed, "is damaged or replaced"),
+        (a_file_missing, "cannot be read"),
+        (an_older_format, "has format version 0"),
+    ],
+)
+def test_a_spoilt_bundle(spoil: Callable[[Path], None], why: str, redis_url: str, tmp_path: Path) -> None:
+    """Exit status 1, and one clear line that names the bundle's file or format."""
+    (line,) = run(tmp_path, spoil, redis_url, "-m", "worker", device="cpu")
+    assert line.startswith("error: ")
+    assert why in line
+
+
+# `worker run` on a host with two GPUs, which are processors here.
+TWO_DEVICES = """
+from worker.commands import main, run
+run.cuda_devices = lambda: ["cpu", "cpu"]
+main()
+"""
+
+
+def test_a_spoilt_bundle_for_several_devices(redis_url: str, tmp_path: Path) -> None:
+    """All workers refuse it, and the command ends with one line likewise: nothing would be mended by trying again."""
+    lines = run(tmp_path, one_byte_changed, redis_url, "-c", TWO_DEVICES, device="cuda:all")
+    (line,) = [line for line in lines if line.startswith("error: ")]
+    assert line == lines[-1]
+    assert line.count("is damaged or replaced") == 1

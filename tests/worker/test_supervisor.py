@@ -99,6 +99,40 @@ def test_a_second_signal_is_passed_on(tmp_path: Path) -> None:
         assert process.wait(PATIENCE_S) == 0
 
 
+REFUSING = """
+import os, sys, time
+told = sys.argv[1] if os.environ["MIEN_DEVICE"] == "one" else sys.argv[2]
+open(os.path.join(sys.argv[3], f"{os.environ['MIEN_DEVICE']} {os.getpid()}"), "w").close()
+if told == "serves":
+    time.sleep(60)
+os.write(int(sys.argv[4]), told.encode())
+sys.exit(78)
+"""
+
+
+@pytest.mark.parametrize(("two", "line"), [("broken", "broken"), ("damaged", "broken; damaged")])
+def test_workers_that_cannot_serve_end_it(tmp_path: Path, two: str, line: str) -> None:
+    """Where no worker would serve if it were started again, the supervisor ends with their reasons, each said once."""
+    command = [sys.executable, "-c", SUPERVISOR, REFUSING, "broken", two, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"worker.supervisor.NoWorkersError: {line}"
+    assert [len(pids(tmp_path, device)) for device in ("one", "two")] == [1, 1]
+
+
+def test_one_that_cannot_serve_ends_no_other(tmp_path: Path) -> None:
+    """It is tried again now and then, while the others serve."""
+    impatient = SUPERVISOR.replace("FIRST_PAUSE_S =", "FIRST_PAUSE_S = supervisor.LONGEST_PAUSE_S =")
+    command = [sys.executable, "-c", impatient, REFUSING, "serves", "broken", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: len(pids(tmp_path, "two")) >= 3)
+            assert process.poll() is None
+            assert len(pids(tmp_path, "one")) == 1
+        finally:
+            process.terminate()
+
+
 def test_without_a_gpu_cuda_all_says_so() -> None:
     """`MIEN_DEVICE=cuda:all` without CUDA is an error in one line, never a silent CPU."""
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "MIEN_DEVICE": "cuda:all"}
@@ -121,4 +155,4 @@ def test_counting_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_each_worker_has_its_jobs() -> None:
     """Concurrency is a worker's own, and none of them draws videos."""
-    assert worker_command(3)[-4:] == ["run", "--supervised", "--concurrency", "3"]
+    assert worker_command(3)[-4:] == ["run", "--concurrency", "3", "--supervised"]

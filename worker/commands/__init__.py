@@ -24,7 +24,14 @@ MODULES = {"import": "import_", "evaluate-detector": "evaluate_detector"}
 
 
 class CommandError(Exception):
-    """The command cannot go on; the message is the one line that its user reads."""
+    """The command cannot go on; the message is the one line that its user reads.
+
+    lasting: another try would fail likewise, until somebody mends the cause.
+    """
+
+    def __init__(self, message: str, *, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.lasting = lasting
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from worker.logs import configure
 from worker.parent import end_with_parent
 from worker.priority import step_back
 from worker.settings import ALL_DEVICES, WorkerSettings
-from worker.supervisor import NoDevicesError, cuda_devices, supervise, worker_command
+from worker.supervisor import CANNOT_SERVE, SupervisorError, cuda_devices, supervise, worker_command
 
 RENDERER_PAUSE_S = 2.0  # before one that died is started again
 
@@ -30,21 +30,27 @@ def command(
     concurrency: Annotated[
         int | None, typer.Option(min=1, max=64, help="jobs at once; MIEN_CONCURRENCY where absent")
     ] = None,
-    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
+    supervised: Annotated[int | None, typer.Option("--supervised", hidden=True)] = None,
 ) -> None:
     """Serve the bundle `MIEN_BUNDLE` on `MIEN_DEVICE`; every setting is an environment variable, see the README."""
     settings = WorkerSettings() if concurrency is None else WorkerSettings(concurrency=concurrency)
     configure(settings)
     step_back(settings.nice)
-    if supervised:
+    if supervised is not None:
         end_with_parent()
-        _serve(settings, lambda: None)
+        try:
+            _serve(settings, lambda: None)
+        except CommandError as error:
+            if not error.lasting:
+                raise
+            os.write(supervised, str(error).encode())
+            os._exit(CANNOT_SERVE)
     else:
         with _renderer() as stop_renderer:
             if settings.device == ALL_DEVICES:
                 try:
                     supervise(cuda_devices(), worker_command(settings.concurrency), stop_renderer)
-                except NoDevicesError as error:
+                except SupervisorError as error:
                     raise CommandError(str(error)) from None
             else:
                 _serve(settings, stop_renderer)
