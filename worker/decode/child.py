@@ -6,8 +6,8 @@ the worker and the next input are not concerned.  Both processes speak JSON, nev
 not trusted.
 
 Asked over the descriptor, a socket: {"input": ..., "limits": ...} with two descriptors, the child's socket and the
-memory for frames -> {"pid": N}; {"end": PID} -> {"signal": N}, what ended the child, 0 for nothing.  The process ends,
-with all children, when that socket closes.
+memory for frames -> {"pid": N}; {"end": PID} -> {"signal": N}, what ended the child, 0 for nothing; {"forget": PID}
+likewise, without an answer.  The process ends, with all children, when that socket closes.
 
 A child says, one JSON list a line: ["opened", width, height, fps, frame_count, duration_s], then for every frame
 ["frame", index, timestamp_s, offset, height, width] (offset null: no picture), ["beat", decoded] now and then, and at
@@ -63,6 +63,7 @@ def main() -> None:
     """Serve until the socket closes."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they mean the parent, which closes the socket when it has done
         signal.signal(number, signal.SIG_IGN)
+    cv2.setNumThreads(1)  # its threads would wait, spinning, for the cores that FFmpeg's decode on
     control = socket.socket(fileno=int(sys.argv[1]))
     children: set[int] = set()
     try:
@@ -71,6 +72,9 @@ def main() -> None:
             if not message:
                 break
             request = json.loads(message)
+            if "forget" in request:
+                _end(request["forget"], children)
+                continue
             if "end" in request:
                 answer = {"signal": _end(request["end"], children)}
             else:

@@ -76,6 +76,12 @@ class DecodingProcess:
         """End a child, whatever it does -> the signal that ended it, 0 if it had ended by itself."""
         return int(self._ask({"end": pid}, ())["signal"])
 
+    def forget(self, pid: int) -> None:
+        """End a child that has said its last word: its memory is given back while nobody waits."""
+        with self._lock, suppress(OSError):  # with the process, its children have ended, too
+            if self._control is not None:
+                self._control.send(json.dumps({"forget": pid}).encode())
+
     def _ask(self, request: dict[str, Any], descriptors: Sequence[int]) -> dict[str, Any]:
         with self._lock:
             control = self._start()
@@ -173,6 +179,7 @@ class IsolatedSource:
             with _sense():
                 self.decoded = int(message[1])
                 self.warnings = [str(text)[:MAX_TEXT] for text in message[2][:MAX_WARNINGS]]
+            self._leave()
         finally:
             self.close()
 
@@ -183,6 +190,13 @@ class IsolatedSource:
             if pid is not None:
                 with suppress(DecoderError):  # with the process, the child has ended, too
                     self._end(pid)
+
+    def _leave(self) -> None:
+        with self._closing:
+            pid, self._pid = self._pid, None
+            if pid is not None:
+                self._child.close()
+                self._process.forget(pid)
 
     def _end(self, pid: int) -> int:
         with suppress(OSError):

@@ -18,7 +18,7 @@ import numpy as np
 from worker.records import Image
 
 # No more than needed is used of the memory: what was used a moment ago is still in the processor's cache.
-LEAST_BYTES = 16 * 2**20
+LEAST_BYTES = 4 * 2**20
 LEAST_FRAMES = 4
 # Bounds what lies unread on the socket, too: were that full in both directions, both sides would wait for ever.
 FRAMES_AHEAD = 32

@@ -230,6 +230,19 @@ def test_forks_from_a_process_with_one_thread(make_clip: MakeClip, monkeypatch: 
     process.stop()
 
 
+def test_a_child_s_threads_are_ffmpeg_s(make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV starts none of its own, which would take the cores from those that decode."""
+    monkeypatch.setenv("OPENCV_FFMPEG_THREADS", "1")
+    process = DecodingProcess()
+    source = IsolatedSource(given(make_clip(40, 640)), LIMITS, process)
+    frames = source.frames()
+    for _ in range(5):
+        next(frames)
+    assert len(list(Path(f"/proc/{child_of(source)}/task").iterdir())) == 1
+    source.close()
+    process.stop()
+
+
 def test_nothing_is_left(process: DecodingProcess, make_clip: MakeClip) -> None:
     """Descriptors and children do not pile up over jobs, read to the end or not."""
     path = make_clip(20)
