@@ -17,6 +17,7 @@ import pytest
 import redis
 
 from app.contract import keys
+from app.queueing import Queueing
 
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(2000)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
@@ -207,6 +208,35 @@ def test_unreachable_redis(make_api: Any, uploads: Path) -> None:
     answer = make_api(redis_url="redis://127.0.0.1:1/0").post("/v1/jobs", content=MP4)
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert list(uploads.iterdir()) == []
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_redis_goes_away_before_it_says_whether_the_job_was_made(
+    made: bool, api: httpx.Client, worker: Any, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client is told 503, and the input stays in case it was: then the job is done; else the sweeper takes it."""
+    create = Queueing._create
+
+    def broken(*given: Any) -> None:
+        if made:
+            create(*given)
+        raise redis.ConnectionError("away")
+
+    def away(*_: Any) -> bool:
+        raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(Queueing, "_create", broken)
+    monkeypatch.setattr(Queueing, "_remove", away)
+    answer = api.post("/v1/jobs", content=MP4)
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    (path,) = stored(uploads)
+    assert path.read_bytes() == MP4
+    job_id = path.parent.name
+    waiting = [job_id.encode()] if made else []
+    assert worker.redis.lrange("rq:queue:mien-default", 0, -1) == waiting
+    if made:
+        worker.label(job_id, [])
+        assert api.get(f"/v1/jobs/{job_id}").json()["state"] == "succeeded"
 
 
 def test_rq_job_is_json(api: httpx.Client, redis_url: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +16,7 @@ from tests.faults.conftest import FRAMES, Faulty, send, until
 
 if TYPE_CHECKING:
     from tests.service import Clips, Record
+    from worker.demo.processes import Process
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -121,6 +125,29 @@ def test_a_decoder_that_hangs_or_dies(faulty: Faulty, clip: bytes, expected: lis
         assert (ended["state"], ended["attempts"], ended["warnings"]) == ("succeeded", 2, [])
         assert faulty.records(ended) == expected
         worker.check()
+
+
+def test_a_renderer_that_is_killed(faulty: Faulty, clips: Clips) -> None:
+    """The worker starts another, which draws."""
+    worker = faulty.sound()
+    job = faulty.api.ended(faulty.api.submit(clips.video(clips.pictures(2)), keep_input=True)["id"])
+    (renderer,) = children(worker, "worker.renderer")
+    os.kill(renderer, signal.SIGKILL)
+    until(lambda: children(worker, "worker.renderer") not in ([], [renderer]))
+    until(lambda: faulty.api.http.get(f"/v1/jobs/{job['id']}/video").status_code == 200)
+    worker.check()
+    faulty.api.http.delete(f"/v1/jobs/{job['id']}")
+
+
+def children(process: Process, module: str) -> list[int]:
+    """Those of its children that run a module."""
+    found = []
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        for pid in map(int, (task / "children").read_text().split()):
+            with suppress(FileNotFoundError):
+                if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+    return found
 
 
 def test_a_device_short_of_memory(faulty: Faulty, clip: bytes) -> None:

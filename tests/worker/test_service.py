@@ -151,6 +151,36 @@ def test_a_job_whose_engine_is_stopped(rig: Rig) -> None:
     rig.check_handed_back()
 
 
+def test_a_job_that_does_not_end_is_handed_back_over_its_head(rig: Rig) -> None:
+    """What hangs when the worker has to end is for others from then on; should it go on after all, it is lost."""
+    begun, go_on = threading.Event(), threading.Event()
+    ends: list[BaseException] = []
+
+    def labels() -> Generator[Any, None, None]:
+        begun.set()
+        assert go_on.wait(60)
+        yield from ()
+
+    def run() -> None:
+        try:
+            service.label_job(JOB)
+        except HasSuccessorError as error:
+            ends.append(error)
+
+    rig.labels = labels
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert begun.wait(60)
+    service.give_up()
+    assert rig.connection.lrange(keys.rq_queue("mien-default"), 0, -1) == [JOB.encode()]
+    assert (rig.job().state, rig.job().attempts, rig.job().execution) == ("queued", 0, "")
+    go_on.set()
+    thread.join(60)
+    assert len(ends) == 1
+    assert rig.job().state == "queued"
+    assert rig.store.job_ids() == [JOB]
+
+
 def test_a_model_that_cannot_be_loaded_again_ends_the_worker(rig: Rig) -> None:
     """The job goes on elsewhere, and the worker ends with the reason."""
     rig.fault = ValueError("the bundle is gone")

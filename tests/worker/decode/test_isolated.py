@@ -181,6 +181,20 @@ def test_decoding_has_its_memory(process: DecodingProcess, tmp_path: Path) -> No
                 list(IsolatedSource(given(path, "zip"), limits, process).frames())
 
 
+def test_the_kernel_confines_the_child(process: DecodingProcess, make_clip: MakeClip) -> None:
+    """Whatever takes it over writes no file, opens few, leaves no core, and has only so much time and memory."""
+    source = IsolatedSource(given(make_clip(200)), LIMITS, process)
+    frames = source.frames()
+    next(frames)
+    lines = Path(f"/proc/{child_of(source)}/limits").read_text().splitlines()
+    hard = {line[:26].strip(): line[47:68].strip() for line in lines[1:]}
+    source.close()
+    assert hard["Max file size"] == hard["Max core file size"] == "0"
+    assert int(hard["Max open files"]) <= 32
+    assert int(hard["Max cpu time"]) <= (LIMITS.max_s + 1) * (os.cpu_count() or 1)
+    assert LIMITS.max_bytes <= int(hard["Max address space"]) < 2 * LIMITS.max_bytes
+
+
 def test_closing_ends_the_child(process: DecodingProcess, make_clip: MakeClip) -> None:
     """A cancelled job's decoder is gone at once, also while another thread waits for its frames."""
     source = IsolatedSource(given(make_clip(200)), LIMITS, process)
