@@ -37,11 +37,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, Mount
+from starlette.types import Scope
 
 from app.contract.chunks import ChunkError
 
 MEDIA_TYPE = "application/problem+json"
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 log = structlog.get_logger(__name__)
 
@@ -233,9 +235,10 @@ def install(app: FastAPI) -> None:
         log.error("storage_failed", error=type(error).__name__, errno=error.errno, exc_info=error)
         return problem_response(request, of_os(error))
 
-    @app.exception_handler(Exception)
-    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        return problem_response(request, InternalError("An unexpected error; it has been logged."))
+
+def unexpected() -> InternalError:
+    """A mistake of ours, of which the log says more."""
+    return InternalError("An unexpected error; it has been logged.")
 
 
 def invalid_option(errors: Any) -> InvalidOption:
@@ -276,14 +279,20 @@ def _of_status(request: Request, error: HTTPException) -> ProblemError:
         allowed = ", ".join(_methods(request))
         return MethodNotAllowed(f"This address has: {allowed}.", headers={"Allow": allowed})
     if error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return InternalError("An unexpected error; it has been logged.")
+        return unexpected()
     return BadRequest(str(error.detail), headers=headers)
 
 
 def _methods(request: Request) -> list[str]:
-    """Methods of all routes at the request's path: each route knows its own only."""
-    methods: set[str] = set()
+    """Methods of all routes at the request's path: routers say only whether they take a request, so each is tried."""
+    # A mount has moved the scope's root below itself.
+    scope = {**request.scope, "root_path": request.scope.get("app_root_path", request.scope.get("root_path", ""))}
+    found = [method for method in _METHODS if _is_taken(request, {**scope, "method": method})]
+    return sorted([*found, "HEAD"] if "GET" in found else found)  # see `middleware.head`
+
+
+def _is_taken(request: Request, scope: Scope) -> bool:
     for route in request.app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
-    return sorted(methods)
+        if route.matches(scope)[0] is Match.FULL:
+            return not isinstance(route, Mount) or scope["method"] == "GET"  # mounts hold files
+    return False

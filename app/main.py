@@ -14,7 +14,9 @@ from app import errors
 from app.metrics import MetricsMiddleware, RequestMetrics
 from app.middleware.drain import DrainMiddleware
 from app.middleware.forwarded import ForwardedMiddleware
+from app.middleware.head import HeadMiddleware
 from app.middleware.request_id import RequestIdMiddleware
+from app.middleware.unexpected import UnexpectedMiddleware
 from app.openapi_document import document
 from app.routes import digests, events, frames, health, jobs, metrics, models, pages, video
 from app.services import open_services
@@ -57,6 +59,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/static", pages.PageFiles(directory=pages.WEB), name="static")
     app.openapi = cache(partial(document, app))  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     app.state.request_metrics = RequestMetrics()
+    # Each wraps those before it.
+    app.add_middleware(HeadMiddleware)
+    app.add_middleware(UnexpectedMiddleware)
     app.add_middleware(DrainMiddleware)
     if settings.cors_origins:
         app.add_middleware(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -32,6 +33,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["results"])
 EVENT_FRAMES = 256  # most frames in one event
 KEEP_ALIVE_S = 15  # proxies cut connections on which nothing comes
 RECONNECT_MS = 2000
+_POSITION = re.compile(r"[0-9]{1,10}")  # more digits than MAX_POSITION has are no position
 
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="Go on after this event.")]
 From = Annotated[int, Query(alias="from", ge=0, le=MAX_POSITION, description="Position of the first frame.")]
@@ -52,8 +54,9 @@ async def get_events(
     last_event_id: LastEventId = None,
 ) -> StreamingResponse:
     """`progress` and `frames` while the job runs, then `succeeded`, `failed` or `canceled`, after which it closes."""
-    resumed = last_event_id is not None and last_event_id.isdecimal() and int(last_event_id) <= MAX_POSITION
-    position = int(last_event_id or 0) if resumed else start
+    given = last_event_id or ""
+    resumed = _POSITION.fullmatch(given) is not None and int(given) <= MAX_POSITION
+    position = int(given) if resumed else start
     stream = _events(services, record, links, position, members)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
