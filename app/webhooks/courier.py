@@ -46,6 +46,17 @@ for _, job in ipairs(due) do redis.call('ZADD', KEYS[1], now + ARGV[1], job) end
 return due
 """
 
+# Have a webhook tried again, unless its job was removed meanwhile: then nothing of it is left.  KEYS: its hash, the
+# sorted set; ARGV: job id, pause in seconds, attempts made since.
+_AGAIN = """#!lua flags=allow-oom
+if redis.call('HEXISTS', KEYS[1], 'url') == 0 then
+  redis.call('DEL', KEYS[1])
+  return redis.call('ZREM', KEYS[2], ARGV[1])
+end
+redis.call('HINCRBY', KEYS[1], 'attempts', ARGV[3])
+return redis.call('ZADD', KEYS[2], redis.call('TIME')[1] + ARGV[2], ARGV[1])
+"""
+
 log = structlog.get_logger(__name__)
 
 
@@ -79,6 +90,7 @@ class Courier:
         self._redis = connection
         self._settings = settings
         self._take = connection.register_script(_TAKE)
+        self._again = connection.register_script(_AGAIN)
         self._hosts: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE_A_HOST))
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -104,19 +116,25 @@ class Courier:
         for job_id in taken:
             task = asyncio.create_task(self._deliver(job_id.decode()))
             self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            task.add_done_callback(self._delivered)
+
+    def _delivered(self, task: asyncio.Task[None]) -> None:
+        """It ended; where it broke, it is due again after its lease."""
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("webhook_broke", exc_info=error)
 
     async def _deliver(self, job_id: str) -> None:
         fields = cast(dict[bytes, bytes], await self._redis.hgetall(keys.webhook(job_id)))
-        if not fields:
-            await self._redis.zrem(keys.WEBHOOKS, job_id)
+        if b"url" not in fields:  # its job was removed
+            await self._forget(job_id)
             return
         values = {name.decode(): value.decode() for name, value in fields.items()}
         attempts = int(values.pop("attempts"))
         delivery = Delivery(job_id=job_id, attempts=attempts, **values)
         answer = await self._attempt(delivery)
         if answer == "busy":
-            await self._redis.zadd(keys.WEBHOOKS, {job_id: time.time() + 1})
+            await self._try_again(job_id, 1, attempts=0)
             return
         said = {"job_id": job_id, "request_id": delivery.request_id, "attempt": attempts + 1, "answer": answer}
         if answer in {"delivered", "refused"} or attempts >= len(PAUSES_S):
@@ -125,10 +143,10 @@ class Courier:
             return
         pause_s = PAUSES_S[attempts] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # not a secret
         log.info("webhook_failed", **said, again_in_s=round(pause_s))
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hincrby(keys.webhook(job_id), "attempts", 1)
-            pipe.zadd(keys.WEBHOOKS, {job_id: time.time() + pause_s})
-            await pipe.execute()
+        await self._try_again(job_id, pause_s, attempts=1)
+
+    async def _try_again(self, job_id: str, pause_s: float, *, attempts: int) -> None:
+        await self._again(keys=[keys.webhook(job_id), keys.WEBHOOKS], args=[job_id, pause_s, attempts])
 
     async def _attempt(self, delivery: Delivery) -> str:
         """-> delivered | refused | busy, or why it failed."""

@@ -23,17 +23,14 @@ def post(target: Target, body: bytes, headers: Mapping[str, str], settings: Sett
     answer in time.
     """
     address = resolve(target, settings)
-    raw = socket.create_connection((address, target.port), CONNECT_S)
-    watchdog = threading.Timer(ANSWER_S, _cut, (raw,))
+    stream = _connect(target, address)
+    watchdog = threading.Timer(ANSWER_S, _cut, (stream,))
     watchdog.daemon = True
     watchdog.start()
     try:
-        raw.settimeout(ANSWER_S)
-        stream = raw
-        if target.scheme == "https":
-            # The certificate is checked for the name that was asked for, whatever the address.
-            stream = ssl.create_default_context().wrap_socket(raw, server_hostname=target.host)
         with stream:
+            if isinstance(stream, ssl.SSLSocket):
+                stream.do_handshake()
             connection = http.client.HTTPConnection(target.host, target.port)
             connection.sock = stream
             sent = {"Host": target.authority, "Content-Type": "application/json", "User-Agent": "mien", **headers}
@@ -43,9 +40,24 @@ def post(target: Target, body: bytes, headers: Mapping[str, str], settings: Sett
             return status
     finally:
         watchdog.cancel()
+
+
+def _connect(target: Target, address: str) -> socket.socket:
+    """A connection, for https one whose handshake is still to be made: it, too, has to be over in time."""
+    raw = socket.create_connection((address, target.port), CONNECT_S)
+    try:
+        raw.settimeout(ANSWER_S)
+        if target.scheme != "https":
+            return raw
+        # The certificate is checked for the name that was asked for, whatever the address.
+        context = ssl.create_default_context()
+        return context.wrap_socket(raw, server_hostname=target.host, do_handshake_on_connect=False)
+    except BaseException:
         raw.close()
+        raise
 
 
 def _cut(connection: socket.socket) -> None:
+    """End the connection under whoever reads from it.  Not TLS's own shutdown, which changes what the reader uses."""
     with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)

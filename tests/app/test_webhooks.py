@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,6 +21,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from app.contract import keys
 from app.settings import Settings
 from app.webhooks import courier as courier_module
+from app.webhooks import post as post_module
 from app.webhooks.courier import Courier
 from app.webhooks.targets import ForbiddenTargetError, is_public, parse_target, resolve
 
@@ -33,6 +38,7 @@ class Receiver(ThreadingHTTPServer):
         self.got: list[tuple[dict[str, str], bytes]] = []
         self.times: list[float] = []
         self.answers: list[int] = []
+        self.before_answer: Callable[[], object] = lambda: None
         super().__init__(("127.0.0.1", 0), _Handler)
 
     @property
@@ -51,6 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status == 0:
             time.sleep(3)
             status = 204
+        self.server.before_answer()
         self.send_response(status)
         if status == 302:
             self.send_header("Location", "/elsewhere")
@@ -197,6 +204,68 @@ def test_deleting_a_job_forgets_its_webhook(
     assert worker.redis.zcard(keys.WEBHOOKS) == 1
     api.delete(f"/v1/jobs/{job_id}")
     assert worker.redis.keys("mien:webhook*") == []
+
+
+def test_a_job_removed_while_its_webhook_is_sent_leaves_nothing(
+    receiver: Receiver, make_api: Any, redis_url: str, worker: Any, make_frames: Any
+) -> None:
+    """A delivery that fails after its job was removed is not tried again; what an older release left of one goes."""
+    values = allowing(receiver, redis_url)
+    api = make_api(**values)
+    job_id = api.post("/v1/jobs", content=MP4, params={"callback_url": receiver.url}).json()["id"]
+    worker.label(job_id, make_frames(3))
+    receiver.before_answer = lambda: api.delete(f"/v1/jobs/{job_id}")
+    receiver.answers = [500]
+    worker.redis.hset(keys.webhook("f" * 32), "attempts", 1)
+    worker.redis.zadd(keys.WEBHOOKS, {"f" * 32: 1})
+    deliver(Settings(**values), lambda: receiver.got != [] and worker.redis.keys("mien:webhook*") == [])
+    assert len(receiver.got) == 1
+
+
+@pytest.mark.parametrize("phase", ["handshake", "answer"])
+def test_an_encrypted_receiver_that_drips_is_cut_off(phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time for a whole delivery holds over TLS, too, from the handshake on."""
+    monkeypatch.setattr(post_module, "ANSWER_S", 1)
+    # Anonymous keys: no certificate is needed.
+    contexts = {side: ssl.SSLContext(side) for side in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER)}
+    for context in contexts.values():
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("AECDH-AES256-SHA:@SECLEVEL=0")
+    monkeypatch.setattr(ssl, "create_default_context", lambda: contexts[ssl.PROTOCOL_TLS_CLIENT])
+    gone = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        piece = b"\x16\x03\x03\x40\x00"  # a record of 16 KiB, of which one byte after the other comes
+        if phase == "answer":
+            connection = contexts[ssl.PROTOCOL_TLS_SERVER].wrap_socket(connection, server_side=True)
+            piece = b"HTTP/1.1 "
+        with connection, suppress(OSError):
+            connection.sendall(piece)
+            while not gone.wait(0.1):
+                connection.sendall(b"0")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=drip, args=(listening,), daemon=True)
+        server.start()
+        port = listening.getsockname()[1]
+        settings = Settings(callback_hosts=f"127.0.0.1:{port}", callback_secret=SECRET, callback_private=True)
+        target = parse_target(f"https://127.0.0.1:{port}/", settings)
+        ended: list[type] = []
+
+        def send() -> None:
+            try:
+                post_module.post(target, b"{}", {}, settings)
+            except (OSError, http.client.HTTPException) as error:
+                ended.append(type(error))
+
+        sender = threading.Thread(target=send, daemon=True)
+        sender.start()
+        sender.join(30)
+        gone.set()
+        server.join(30)
+        assert ended, "it still waits"
 
 
 @pytest.mark.parametrize(
