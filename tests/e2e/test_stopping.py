@@ -1,8 +1,7 @@
-"""Jobs that are cancelled, deleted, or lose their worker while they run."""
+"""Jobs that are cancelled or deleted while they run; those that lose their worker are in `tests/faults`."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,22 +50,3 @@ def test_deleted_job_is_gone_at_once_and_the_worker_goes_on(api: Api, clips: Cli
     _, frames = api.label(clips.video(clips.pictures(3)))
     assert len(frames) == 3
     assert api.http.get(f"/v1/jobs/{job['id']}").status_code == 404
-
-
-@pytest.mark.slow
-def test_job_of_a_stopped_worker_is_finished_by_another(own_api: Api, long_clip: bytes) -> None:
-    """SIGTERM hands a running job back: another worker labels it whole, and no attempt is charged."""
-    worker = own_api.service.start_worker("first")
-    own_api.service.wait_ready()
-    job = own_api.submit(long_clip)
-    own_api.running(job["id"])
-    started = time.monotonic()
-    last_words = own_api.service.stop(worker)
-    assert time.monotonic() - started < 10
-    assert "stopped" in last_words
-    waiting = own_api.job(job["id"])
-    assert (waiting["state"], waiting["progress"]["frames_done"]) == ("queued", 0)
-    own_api.service.start_worker("second")
-    ended = own_api.ended(job["id"])
-    assert (ended["state"], ended["attempts"]) == ("succeeded", 1)
-    assert [frame["frame_index"] for frame in own_api.frames(job["id"])] == list(range(FRAMES))

@@ -55,6 +55,8 @@ def test_a_worker_told_to_stop(faulty: Faulty, clip: bytes, expected: list[Recor
     last_words = faulty.stop_sound()
     assert time.monotonic() - started < 10
     assert "stopped" in last_words or "ended_at_once" in last_words
+    waiting = faulty.api.job(job["id"])
+    assert (waiting["state"], waiting["attempts"], waiting["progress"]["frames_done"]) == ("queued", 0, 0)
     faulty.sound()
     ended = faulty.api.ended(job["id"])
     assert (ended["state"], ended["attempts"]) == ("succeeded", 1)
