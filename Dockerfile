@@ -11,8 +11,9 @@
 
 ARG APP_BASE=python:3.11-slim-bookworm
 # The torch wheel brings its own CUDA libraries; of the base only its NVIDIA_* variables are needed, which have the
-# container toolkit mount the driver.  The driver on the host must be new enough for the wheel.
-ARG WORKER_BASE=nvidia/cuda:12.8.1-base-ubuntu24.04
+# container toolkit mount the driver.  Its CUDA version is the wheel's: where the host's driver is too old for the wheel,
+# the toolkit says so when the container starts.
+ARG WORKER_BASE=nvidia/cuda:13.0.1-base-ubuntu24.04
 
 # --- app: build, then run -------------------------------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ from pydantic import ValidationError
 
 from app import logs
 from app.background import background
+from app.contract.settings import described, mistakes
+from app.contract.uploads import UnusableStoreError, UploadStore
 from app.main import create_app
 from app.protocol import BoundedProtocol
 from app.services import Services
@@ -25,16 +27,6 @@ from app.settings import Settings
 BAD_USAGE = 2
 SWITCH_S = 0.0005
 SHUTDOWN_S = 30  # for requests that are under way
-
-
-def _setting_lines() -> str:
-    """Every setting with its default and meaning."""
-    lines = []
-    for name, field in Settings.model_fields.items():
-        default = field.get_default(call_default_factory=True)
-        shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-        lines.append(f"MIEN_{name.upper()} [{shown}]: {field.description}")
-    return "\n\n".join(["Settings, from the environment:", *lines])
 
 
 def serve(
@@ -46,14 +38,17 @@ def serve(
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        for wrong in error.errors():
-            name = str(wrong["loc"][0]).upper() if wrong["loc"] else ""
-            print(f"MIEN_{name}: {wrong['msg']}", file=sys.stderr)
+        print(*mistakes(error), sep="\n", file=sys.stderr)
         raise typer.Exit(BAD_USAGE) from None
     refusal = settings.refusal()
     if refusal:
         print(refusal, file=sys.stderr)
         raise typer.Exit(BAD_USAGE)
+    try:
+        UploadStore(settings.uploads)
+    except UnusableStoreError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(BAD_USAGE) from None
     logs.configure(settings.log_level, settings.log_json)
     app = create_app(settings)
     config = uvicorn.Config(
@@ -109,7 +104,7 @@ class _Server(uvicorn.Server):
 def main() -> None:
     """Entry point."""
     command = typer.Typer(add_completion=False, rich_markup_mode=None)
-    command.command(epilog=_setting_lines())(serve)
+    command.command(epilog=described(Settings))(serve)
     command()
 
 

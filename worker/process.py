@@ -11,7 +11,7 @@ import torch
 
 from app.contract import metrics
 from app.contract.jobs import utc_now
-from app.contract.uploads import UploadStore
+from app.contract.uploads import UnusableStoreError, UploadStore
 from app.contract.workers import WorkerInfo
 from model_store.bundle import BundleError, find_bundle, read_manifest
 from worker import serving
@@ -33,7 +33,7 @@ def serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
     """Serve the bundle until told to stop.  on_stop: called then, while jobs are handed back.  Raises: CommandError."""
     try:
         _serve(settings, on_stop)
-    except (BundleError, serving.DeviceError, DetectorError, PrecisionError) as error:
+    except (BundleError, serving.DeviceError, DetectorError, PrecisionError, UnusableStoreError) as error:
         raise CommandError(str(error), lasting=True) from None
     except redis.RedisError as error:
         raise CommandError(str(error)) from None

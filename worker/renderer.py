@@ -5,6 +5,10 @@ It ends with its parent, however that ends.
 
 from __future__ import annotations
 
+import sys
+
+import redis
+
 from app.contract import keys
 from app.contract.settings import SharedSettings
 from worker import render
@@ -19,7 +23,10 @@ def main() -> None:
     settings = SharedSettings()
     configure(settings)
     end_with_parent()
-    connection = connect(settings.redis_url)
+    try:
+        connection = connect(settings.redis_url)
+    except redis.RedisError as error:
+        sys.exit(f"the renderer cannot reach Redis: {error}")
     name = f"render-{process_name()}"
     ResidentWorker(keys.RENDER_QUEUE, connection, name, render.stopping.set, settings=settings).serve()
 

@@ -87,10 +87,17 @@ def choose_device(wanted: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            there = f"{count} CUDA devices" if count else "no CUDA device"
-            raise DeviceError(f"MIEN_DEVICE={wanted}, but PyTorch {torch.__version__} sees {there}")
+            raise DeviceError(f"MIEN_DEVICE={wanted}, but PyTorch {torch.__version__} sees {_what_is_there(count)}")
         return torch.device("cuda", device.index or 0)
     return device
+
+
+def _what_is_there(count: int) -> str:
+    if count:
+        return f"{count} CUDA devices"
+    if not torch.version.cuda:
+        return "no CUDA device: it is a build without CUDA"
+    return f"no CUDA device: is one there, and its driver new enough for CUDA {torch.version.cuda}?"
 
 
 def label_options(options: JobOptions) -> LabelOptions:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 from pathlib import PurePosixPath
 
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 class SharedSettings(BaseSettings):
@@ -52,6 +54,13 @@ class SharedSettings(BaseSettings):
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe log line shown.")
     log_json: bool = Field(False, description="Log one JSON object a line instead of text.")
 
+    @field_validator("redis_url")
+    @classmethod
+    def _reachable(cls, value: str) -> str:
+        if not value.startswith(REDIS_SCHEMES):
+            raise ValueError(f"must start with {', '.join(REDIS_SCHEMES[:-1])} or {REDIS_SCHEMES[-1]}")
+        return value
+
     @property
     def heartbeat_ttl_s(self) -> int:
         """How long a running job's worker may be silent; whole seconds, at least two, as Redis' keys live so long."""
@@ -61,6 +70,25 @@ class SharedSettings(BaseSettings):
     def default_queue(self) -> str:
         """Queue of the default bundle, known also while no worker is alive."""
         return queue_name(self.bundle)
+
+
+def described(settings: type[SharedSettings]) -> str:
+    """Every setting with its default and meaning, a paragraph each, for a command's help."""
+    lines = []
+    for name, field in settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        lines.append(f"MIEN_{name.upper()}={'' if shown is None else shown}: {field.description}")
+    return "\n\n".join(["Settings, from the environment:", *lines])
+
+
+def mistakes(error: ValidationError) -> list[str]:
+    """What is wrong with settings, a line for each; without their values, which may be secrets."""
+    lines = []
+    for wrong in error.errors():
+        name = str(wrong["loc"][0]).upper() if wrong["loc"] else ""
+        lines.append(f"MIEN_{name}: {wrong['msg'].removeprefix('Value error, ')}")
+    return lines
 
 
 def queue_name(bundle: str) -> str:

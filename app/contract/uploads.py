@@ -38,15 +38,25 @@ def os_errors() -> Iterator[None]:
         raise OSError(errno.EIO, f"the upload store failed: {type(error).__name__}") from error
 
 
+class UnusableStoreError(OSError):
+    """The store cannot be one, whatever is tried later; the message is one line that names the setting."""
+
+
 class UploadStore:
     """Inputs by job id.  Every method blocks; raises OSError where the storage does."""
 
     def __init__(self, url: str) -> None:
-        """url: a folder, or an fsspec URL such as `s3://bucket/prefix` (which needs that protocol's package)."""
-        self._fs, self._root = fsspec.core.url_to_fs(url)
-        self.is_folder = isinstance(self._fs, LocalFileSystem)
-        if self.is_folder:
-            os.makedirs(self._root, mode=0o700, exist_ok=True)
+        """url: a folder, or an fsspec URL such as `s3://bucket/prefix` (which needs that protocol's package).
+
+        Raises: UnusableStoreError.  Object storage is asked only when it is used.
+        """
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(url)
+            self.is_folder = isinstance(self._fs, LocalFileSystem)
+            if self.is_folder:
+                os.makedirs(self._root, mode=0o700, exist_ok=True)
+        except (OSError, ImportError, ValueError) as error:
+            raise UnusableStoreError(f"MIEN_UPLOADS={url}: {error}") from None
 
     def create(self, job_id: str, name: str = INPUT) -> UploadWriter:
         """A writer for a new file; nothing is visible until its `commit`.

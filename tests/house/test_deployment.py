@@ -10,9 +10,13 @@ import pytest
 import yaml
 
 from app.settings import Settings
+from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("redis", "app", "worker", "worker-cpu")
+# Where Redis and the store are and what is listened on is compose's own; with keys required nobody is anonymous.
+FIXED = {"MIEN_REDIS_URL", "MIEN_UPLOADS", "MIEN_HOST", "MIEN_PORT", "MIEN_ALLOW_ANONYMOUS"}
+OWN_DEFAULTS = {"MIEN_DEVICE", "MIEN_LOG_JSON", "MIEN_TRUSTED_PROXIES", "MIEN_DETECTOR_MODEL"}
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +81,45 @@ def test_gpu_is_reserved_for_the_default_worker_only(compose: dict[str, Any]) ->
 
 
 def test_variables_of_compose_are_in_the_example(compose: dict[str, Any]) -> None:
-    """Every variable that the compose file reads is in .env.example."""
-    used = set(re.findall(r"(?<!\$)\$\{(MIEN_[A-Z0-9_]+)", (ROOT / "docker-compose.yml").read_text()))
+    """Every variable that the compose files read is in .env.example."""
+    texts = (ROOT / "docker-compose.yml").read_text() + (ROOT / "docker/several-hosts.yml").read_text()
+    used = set(re.findall(r"(?<!\$)\$\{(MIEN_[A-Z0-9_]+)", texts))
     shown = set(re.findall(r"^#?(MIEN_[A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert used == shown
+
+
+def test_every_setting_reaches_its_container(compose: dict[str, Any]) -> None:
+    """What the settings of API and worker know can be set in .env, but for what compose itself decides."""
+    api, worker = compose["services"]["app"]["environment"], compose["services"]["worker"]["environment"]
+    for settings, environment in ((Settings, api), (WorkerSettings, worker)):
+        for name, field in settings.model_fields.items():
+            variable = f"MIEN_{name.upper()}"
+            if variable in FIXED:
+                continue
+            given = re.fullmatch(r"\$\{" + variable + r"(?::-(.*)|:\?.*)\}", str(environment[variable]))
+            assert given, variable
+            if variable not in OWN_DEFAULTS and given[1] is not None:
+                assert settings.model_validate({name: given[1]}) == settings.model_validate({}), variable
+            assert field.description
+
+
+def test_several_hosts_add_to_compose(compose: dict[str, Any]) -> None:
+    """The overriding file names services and networks that there are, and settings that these know."""
+    more = yaml.safe_load((ROOT / "docker/several-hosts.yml").read_text())
+    for name, service in more["services"].items():
+        assert name in compose["services"]
+        assert set(service.get("networks", ())) <= set(compose["networks"])
+        shared = {variable for variable in service.get("environment", ()) if variable.startswith("MIEN_")}
+        assert shared <= set(compose["services"][name]["environment"])
+
+
+def test_the_gpu_image_is_for_the_cuda_of_the_pinned_torch() -> None:
+    """Otherwise a driver that suits the one and not the other shows as a missing GPU."""
+    base = re.search(r"^ARG WORKER_BASE=nvidia/cuda:(\d+)\.", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    torch = re.search(r"^torch==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert base is not None
+    assert torch is not None
+    assert (torch[1], base[1]) == ("2.13.0", "13"), "look up which CUDA the new wheel brings, and set both here"
 
 
 def test_front_end_of_compose_may_serve(compose: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 
 import typer
+from pydantic import ValidationError
 
 COMMANDS = {
     "run": "Take jobs until SIGTERM.",
@@ -20,6 +21,7 @@ COMMANDS = {
     "evaluate-detector": "Compare two face detectors on clips.",
     "train": "Train members and fusion, write a bundle; or a face detector.",
 }
+BAD_USAGE = 2
 MODULES = {"import": "import_", "evaluate-detector": "evaluate_detector"}
 
 
@@ -41,12 +43,20 @@ def main() -> None:
         _overview(wrong=None if name in {"--help", "-h"} else name)
     module = import_module(f"worker.commands.{MODULES.get(name, name)}")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name, help=COMMANDS[name])(module.command)
+    app.command(name, help=COMMANDS[name], epilog=getattr(module, "EPILOG", None))(module.command)
     try:
         app(args=sys.argv[2:], prog_name=f"python -m worker {name}")
     except CommandError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
+    except ValidationError as error:
+        from app.contract.settings import mistakes  # noqa: PLC0415
+
+        if not error.title.endswith("Settings"):
+            raise
+        for mistake in mistakes(error):
+            typer.echo(f"error: {mistake}", err=True)
+        sys.exit(BAD_USAGE)
     except BrokenPipeError:
         # `... | head` closed the pipe; what Python would still flush at exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,4 +70,4 @@ def _overview(wrong: str | None) -> None:
     print("usage: python -m worker COMMAND [--help]\n", file=stream)
     for name, purpose in sorted(COMMANDS.items()):
         print(f"  {name:18} {purpose}", file=stream)
-    sys.exit(2 if wrong else 0)
+    sys.exit(BAD_USAGE if wrong else 0)

@@ -14,6 +14,7 @@ from typing import Annotated
 import structlog
 import typer
 
+from app.contract.settings import described
 from worker.commands import CommandError
 from worker.logs import configure
 from worker.parent import end_with_parent
@@ -21,6 +22,7 @@ from worker.priority import step_back
 from worker.settings import ALL_DEVICES, WorkerSettings
 from worker.supervisor import CANNOT_SERVE, SupervisorError, cuda_devices, supervise, worker_command
 
+EPILOG = described(WorkerSettings)
 RENDERER_PAUSE_S = 2.0  # before one that died is started again
 
 log = structlog.get_logger(__name__)
