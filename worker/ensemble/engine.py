@@ -205,28 +205,38 @@ class Engine:
         return steps
 
     def _launch(self, steps: list[Step]) -> _Launched:
-        crops = [crop for step in steps for crop in step.crops]
+        going = [step for step in steps if not _fails_with_its_former(step)]
+        crops = [crop for step in going for crop in step.crops]
         states = self._encode(crops) if crops else {}
         start = 0
-        results = []
-        for step in steps:
+        launched, results = [], []
+        for step in going:
             end = start + len(step.crops)
-            new = {name: values[start:end] for name, values in states.items()}
-            kept = step.before.kept if step.before is not None else {}
-            rows = {name: torch.cat((kept[name], new[name])) for name in kept} if kept and new else (new or kept)
-            keep = torch.from_numpy(step.keep).to(self.device)
-            step.kept = {name: values[keep] for name, values in rows.items()}
-            step.before = None
-            results.append(self._decode(rows, torch.from_numpy(step.windows).to(self.device)))
+            with _results_of([step]):  # what goes wrong here concerns no other clip
+                results.append(self._step(step, {name: values[start:end] for name, values in states.items()}))
+                launched.append(step)
             start = end
         if self.device.type != "cuda":
-            return _Launched(steps, results, None)
+            return _Launched(launched, results, None)
         fetched = [torch.empty(values.shape, dtype=values.dtype, pin_memory=True) for values in results]
         for host, values in zip(fetched, results, strict=True):
             host.copy_(values, non_blocking=True)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record()
-        return _Launched(steps, fetched, done)
+        return _Launched(launched, fetched, done)
+
+    def _step(self, step: Step, new: dict[str, Tensor]) -> Tensor:
+        """A step whose crops have these states -> (M, W, K) float32 probabilities on the device."""
+        kept = step.before.kept if step.before is not None else {}
+        rows = {name: torch.cat((kept[name], new[name])) for name in kept} if kept and new else new or kept
+        count = len(next(iter(rows.values())))
+        if max(step.windows.max(initial=-1), step.keep.max(initial=-1)) >= count:
+            # A GPU would notice later, and then compute nothing any more for anybody.
+            raise IndexError(f"a window reads beyond the step's {count} rows")
+        keep = torch.from_numpy(step.keep).to(self.device)
+        step.kept = {name: values[keep] for name, values in rows.items()}
+        step.before = None
+        return self._decode(rows, torch.from_numpy(step.windows).to(self.device))
 
     def _land(self, launched: _Launched) -> None:
         if launched.done is not None:
@@ -270,6 +280,16 @@ class Engine:
             logits = head.decode(states[name], windows)
             probabilities.append(torch.softmax(logits.float() / temperature, dim=-1))
         return torch.stack(probabilities)
+
+
+def _fails_with_its_former(step: Step) -> bool:
+    """Whether the clip's former step has failed, and this one, which would go on from its rows, with it."""
+    former = step.before
+    error = former.result.exception() if former is not None and former.result.done() else None
+    if error is not None:
+        step.before = None
+        step.result.set_exception(error)
+    return error is not None
 
 
 @contextmanager

@@ -30,6 +30,7 @@ class Watched:
         self.mode, self.batch, self.buckets = self._inner.mode, self._inner.batch, self._inner.buckets
         self.sizes: list[int] = []
         self.room = 1_000_000
+        self.error: Exception | None = None  # of the batch after the first
         self.go = threading.Event()
         self.go.set()
         self.reached = threading.Event()
@@ -38,6 +39,9 @@ class Watched:
     def __call__(self, crops: Crops) -> dict[str, Tensor]:
         self.reached.set()
         assert self.go.wait(20)
+        if len(self.sizes) == 1 and self.error is not None:
+            error, self.error = self.error, None
+            raise error
         if len(crops) > self.room:
             raise torch.OutOfMemoryError("out of memory")
         self.sizes.append(len(crops))
@@ -190,6 +194,51 @@ def test_a_wrong_step_fails_and_the_next_one_runs(engine: Engine, ensemble: Ense
     later = step_of(clip(1, 3))
     engine.submit(later)
     check(ensemble, later)
+
+
+def test_a_wrong_step_does_not_fail_those_that_share_its_batch(engine: Engine, ensemble: Ensemble) -> None:
+    """What goes wrong with one clip's rows is no other clip's fault."""
+    watched = Watched(engine)
+    good, wrong = step_of(clip(0, 4)), Step(clip(1, 2), np.full((1, 9), 99, np.int64), NO_ROWS, None)
+    with watched.held(engine):
+        engine.submit(wrong)
+        engine.submit(good)
+    with pytest.raises(IndexError):
+        wrong.result.result(20)
+    check(ensemble, good)
+    assert watched.sizes == [1, 6]
+
+
+@pytest.mark.parametrize("rows", ["windows", "keep"])
+def test_rows_are_checked_before_they_reach_the_device(engine: Engine, rows: str) -> None:
+    """A GPU that is asked for a row that is not there computes nothing any more."""
+    step = Step(clip(0, 3), np.zeros((1, 9), np.int64), np.zeros(1, np.int64), None)
+    getattr(step, rows)[..., -1] = 3
+    engine.submit(step)
+    with pytest.raises(IndexError, match="beyond the step's 3 rows"):
+        step.result.result(20)
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_clips_next_steps_fail_with_the_one_before(engine: Engine, ensemble: Ensemble, ahead: int) -> None:
+    """Nothing is computed from rows that a failed step never kept."""
+    engine._ahead = ahead
+    watched = Watched(engine)
+    steps: list[Step] = []
+    for seed in range(3):
+        before = steps[-1] if steps else None
+        steps.append(Step(clip(seed, 9), np.arange(9)[None] + (5 if before else 0), np.arange(4, 9), before))
+    watched.error = RuntimeError("this batch only")
+    with watched.held(engine):
+        for step in steps:
+            engine.submit(step)
+    for step in steps:
+        with pytest.raises(RuntimeError, match="this batch only"):
+            step.result.result(20)
+    other = step_of(clip(9, 4))
+    engine.submit(other)
+    check(ensemble, other)
+    assert watched.sizes == [1, 4]
 
 
 def test_warming_up_leaves_no_trace(engine: Engine) -> None:
