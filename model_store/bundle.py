@@ -57,12 +57,17 @@ def find_bundle(name_or_path: str) -> Path:
     candidates = [BUNDLES_DIR / name_or_path] if bare else []
     candidates.append(Path(name_or_path))
     for candidate in candidates:
-        # The bundle moved aside is the one to use only if its replacing was cut short.
-        for folder in (candidate, _aside(candidate)):
-            if (folder / MANIFEST_FILE).is_file():
-                return folder
+        folder = whole(candidate, MANIFEST_FILE)
+        if (folder / MANIFEST_FILE).is_file():
+            return folder
     known = ", ".join(sorted(p.parent.name for p in BUNDLES_DIR.glob(f"*/{MANIFEST_FILE}"))) or "none"
     raise BundleError(f"no bundle {name_or_path!r}: neither a folder with {MANIFEST_FILE} nor one of: {known}")
+
+
+def whole(folder: Path, manifest_file: str) -> Path:
+    """The folder itself, or what `NewBundle` moved aside for its successor where it was cut short before that came."""
+    aside = _aside(folder)
+    return aside if (aside / manifest_file).is_file() and not (folder / manifest_file).is_file() else folder
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -162,7 +167,7 @@ class NewBundle:
     """Context manager: write into `.path`; on success it appears at `folder` at once, on an error nothing stays.
 
     A bundle that is replaced is moved aside first and removed last, so that at every moment one of the two is whole;
-    where that was cut short, `find_bundle` finds the one aside, and the next `NewBundle` puts it back.
+    where that was cut short, `whole` finds the one aside, and the next `NewBundle` puts it back.
 
     Raises: BundleError on entry if `folder` exists and is not an empty folder or a bundle that may be replaced.
     """

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from model_store.bundle import NewBundle, Tensors, read_checked, read_verified, write_tensors
+from model_store.bundle import NewBundle, Tensors, read_checked, read_verified, whole, write_tensors
 from model_store.manifest import Sha256, WeightsFile
 
 DETECTORS_DIR = Path(__file__).parent / "detectors"
@@ -95,6 +95,7 @@ class StoredDetector:
 
 def load_detector(folder: Path) -> StoredDetector:
     """Read and verify.  Raises: BundleError if the manifest or the weights are missing, damaged or invalid."""
+    folder = whole(folder, MANIFEST_FILE)
     manifest = read_checked(folder / MANIFEST_FILE, DetectorManifest, FORMAT_VERSION)
     weights = manifest.weights
     return StoredDetector(manifest, read_verified(folder / weights.file, weights.sha256))

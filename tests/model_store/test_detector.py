@@ -70,6 +70,8 @@ def test_a_detector_is_replaced_whole_or_not_at_all(folder: Path) -> None:
     with pytest.raises(OSError, match="no file"), new_detector(folder) as path:
         write_manifest(path / "no file", stored.manifest, "card")
     assert load_detector(folder).manifest == stored.manifest
+    folder.rename(folder.parent / f".{folder.name}.replaced")  # killed before the new one was in its place
+    assert load_detector(folder).manifest == stored.manifest
     other = folder.parent / "other"
     other.mkdir()
     (other / "bundle.json").write_text("{}")
