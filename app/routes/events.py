@@ -22,6 +22,7 @@ from app.dependencies import LinksDep, RecordDep, ServicesDep
 from app.errors import ProblemError
 from app.links import LinkMaker
 from app.openapi import event_stream, problems
+from app.packing import gzipped, takes_gzip
 from app.results import Page, Results, is_complete
 from app.routes.frames import MAX_POSITION, WithMembers
 from app.services import Services
@@ -36,6 +37,7 @@ RECONNECT_MS = 2000
 _POSITION = re.compile(r"[0-9]{1,10}")  # more digits than MAX_POSITION has are no position
 
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="Go on after this event.")]
+AcceptEncoding = Annotated[str | None, Header(include_in_schema=False)]
 From = Annotated[int, Query(alias="from", ge=0, le=MAX_POSITION, description="Position of the first frame.")]
 
 
@@ -52,13 +54,17 @@ async def get_events(
     start: From = 0,
     members: WithMembers = False,
     last_event_id: LastEventId = None,
+    accept_encoding: AcceptEncoding = None,
 ) -> StreamingResponse:
     """`progress` and `frames` while the job runs, then `succeeded`, `failed` or `canceled`, after which it closes."""
     given = last_event_id or ""
     resumed = _POSITION.fullmatch(given) is not None and int(given) <= MAX_POSITION
     position = int(given) if resumed else start
     stream = _events(services, record, links, position, members)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept-Encoding"}
+    if takes_gzip(accept_encoding):
+        headers["Content-Encoding"] = "gzip"
+        return StreamingResponse(gzipped(stream), media_type="text/event-stream", headers=headers)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 

@@ -308,6 +308,23 @@ def test_event_stream_of_an_ended_job_closes(
     assert names == ["progress", "frames", state]
 
 
+def test_event_stream_is_compressed_for_those_who_take_it(
+    api: httpx.Client, submit: Submit, worker: Any, make_frames: Any
+) -> None:
+    """The same events, a fraction of the bytes; never where gzip is not asked for, or refused."""
+    job_id = submit()
+    worker.label(job_id, make_frames(300))
+    found = {}
+    for accepted in ("identity", "gzip;q=0", "br, GZIP"):
+        path = f"/v1/jobs/{job_id}/events?members=true"
+        with api.stream("GET", path, headers={"Accept-Encoding": accepted}) as stream:
+            assert stream.headers["vary"] == "Accept-Encoding"
+            assert (stream.headers.get("content-encoding") == "gzip") == (accepted == "br, GZIP")
+            found[accepted] = (list(events(stream.iter_lines())), stream.num_bytes_downloaded)
+    assert found["identity"][0] == found["gzip;q=0"][0] == found["br, GZIP"][0]
+    assert 3 * found["br, GZIP"][1] < found["identity"][1]
+
+
 def test_event_stream_ends_when_the_job_is_removed(api: httpx.Client, submit: Submit) -> None:
     """Removing a job closes its streams."""
     job_id = submit()
