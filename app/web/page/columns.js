@@ -1,8 +1,8 @@
 // A typed array that grows: what results are kept in, so that hours of video stay small and quick to read.
 
-/** @typedef {Float32Array | Float64Array | Uint32Array | Int32Array | Uint8Array} Numbers */
+/** @typedef {Float32Array | Float64Array | Uint32Array | Uint16Array} Numbers */
 
-const FIRST_CAPACITY = 1024;
+const FIRST_CAPACITY = 64; // small: every track has columns of its own, and there may be many
 
 /** @template {Numbers} T */
 export class Column {

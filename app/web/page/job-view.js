@@ -194,7 +194,7 @@ export class JobView {
     const face = records && chosen !== null ? records.faceOf(chosen, position) : -1;
     if (!records || face < 0) return `${time}, no face`;
     const label = records.best(face, this.source);
-    const value = records.scores.data[records.offset(face, this.source) + label];
+    const value = records.score(face, this.source, label);
     return `${time}, face ${chosen}: ${records.labels[label]} ${percent(value)}`;
   }
 

@@ -36,7 +36,6 @@ export function columnsOf(records, track, source, view, width) {
   const times = records.times.data;
   const frames = track.frames.data;
   const faces = track.faces.data;
-  const scores = records.scores.data;
   const step = (view.end - view.start) / width;
   // The first frame that may be seen: the last one that began before the view does.
   let at = Math.max(0, firstVisible(records, track, view.start));
@@ -45,8 +44,7 @@ export function columnsOf(records, track, source, view, width) {
     while (at < track.length && records.endOf(frames[at]) <= from) at += 1;
     let count = 0;
     for (let next = at; next < track.length && times[frames[next]] < to; next += 1) {
-      const offset = records.offset(faces[next], source);
-      for (let k = 0; k < labels; k += 1) sums[x * labels + k] += scores[offset + k];
+      for (let k = 0; k < labels; k += 1) sums[x * labels + k] += records.score(faces[next], source, k);
       if (records.disagree(faces[next])) apart[x] += 1;
       count += 1;
     }

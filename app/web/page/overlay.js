@@ -43,7 +43,7 @@ export class Overlay {
     const [first, end] = records.facesOf(position);
     for (let face = first; face < end; face += 1) {
       const label = records.best(face, source);
-      const value = records.scores.data[records.offset(face, source) + label];
+      const value = records.score(face, source, label);
       const [x, y, w, h] = records.boxes.data.subarray(face * 4, face * 4 + 4);
       const box = [(x * width) / size.width, (y * height) / size.height, (w * width) / size.width, (h * height) / size.height];
       const several = end - first > 1;

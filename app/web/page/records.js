@@ -6,6 +6,7 @@ import { Column, countUpTo } from "./columns.js";
 const TIME_TOLERANCE_S = 0.002;
 const LINGER_S = 0.25; // players go on a little after the last frame
 const FIRST_INTERVAL_S = 1 / 25;
+const SCORE_STEPS = 50_000; // as the service rounds: nothing is lost, and a score takes two bytes
 
 /** One face over time. */
 export class Track {
@@ -32,7 +33,7 @@ export class Records {
     this.indices = new Column(Uint32Array); // in the source
     this.firstFace = new Column(Uint32Array);
     this.boxes = new Column(Float32Array); // x, y, width, height: source pixels
-    this.scores = new Column(Float32Array); // a face: labels of each source in turn
+    this.scores = new Column(Uint16Array); // in steps; a face: labels of each source in turn
     this.trackIds = new Column(Uint32Array);
     this.faceCount = 0;
     /** @type {Map<number, Track>} */
@@ -74,9 +75,14 @@ export class Records {
     this.trackIds.push(face.track_id);
     for (const value of face.bbox) this.boxes.push(value);
     this.scores.reserve(this.stride);
-    for (const label of this.labels) this.scores.push(face.scores[label]);
-    for (const member of this.members) for (const label of this.labels) this.scores.push(face.members[member][label]);
+    this.#addScores(face.scores);
+    for (const member of this.members) this.#addScores(face.members[member]);
     this.faceCount += 1;
+  }
+
+  /** @param {Record<string, number>} scores by label */
+  #addScores(scores) {
+    for (const label of this.labels) this.scores.push(Math.round(scores[label] * SCORE_STEPS));
   }
 
   /**
@@ -122,6 +128,16 @@ export class Records {
    */
   offset(face, source) {
     return face * this.stride + source * this.labels.length;
+  }
+
+  /**
+   * A label's value, 0 to 1.
+   * @param {number} face
+   * @param {number} source
+   * @param {number} label
+   */
+  score(face, source, label) {
+    return this.scores.data[this.offset(face, source) + label] / SCORE_STEPS;
   }
 
   /**

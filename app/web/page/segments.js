@@ -36,7 +36,7 @@ function find(records, track, source) {
       (next === first || frames[next] === frames[next - 1] + 1) &&
       records.best(faces[next], source) === label
     ) {
-      sum += records.scores.data[records.offset(faces[next], source) + label];
+      sum += records.score(faces[next], source, label);
       next += 1;
     }
     segments.push({

@@ -33,13 +33,11 @@ export class Tooltip {
    */
   show(records, position, face, source, colours, event) {
     if (this.records !== records) this.#rows(records, colours);
-    const { data } = records.scores;
-    const offset = records.offset(face, source);
     const best = records.best(face, source);
     const time = preciseClock(records.times.data[position]);
     setText(this.head, `Face ${records.trackIds.data[face]} at ${time}`);
     this.cells.forEach((cell, k) => {
-      setText(cell, percent(data[offset + k]));
+      setText(cell, percent(records.score(face, source, k)));
       cell.parentElement?.classList.toggle("best", k === best);
     });
     const apart = records.disagree(face);

@@ -47,14 +47,13 @@ export class Values {
     this.table.classList.toggle("empty", face < 0);
     setText(byId("agreement"), face < 0 ? this.#missing(position, trackId) : this.#agreement(records, face));
     setText(this.caption, `Values of face ${trackId ?? ""} at the current time`);
-    const { data } = records.scores;
     this.rows.forEach(({ row, bar, cells }, k) => {
       cells.forEach((cell, s) => {
-        const value = face < 0 ? 0 : data[records.offset(face, s) + k];
+        const value = face < 0 ? 0 : records.score(face, s, k);
         setText(cell, face < 0 ? "–" : percent(value));
         cell.classList.toggle("best", face >= 0 && records.best(face, s) === k);
       });
-      const shown = face < 0 ? 0 : data[records.offset(face, source) + k];
+      const shown = face < 0 ? 0 : records.score(face, source, k);
       bar.style.transform = `scaleX(${shown})`;
       row.classList.toggle("best", face >= 0 && records.best(face, source) === k);
     });
