@@ -44,12 +44,12 @@ def test_upload_shows_its_progress_and_is_cancelled(open_page: OpenPage, api: Ap
     assert len(api.http.get("/v1/jobs").json()["jobs"]) == before
 
 
-def test_running_job_is_cancelled(open_page: OpenPage, api: Api, long_clip: bytes) -> None:
+def test_running_job_is_cancelled(open_page: OpenPage, api: Api, clips: Clips) -> None:
     """While a job runs, frames done, their rate and the time left are shown; cancelling keeps what there is."""
     visit = open_page()
-    visit.drop(long_clip, "long.mp4", "video/mp4")
+    visit.drop(clips.video(clips.pictures(100, (640, 360)) * 16), "long.mp4", "video/mp4")
     line = visit.page.locator("#job-line")
-    expect(line).to_have_text(re.compile(r"^\d+ of 400 frames · [\d.]+ a second · about "), timeout=60_000)
+    expect(line).to_have_text(re.compile(r"^[\d,]+ of 1,600 frames · [\d.]+ a second · about "), timeout=60_000)
     assert 0 < float(visit.page.get_attribute("#job-progress", "value") or 0) < 1
     visit.page.wait_for_selector(".lane-canvas")
     visit.page.click("#cancel-job")
