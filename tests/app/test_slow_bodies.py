@@ -19,7 +19,7 @@ ENDS_WITHIN_S = 6  # a window of one second, on a busy machine
 
 @pytest.fixture
 def api(make_api: Any) -> httpx.Client:
-    client: httpx.Client = make_api(min_upload_rate=1000, upload_window_s=1, max_upload_bytes=2**20)
+    client: httpx.Client = make_api(min_upload_rate=1000, upload_window_s=1, max_upload_bytes=2**22)
     return client
 
 
@@ -124,9 +124,10 @@ def test_a_slow_body_above_the_rate_is_taken(api: httpx.Client) -> None:
 def test_a_length_that_is_too_long(api: httpx.Client, uploads: Path, redis_url: str, form: bool) -> None:
     """A client that goes away before its declared length leaves no job and no file."""
     media = "multipart/form-data; boundary=b" if form else "video/mp4"
-    with connect(api, f"Content-Type: {media}", "Content-Length: 500000") as connection:
-        connection.sendall((FORM if form else HEAD) + bytes(100_000))
-    time.sleep(0.2)
+    with connect(api, f"Content-Type: {media}", "Content-Length: 3000000") as connection:
+        connection.sendall((FORM if form else HEAD) + bytes(2_000_000))
+        while not list(uploads.iterdir()):  # some of it is in the store
+            time.sleep(0.01)
     assert nothing_is_left(uploads, redis_url)
 
 

@@ -141,6 +141,16 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
         400,
         "malformed_request",
     ),
+    "form without an end": (
+        {
+            "content": b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+            + MP4
+            + b"\r\n--x\r\n",
+            "headers": {"Content-Type": "multipart/form-data; boundary=x"},
+        },
+        400,
+        "malformed_request",
+    ),
     "no boundary": ({"content": MP4, "headers": {"Content-Type": "multipart/form-data"}}, 400, "malformed_request"),
     "over the limit": ({"content": MP4 + bytes(10_000)}, 413, "upload_too_large"),
     "over the limit, chunked": ({"content": (MP4 for _ in range(9))}, 413, "upload_too_large"),

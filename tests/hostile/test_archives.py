@@ -96,9 +96,9 @@ def test_links_devices_and_pipes_of_a_tar_are_not_opened(hostile: HostileApi, ca
     assert not canary.was_touched()
 
 
-@pytest.mark.parametrize("size", [2**40, 2**25])
+@pytest.mark.parametrize("size", [2**40, 2**30, 2**25])
 def test_holes_of_a_tar(hostile: HostileApi, clips: Clips, size: int) -> None:
-    """A sparse file that claims a terabyte is refused, and one of 32 MB of holes is no picture."""
+    """A sparse file that claims a terabyte or a gigabyte is refused, and one of 32 MB of holes is no picture."""
     info = tarfile.TarInfo("0.png")
     info.type = tarfile.GNUTYPE_SPARSE
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
@@ -113,8 +113,9 @@ def test_holes_of_a_tar(hostile: HostileApi, clips: Clips, size: int) -> None:
         archive.addfile(plain, io.BytesIO(clips.png(0)))
     with memory(hostile.service, 64, 200):
         job = hostile.ended(hostile.submit(bytes(header) + rest.getvalue(), "a.tar")["id"])
-    if size > 2**30:
+    if size >= 2**30:
         assert (job["state"], job["error"]["code"]) == ("failed", "limit_exceeded")
+        assert f"an image of {size} bytes" in job["error"]["detail"]
     else:
         assert (job["state"], len(job["warnings"])) == ("succeeded", 1)
 
