@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import redis.asyncio
 import structlog
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from app.contract import keys
 
@@ -63,6 +63,7 @@ class ChangeHub:
 
     async def _listen(self) -> None:
         # Not for ever: while a connection is being made, redis-py can swallow the task's cancellation.
+        said = False
         while not self.stopping:
             try:
                 async with self._redis.pubsub() as pubsub:
@@ -72,7 +73,11 @@ class ChangeHub:
                         if message is not None:
                             self._wake(message["channel"].decode())
             except (RedisError, OSError) as error:
-                log.debug("subscription_lost", error=type(error).__name__)
+                # Refused for good: changes are then seen `RECHECK_S` late, and nothing else shows it.
+                refused = isinstance(error, NoPermissionError)
+                write = log.error if refused and not said else log.debug
+                said = refused
+                write("subscription_lost", error=type(error).__name__, detail=str(error))
                 await asyncio.sleep(RECONNECT_S)
 
     def _wake(self, channel: str) -> None:

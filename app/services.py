@@ -18,6 +18,7 @@ from redis.retry import Retry
 from app.changes import ChangeHub
 from app.contract.uploads import UploadStore
 from app.limits import RateLimiter
+from app.probe import StoreProbe
 from app.queueing import Queueing
 from app.registry import Registry
 from app.settings import Settings
@@ -42,6 +43,7 @@ class Services:
     changes: ChangeHub
     limiter: RateLimiter
     blocking: Redis  # for what runs in threads
+    probe: StoreProbe
 
 
 @asynccontextmanager
@@ -73,7 +75,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         jobs = JobStore(reader, queueing, uploads, settings.result_ttl_s)
         limiter = RateLimiter(reader, settings.rate_limit)
         hub.start()
-        yield Services(settings, reader, queueing, uploads, jobs, Registry(reader), hub, limiter, writer)
+        registry, probe = Registry(reader), StoreProbe(uploads)
+        yield Services(settings, reader, queueing, uploads, jobs, registry, hub, limiter, writer, probe)
     finally:
         await hub.aclose()
         await reader.aclose()

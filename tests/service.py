@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -131,16 +132,26 @@ class Service:
         return sorted(str(path.relative_to(self.uploads)) for path in self.uploads.rglob("*"))
 
 
+def documented_user() -> list[str]:
+    """What the Redis user that ARCHITECTURE.md prescribes may do."""
+    found = re.search(r"`user mien on >PASSWORD ([^`]+)`", (ROOT / "ARCHITECTURE.md").read_text())
+    assert found
+    return found[1].split()
+
+
 @contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[Service]:
-    """Redis and API on free ports in an empty folder; no worker yet.  settings: more variables of the environment."""
+def serving(folder: Path, as_user: bool = False, /, **settings: str) -> Iterator[Service]:
+    """Redis and API on free ports in an empty folder; no worker yet.
+
+    as_user: front end and workers may do in Redis only what they must.  settings: more variables of the environment.
+    """
     program = shutil.which("redis-server")
     if program is None:
         pytest.fail("redis-server is not installed (Debian: apt-get install redis-server)")
     redis_port, port = free_port(), free_port()
     redis_url = f"redis://127.0.0.1:{redis_port}/0"
     environment = {
-        "MIEN_REDIS_URL": redis_url,
+        "MIEN_REDIS_URL": redis_url.replace("//", "//mien:password@") if as_user else redis_url,
         "MIEN_UPLOADS": str(folder / "uploads"),
         "MIEN_HOST": "127.0.0.1",
         "MIEN_PORT": str(port),
@@ -152,8 +163,9 @@ def serving(folder: Path, **settings: str) -> Iterator[Service]:
     with ExitStack() as cleanup:
         url = f"http://127.0.0.1:{port}"
         service = Service(url, folder / "uploads", redis_url, folder, cleanup, environment)
+        user = ["--user", "mien", "on", ">password", *documented_user()] if as_user else []
         address = ["--port", str(redis_port), "--bind", "127.0.0.1", "--dir", str(folder)]
-        service.start("redis", program, *address, "--save", "", "--appendonly", "no")
+        service.start("redis", program, *address, "--save", "", "--appendonly", "no", *user)
         service.start("api", sys.executable, "-m", "app")
         yield service
 
@@ -314,7 +326,7 @@ def long_clip(clips: Clips) -> bytes:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The service with one worker, ready for jobs."""
-    with serving(tmp_path_factory.mktemp("service")) as started:
+    with serving(tmp_path_factory.mktemp("service"), True) as started:
         started.start_worker("worker")
         started.wait_ready()
         yield started

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +15,16 @@ from app.contract import keys
 from app.contract.workers import WORKER_BEAT_S, WORKER_TTL_S, MemberInfo, ModelInfo, WorkerInfo
 from model_store.manifest import Manifest
 
-# Also done where Redis is at its memory limit: front ends are to know who lives.
+# By the clock of Redis, which all hosts share; drops the names of workers that ended without a word.  Makes the bundle
+# known again where Redis has lost it.  Also done where Redis is at its memory limit: front ends are to know who lives.
+# KEYS: what the worker says, all workers, all bundles.  ARGV: name, information, its time to live in seconds, and, once
+# it is known, the bundle's name and what is known of it.
 _BEAT = """#!lua flags=allow-oom
+local now = tonumber(redis.call('TIME')[1])
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
-redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[3])
+if ARGV[4] then redis.call('HSETNX', KEYS[3], ARGV[4], ARGV[5]) end
 return 1
 """
 
@@ -64,6 +69,7 @@ class Presence:
         self._connection = connection
         self._info = info
         self._gpu_memory = gpu_memory
+        self._model: ModelInfo | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._beat()
@@ -90,8 +96,10 @@ class Presence:
         self._count(-1, int(ended))
 
     def register(self, model: ModelInfo) -> None:
-        """Make the bundle known to front ends."""
+        """Make the bundle known to front ends, and keep it known."""
         self._connection.hset(keys.MODELS, model.name, model.model_dump_json())
+        with self._lock:
+            self._model = model
 
     def close(self) -> None:
         """Say goodbye."""
@@ -125,8 +133,10 @@ class Presence:
         with self._lock:
             memory = {"rss_bytes": _rss_bytes(), "gpu_memory_bytes": self._gpu_memory()}
             self._info = self._info.model_copy(update=memory)
-            names = [keys.worker(self._info.name), keys.WORKERS]
-            said = [self._info.name, self._info.model_dump_json(), str(WORKER_TTL_S), str(time.time())]
+            names = [keys.worker(self._info.name), keys.WORKERS, keys.MODELS]
+            said = [self._info.name, self._info.model_dump_json(), str(WORKER_TTL_S)]
+            if self._model is not None:
+                said += [self._model.name, self._model.model_dump_json()]
             self._connection.eval(_BEAT, len(names), *names, *said)
 
 

@@ -7,7 +7,7 @@ import re
 PREFIX = "mien:"
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 
-WORKERS = f"{PREFIX}workers"  # sorted set: worker name by the time it was last seen, seconds since the epoch
+WORKERS = f"{PREFIX}workers"  # sorted set: worker name by the time it was last seen, by the clock of Redis
 MODELS = f"{PREFIX}models"  # hash: bundle name -> ModelInfo as JSON, of every bundle that ever was served here
 JOBS = f"{PREFIX}jobs:"  # + owner: sorted set of job ids by creation, milliseconds since the epoch
 FRAMES = f"{PREFIX}frames:"  # + job id + ":" + execution: list of chunks

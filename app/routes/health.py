@@ -43,7 +43,7 @@ async def live() -> Live:
 @router.get("/ready", summary="Can jobs be done", responses={503: {"model": Ready, "description": "What is missing."}})
 async def ready(services: ServicesDep, response: Response) -> Ready:
     """200 where Redis answers, the upload store can be written, and at least one live worker takes jobs."""
-    workers, uploads = await asyncio.gather(_workers(services), _uploads_writable(services))
+    workers, uploads = await asyncio.gather(_workers(services), services.probe.is_writable(PROBE_S))
     missing = []
     if workers is None:
         missing.append("redis: it does not answer")
@@ -68,11 +68,3 @@ async def _workers(services: Services) -> list[WorkerInfo] | None:
         return await asyncio.wait_for(services.registry.live_workers(), PROBE_S)
     except (RedisError, TimeoutError):
         return None
-
-
-async def _uploads_writable(services: Services) -> bool:
-    try:
-        await asyncio.wait_for(asyncio.to_thread(services.uploads.check_writable), PROBE_S)
-    except Exception:  # object storage raises its own kinds
-        return False
-    return True

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.contract import metrics
+from app.contract.uploads import UploadStore
+from app.routes import health
 from app.settings import Settings
 
 Submit = Callable[..., str]
@@ -49,6 +52,41 @@ def test_ready_without_redis(make_api: Any) -> None:
     for path in ("/v1/jobs", "/v1/models", f"/v1/jobs/{'0' * 32}", "/metrics"):
         problem = api.get(path)
         assert (problem.status_code, problem.json()["code"]) == (503, "unavailable")
+
+
+def test_a_store_that_hangs_holds_one_thread_only(make_api: Any, worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often health is asked meanwhile, the store is asked once, and jobs are taken; then it is ready again."""
+    asked: list[str] = []
+    hangs = threading.Event()
+
+    def check(_: UploadStore) -> None:
+        asked.append(threading.current_thread().name)
+        assert hangs.wait(60)
+
+    monkeypatch.setattr(UploadStore, "check_writable", check)
+    monkeypatch.setattr(health, "PROBE_S", 0.2)
+    worker.announce()
+    api = make_api()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: api.get("/health/ready"), range(40)))
+    assert {answer.status_code for answer in answers} == {503}
+    assert {answer.json()["uploads"] for answer in answers} == {False}
+    assert asked == ["store-probe"]
+    content = b"\x00\x00\x00\x18ftypisom" + bytes(500)
+    assert api.post("/v1/jobs", content=content).status_code == 202
+    hangs.set()
+    deadline = time.monotonic() + 30
+    while api.get("/health/ready").status_code != 200:
+        assert time.monotonic() < deadline
+
+
+def test_workers_clocks_do_not_count(api: httpx.Client, worker: Any) -> None:
+    """A worker lives as long as what it says of itself, whatever time its host has."""
+    worker.announce()
+    worker.redis.zadd("mien:workers", {"standin-default": 1})
+    assert api.get("/health/ready").status_code == 200
+    worker.redis.delete("mien:worker:standin-default")
+    assert api.get("/health/ready").status_code == 503
 
 
 def test_models_are_those_of_live_workers(api: httpx.Client, worker: Any) -> None:

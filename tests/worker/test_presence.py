@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -12,7 +12,7 @@ import redis
 
 from app.contract import keys
 from app.contract.jobs import utc_now
-from app.contract.workers import WorkerInfo
+from app.contract.workers import WORKER_TTL_S, ModelInfo, WorkerInfo
 from worker.presence import Presence
 
 NAME = "worker-of-the-test"
@@ -37,6 +37,13 @@ def presence(connection: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 def said(connection: redis.Redis) -> WorkerInfo:
     return WorkerInfo.model_validate_json(cast(bytes, connection.get(keys.worker(NAME))))
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_busy_while_any_job_runs(presence: Presence, connection: redis.Redis) -> None:
@@ -78,6 +85,37 @@ def test_an_idle_worker_is_ready(presence: Presence, connection: redis.Redis) ->
     assert (said(connection).state, said(connection).detail) == ("ready", "idle")
 
 
+def test_what_redis_has_lost_is_said_again(presence: Presence, connection: redis.Redis) -> None:
+    """Worker and bundle are known again after Redis came back empty."""
+    provenance: dict[str, str] = {}
+    model = ModelInfo(
+        name="default",
+        version="1",
+        queue="mien-default",
+        labels=("a",),
+        window=1,
+        members=(),
+        metrics=[],
+        provenance=provenance,
+        licence="MIT",
+        intended_use="tests",
+    )
+    presence.register(model)
+    connection.flushall()
+    until(lambda: connection.hexists(keys.MODELS, "default"))
+    assert ModelInfo.model_validate_json(cast(bytes, connection.hget(keys.MODELS, "default"))) == model
+    assert connection.zrange(keys.WORKERS, 0, -1) == [NAME.encode()]
+
+
+def test_workers_that_died_are_forgotten(presence: Presence, connection: redis.Redis) -> None:
+    """By the clock of Redis, whatever this host's says: names do not pile up, and nobody alive is dropped."""
+    now = connection.time()[0]
+    connection.zadd(keys.WORKERS, {"dead": now - 2 * WORKER_TTL_S, "alive": now})
+    until(lambda: connection.zscore(keys.WORKERS, "dead") is None)
+    assert {*cast(list[bytes], connection.zrange(keys.WORKERS, 0, -1))} == {b"alive", NAME.encode()}
+    assert abs(cast(float, connection.zscore(keys.WORKERS, NAME)) - now) < WORKER_TTL_S
+
+
 def test_an_absent_redis_fails_no_job(
     presence: Presence, connection: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +129,4 @@ def test_an_absent_redis_fails_no_job(
         presence.job_started()
         presence.job_left(ended=True)
         assert said(connection).jobs_done == 0
-    deadline = time.monotonic() + 20
-    while said(connection).jobs_done != 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: said(connection).jobs_done == 1)

@@ -1,0 +1,43 @@
+"""The subscription by which waiting clients learn of changes, with the rights that Redis gives it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from tests.service import documented_user
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def user(worker: Any, redis_url: str, rights: list[str]) -> str:
+    """Redis as a user with these rights -> its URL."""
+    worker.redis.execute_command("ACL", "SETUSER", "mien", "reset", "on", ">password", *rights)
+    return redis_url.replace("//", "//mien:password@")
+
+
+def test_the_documented_user_may_subscribe(make_api: Any, worker: Any, redis_url: str) -> None:
+    """With the rights that ARCHITECTURE.md prescribes, the front end hears of changes; jobs can be made and deleted."""
+    api = make_api(redis_url=user(worker, redis_url, documented_user()))
+    until(lambda: worker.redis.pubsub_numpat() == 1)
+    content = b"\x00\x00\x00\x18ftypisom" + bytes(500)
+    job_id = api.post("/v1/jobs", content=content).json()["id"]
+    assert api.delete(f"/v1/jobs/{job_id}").status_code == 204
+
+
+def test_a_refused_subscription_is_an_error_in_the_log(make_api: Any, worker: Any, redis_url: str) -> None:
+    """It shows in nothing else; it is said once."""
+    rights = [right for right in documented_user() if not right.startswith("&")]
+    with capture_logs() as logged:
+        make_api(redis_url=user(worker, redis_url, rights))
+        until(lambda: len([entry for entry in logged if entry["event"] == "subscription_lost"]) > 1)
+    levels = [entry["log_level"] for entry in logged if entry["event"] == "subscription_lost"]
+    assert levels.count("error") == 1
