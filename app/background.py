@@ -1,4 +1,6 @@
-"""The front end's child process: delivers webhooks, sweeps, looks after lost jobs.  `python -m app.background`
+"""The front end's child process: `python -m app.background`
+
+It delivers webhooks, sweeps, and looks after lost jobs and those that nobody takes.
 
 `python -m app` starts it and holds the other end of its standard input: when that closes, however the front end ended,
 this process ends, too.  Several (one a front end) share the work through Redis.
@@ -25,7 +27,9 @@ from app.queueing import Queueing
 from app.recovery import Recovery
 from app.services import REDIS_TIMEOUT_S
 from app.settings import Settings
+from app.store import JobStore
 from app.sweeper import Sweeper
+from app.unserved import Unserved
 from app.webhooks.courier import Courier
 
 STOP_S = 10
@@ -71,7 +75,10 @@ async def work(settings: Settings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(Courier(connection, settings).run())
             tasks.create_task(Sweeper(connection, uploads, settings.result_ttl_s, settings.heartbeat_s).run())
-            tasks.create_task(Recovery(connection, Queueing(writer, connection), uploads, settings).run())
+            queueing = Queueing(writer, connection)
+            tasks.create_task(Recovery(connection, queueing, uploads, settings).run())
+            jobs = JobStore(connection, queueing, uploads, settings.result_ttl_s)
+            tasks.create_task(Unserved(connection, jobs, settings).run())
     finally:
         writer.close()
         await connection.aclose()

@@ -43,6 +43,7 @@ from starlette.types import Scope
 from app.contract.chunks import ChunkError
 
 MEDIA_TYPE = "application/problem+json"
+QUEUE_RETRY_S = 10
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 log = structlog.get_logger(__name__)
@@ -261,6 +262,11 @@ def of_redis(error: redis.exceptions.RedisError) -> ProblemError:
 def results_full() -> ResultsFull:
     """Redis has no room, or keeps the rest for the jobs that run."""
     return ResultsFull("The result store is full; try again later.", headers={"Retry-After": "60"})
+
+
+def queue_full(max_queue: int) -> QueueFull:
+    """As many jobs wait as may."""
+    return QueueFull(f"{max_queue} jobs wait already; try again later.", headers={"Retry-After": str(QUEUE_RETRY_S)})
 
 
 def of_os(error: OSError) -> ProblemError:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import redis.asyncio
 
 from app.contract import keys
-from app.errors import QueueFull, RateLimited, results_full
+from app.errors import RateLimited, queue_full, results_full
 from app.queueing import Queueing
 
-QUEUE_RETRY_S = 10
 ROOM_SHARE = 0.8  # of Redis' memory; what is beyond is kept for the jobs that run, so that they can end
 
 # A steady rate with bursts of up to a minute's worth (the generic cell rate algorithm): the key holds the time, in
@@ -50,10 +50,10 @@ class RateLimiter:
             raise RateLimited(f"More than {self._per_minute} requests a minute.", headers=headers)
 
 
-async def check_queue(queueing: Queueing, queue: str, max_queue: int) -> None:
-    """Raises: QueueFull if as many jobs wait as may."""
-    if max_queue and await queueing.depth(queue) >= max_queue:
-        raise QueueFull(f"{max_queue} jobs wait already; try again later.", headers={"Retry-After": str(QUEUE_RETRY_S)})
+async def check_queues(queueing: Queueing, queues: Iterable[str], max_queue: int) -> None:
+    """Raises: QueueFull if as many jobs wait as may, in each of the queues."""
+    if max_queue and min([await queueing.depth(queue) for queue in queues]) >= max_queue:
+        raise queue_full(max_queue)
 
 
 async def check_room(connection: redis.asyncio.Redis) -> None:

@@ -13,6 +13,7 @@ from typing import cast
 import redis
 import redis.asyncio
 from redis.client import Pipeline
+from redis.exceptions import WatchError
 from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job as RqJob
@@ -21,6 +22,7 @@ from rq.serializers import JSONSerializer
 
 from app.contract import keys
 from app.contract.jobs import JOB_TIMEOUT_S, RENDER_TIMEOUT_S, JobRecord
+from app.errors import queue_full
 
 # Mien's own hash is the record of a job: RQ's goes when the job ends, or soon after where it failed.
 RQ_RESULT_TTL_S = 0
@@ -35,20 +37,25 @@ class Queueing:
         self._connection = connection
         self._reader = reader
 
-    async def create(self, record: JobRecord, write: Callable[[Pipeline], None]) -> None:
+    async def create(self, record: JobRecord, write: Callable[[Pipeline], None], max_queue: int = 0) -> None:
         """Put a labelling job in, in one transaction with what `write` adds to it.
 
-        Raises: RedisError; then usually nothing is done, but the connection may have broken after all was.
+        Raises: QueueFull if `max_queue` jobs wait already (0: no limit); RedisError; then
+        usually nothing is done, but the connection may have broken after all was.
         """
-        await asyncio.to_thread(self._create, record, write)
+        await asyncio.to_thread(self._create, record, write, max_queue)
 
     async def restore(self, queue: str, job_id: str) -> None:
         """Write RQ's record of a labelling job anew, without putting it in.  Raises: RedisError."""
         await asyncio.to_thread(self._restore, queue, job_id)
 
-    async def enqueue_render(self, job_id: str) -> None:
-        """Have a job's annotated video made.  Raises: RedisError; then it is not in the queue."""
-        await asyncio.to_thread(self._enqueue_render, job_id)
+    async def enqueue_render(self, job_id: str, seen: bytes, ttl_s: int) -> None:
+        """Have a job's annotated video made, in one transaction with what says so, which lives `ttl_s`.
+
+        seen: the state of its rendering, b"" for none; if that has changed, it is being made, and nothing is done.
+        Raises: RedisError.
+        """
+        await asyncio.to_thread(self._enqueue_render, job_id, seen, ttl_s)
 
     async def remove(self, record: JobRecord) -> bool:
         """Take a job out, and forget it unless a worker has it.  -> whether it waited."""
@@ -74,26 +81,45 @@ class Queueing:
     def _queue(self, name: str) -> Queue:
         return Queue(name, connection=self._connection, serializer=JSONSerializer)
 
-    def _create(self, record: JobRecord, write: Callable[[Pipeline], None]) -> None:
+    def _create(self, record: JobRecord, write: Callable[[Pipeline], None], max_queue: int) -> None:
         queue = self._queue(record.queue)
         with self._connection.pipeline(transaction=True) as pipe:
-            queue.enqueue_job(_labelling(queue, record.id), pipeline=pipe)
-            write(pipe)
-            pipe.execute()
+            while True:
+                if max_queue:
+                    pipe.watch(queue.key)  # type: ignore[no-untyped-call]
+                    if pipe.llen(queue.key) >= max_queue:
+                        raise queue_full(max_queue)
+                    pipe.multi()
+                queue.enqueue_job(_labelling(queue, record.id), pipeline=pipe)
+                write(pipe)
+                with suppress(WatchError):  # the queue has changed: count again
+                    pipe.execute()
+                    return
 
     def _restore(self, queue: str, job_id: str) -> None:
         _labelling(self._queue(queue), job_id).save()
 
-    def _enqueue_render(self, job_id: str) -> None:
-        self._queue(keys.RENDER_QUEUE).enqueue_call(
-            keys.RENDER_FUNCTION,
-            args=(job_id,),
-            timeout=RENDER_TIMEOUT_S,
-            result_ttl=RQ_RESULT_TTL_S,
-            failure_ttl=RQ_FAILURE_TTL_S,
-            description=f"render {job_id}",
-            job_id=f"{RENDER_PREFIX}{job_id}",
-        )
+    def _enqueue_render(self, job_id: str, seen: bytes, ttl_s: int) -> None:
+        said = keys.render(job_id)
+        with self._connection.pipeline(transaction=True) as pipe:
+            pipe.watch(said)  # type: ignore[no-untyped-call]
+            if (pipe.hget(said, "state") or b"") != seen:
+                return
+            pipe.multi()
+            pipe.hset(said, "state", "queued")
+            pipe.expire(said, ttl_s)  # whoever draws it and dies leaves nothing for ever
+            self._queue(keys.RENDER_QUEUE).enqueue_call(
+                keys.RENDER_FUNCTION,
+                args=(job_id,),
+                timeout=RENDER_TIMEOUT_S,
+                result_ttl=RQ_RESULT_TTL_S,
+                failure_ttl=RQ_FAILURE_TTL_S,
+                description=f"render {job_id}",
+                job_id=f"{RENDER_PREFIX}{job_id}",
+                pipeline=pipe,
+            )
+            with suppress(WatchError):
+                pipe.execute()
 
     def _remove(self, queue: str, job_id: str) -> bool:
         waited = self._connection.lrem(queue_key(queue), 0, job_id)

@@ -11,7 +11,7 @@ import asyncio
 import json
 import time
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 import redis.asyncio
 import structlog
@@ -107,14 +107,6 @@ class Recovery:
         return [(queue, job_id) for job_id, queue in found.items() if job_id not in waiting]
 
     async def _ask(self, queue: str, job_id: str, *, suspected: bool) -> str:
-        now = utc_now()
-        ending = {
-            "state": "failed",
-            "finished_at": now.isoformat(),
-            "expires_at": (now + timedelta(seconds=self._ttl_s)).isoformat(),
-            "error": LOST.model_dump(),
-        }
-        fields = [part for name, value in ending.items() for part in (name, to_field(value))]
         answer = await self._recover(
             keys=[
                 keys.job(job_id),
@@ -130,10 +122,18 @@ class Recovery:
                 int(suspected),
                 MAX_ATTEMPTS,
                 self._ttl_s,
-                json.dumps(fields),
+                self._ending(state="failed", error=LOST.model_dump()),
+                self._ending(state="canceled"),
             ],
         )
         return bytes(answer).decode()
+
+    def _ending(self, **fields: Any) -> str:
+        now = utc_now()
+        times = {"finished_at": now, "expires_at": now + timedelta(seconds=self._ttl_s)}
+        texts = {name: to_field(value) for name, value in fields.items()}
+        texts |= {name: time.isoformat() for name, time in times.items()}
+        return json.dumps([part for pair in texts.items() for part in pair])
 
     async def _end(self, job_id: str) -> None:
         """Let a job end as it is sealed, in its worker's place."""

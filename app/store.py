@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from app.contract import keys, transitions
-from app.contract.jobs import ENDED, JobRecord, to_field, utc_now
+from app.contract.jobs import ENDED, JobError, JobRecord, to_field, utc_now
 from app.contract.uploads import UploadStore
 from app.errors import Gone, NotFound
 from app.queueing import Queueing, queue_key
@@ -68,10 +68,11 @@ class JobStore:
                 raise Gone("This job and its results have expired.")
         raise NotFound("There is no such job.")
 
-    async def create(self, record: JobRecord) -> None:
+    async def create(self, record: JobRecord, max_queue: int = 0) -> None:
         """Write a record and queue its job, in one step.  The input is stored already.
 
-        Raises: UndecidedError; other RedisErrors, after which there is nothing of the job.
+        Raises: QueueFull if `max_queue` jobs wait already (0: no limit); UndecidedError;
+        other RedisErrors, after which there is nothing of the job.
         """
 
         def write(pipe: Pipeline) -> None:
@@ -79,9 +80,9 @@ class JobStore:
             pipe.zadd(keys.jobs(record.owner), {record.id: _milliseconds(record.created_at)})
             pipe.hset(keys.OPEN, record.id, record.queue)
             if record.idempotency:  # claimed for a moment until now
-                pipe.expire(record.idempotency, self._ttl_s)
+                pipe.persist(record.idempotency)  # its time to live is the job's, which counts from the end
 
-        making = asyncio.ensure_future(self._queueing.create(record, write))
+        making = asyncio.ensure_future(self._queueing.create(record, write, max_queue))
         try:
             await asyncio.shield(making)
         except asyncio.CancelledError:
@@ -105,19 +106,22 @@ class JobStore:
         waited = record.state == "queued" and await self._queueing.remove(record)
         if waited and drops_input:
             await asyncio.to_thread(self._uploads.delete, record.id)
-        now = utc_now()
-        ended = {
-            "state": "canceled",
-            "finished_at": now,
-            "expires_at": now + timedelta(seconds=self._ttl_s),
-            "input_deleted": drops_input,
-        }
-        word = await self._cancel(
-            keys=[keys.job(record.id)], args=[keys.changed(record.id), self._ttl_s, *_pairs(ended)]
-        )
-        if word == b"canceled" and not waited and drops_input:
+        word = await self._end(record, state="canceled")
+        if word == "canceled" and not waited and drops_input:
             await asyncio.to_thread(self._uploads.delete, record.id)
-        return bytes(word).decode()
+        return word
+
+    async def fail_waiting(self, record: JobRecord, error: JobError) -> bool:
+        """End a job that waits as failed.  -> whether it did wait: where a worker has just taken it, nothing is done.
+
+        As in `cancel`, it leaves the queue first.
+        """
+        if not await self._queueing.remove(record):
+            return False
+        if not record.options.keep_input:
+            await asyncio.to_thread(self._uploads.delete, record.id)
+        await self._end(record, state="failed", error=error.model_dump())
+        return True
 
     async def delete(self, record: JobRecord) -> None:
         """Remove a job with all that belongs to it, cancelling it first where needed."""
@@ -126,6 +130,17 @@ class JobStore:
         await self._queueing.remove(record)
         await asyncio.to_thread(self._uploads.delete, record.id)
         await self._forget_record(record)
+
+    async def _end(self, record: JobRecord, **fields: Any) -> str:
+        now = utc_now()
+        ended: dict[str, Any] = {
+            **fields,
+            "finished_at": now,
+            "expires_at": now + timedelta(seconds=self._ttl_s),
+            "input_deleted": not record.options.keep_input,
+        }
+        arguments = [keys.changed(record.id), str(self._ttl_s), *_pairs(ended)]
+        return bytes(await self._cancel(keys=[keys.job(record.id)], args=arguments)).decode()
 
     async def _undo(self, record: JobRecord) -> None:
         await self._queueing.remove(record)

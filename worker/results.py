@@ -129,18 +129,8 @@ class Execution:
         except CanceledError:
             if state == "succeeded":
                 state = "canceled"
-        now = utc_now()
-        progress = self._progress()
-        if state == "succeeded":
-            progress = progress | {"frames_total": self._done, "eta_s": 0.0}
-        ended = {
-            "state": state,
-            "finished_at": now.isoformat(),
-            "expires_at": (now + timedelta(seconds=self._ttl_s)).isoformat(),
-            "progress": progress,
-        }
-        ending = json.dumps(_pairs({**fields, **ended}))
-        answer = self._run(transitions.SEAL, [self._hash], [self._token, str(self._ttl_s), ending])
+        arguments = [self._token, str(self._ttl_s), self._ending(state, fields)]
+        answer = self._run(transitions.SEAL, [self._hash], arguments)
         if answer != "ok":
             raise LostError(answer)
         self._sealed = state
@@ -157,15 +147,32 @@ class Execution:
     def hand_back(self, queue: str, *, charged: bool = False) -> None:
         """The job waits in its queue again, before all others, to be started anew.
 
+        A job that is to be cancelled does not wait again: recovery ends it as that.
+
         charged: this execution counts as one of its attempts; where only the worker stops, it does not.
         Raises: LostError.
         """
         script_keys = [self._hash, keys.rq_queue(queue), keys.rq_job(self._job_id)]
         token = self._token if self._claimed else ""
         arguments = [token, self._job_id, self._prefix, self._channel, "charged" if charged else ""]
+        arguments += [str(self._ttl_s), self._ending("canceled", {})]
         answer = self._run(transitions.HAND_BACK, script_keys, arguments)
-        if answer != "ok":
+        if answer not in {"ok", "canceled"}:
             raise LostError(answer)
+
+    def _ending(self, state: State, fields: Mapping[str, Any]) -> str:
+        """The fields of a job that ends now, as scripts take them."""
+        now = utc_now()
+        progress = self._progress()
+        if state == "succeeded":
+            progress = progress | {"frames_total": self._done, "eta_s": 0.0}
+        ended = {
+            "state": state,
+            "finished_at": now.isoformat(),
+            "expires_at": (now + timedelta(seconds=self._ttl_s)).isoformat(),
+            "progress": progress,
+        }
+        return json.dumps(_pairs({**fields, **ended}))
 
     def _progress(self) -> dict[str, Any]:
         elapsed = max(time.monotonic() - self._started, 1e-6)

@@ -21,7 +21,15 @@ RENDER_TIMEOUT_S = 3600  # likewise one that draws
 MAX_ATTEMPTS = 3  # executions that a job may cost: where the worker of each died, it has failed
 State = Literal["queued", "running", "succeeded", "failed", "canceled"]
 ENDED: frozenset[State] = frozenset({"succeeded", "failed", "canceled"})
-ErrorCode = Literal["undecodable_input", "limit_exceeded", "worker_lost", "out_of_memory", "storage_full", "internal"]
+ErrorCode = Literal[
+    "undecodable_input",
+    "limit_exceeded",
+    "worker_lost",
+    "not_started",
+    "out_of_memory",
+    "storage_full",
+    "internal",
+]
 InputKind = Literal["video", "frames"]
 
 # How the stored file is to be read.  `frames` and single images are stored as one uncompressed zip, in order.

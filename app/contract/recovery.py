@@ -11,7 +11,7 @@ from app.contract.transitions import ALLOW_OOM, CHANGED, WAIT_AGAIN
 
 # KEYS: job's hash, its queue, RQ's record, RQ's taken, RQ's running.  ARGV: job id, frames prefix + job id + ':',
 # channel, suspected (1 where the last answer was `suspect`), most attempts, time to live in seconds, fields of a job
-# whose worker died too often, as a JSON list.
+# whose worker died too often, and of one that was to be cancelled, as JSON lists.
 # -> held: it waits, or an execution lives
 #    suspect: nobody has it; that may be a moment between two steps, so ask again in a while
 #    unqueued: RQ has no record of it; make one and ask again
@@ -40,15 +40,16 @@ local function clear()
   redis.call('LREM', KEYS[4], 0, id)
 end
 
-local job = redis.call('HMGET', KEYS[1], 'state', 'execution', 'sealed', 'attempts')
+local job = redis.call('HMGET', KEYS[1], 'state', 'execution', 'sealed', 'attempts', 'cancel_requested')
 if job[1] ~= 'queued' and job[1] ~= 'running' then
   clear()
   redis.call('DEL', KEYS[3])
   return 'cleared'
 end
 if job[3] then return 'sealed' end
-if job[1] == 'running' and tonumber(job[4]) >= tonumber(ARGV[5]) then
-  redis.call('HSET', KEYS[1], 'sealed', 'recovery', 'ending_ttl_s', ARGV[6], 'ending', ARGV[7])
+local ending = job[5] == 'true' and ARGV[8] or tonumber(job[4] or 0) >= tonumber(ARGV[5]) and ARGV[7]
+if job[1] == 'running' and ending then
+  redis.call('HSET', KEYS[1], 'sealed', 'recovery', 'ending_ttl_s', ARGV[6], 'ending', ending)
   return 'sealed'
 end
 if redis.call('EXISTS', KEYS[3]) == 0 then return 'unqueued' end

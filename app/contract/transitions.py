@@ -30,11 +30,14 @@ local function changed(channel)
 end
 """
 
-# A job ended: nobody needs to look after it any more; if it has a callback, its webhook is due from now on, whatever
+# A job ended: from now on its time to live counts, for the record and for its Idempotency-Key, which is remembered as
+# long; nobody needs to look after it any more; if it has a callback, its webhook is due from now on, whatever
 # becomes of the process that ended it.
 ENDED = f"""
-local function ended()
-  local job = redis.call('HMGET', KEYS[1], 'callback', 'id', 'state', 'finished_at', 'request_id')
+local function ended(ttl_s)
+  local job = redis.call('HMGET', KEYS[1], 'callback', 'id', 'state', 'finished_at', 'request_id', 'idempotency')
+  redis.call('EXPIRE', KEYS[1], ttl_s)
+  if job[6] and job[6] ~= '' then redis.call('EXPIRE', job[6], ttl_s) end
   redis.call('HDEL', '{keys.OPEN}', job[2] or '')
   if not job[1] or job[1] == '' then return end
   local webhook = '{keys.webhook("")}' .. job[2]
@@ -132,9 +135,8 @@ if not job[3] then return 'lost' end
 local fields = cjson.decode(job[3])
 for i = 1, #fields, 2 do redis.call('HSET', KEYS[1], fields[i], fields[i + 1]) end
 redis.call('HDEL', KEYS[1], 'sealed', 'ending', 'ending_ttl_s')
-redis.call('EXPIRE', KEYS[1], job[4])
 redis.call('EXPIRE', KEYS[2], job[4])
-ended()
+ended(job[4])
 changed(ARGV[2])
 return 'ok'
 """
@@ -151,8 +153,7 @@ local state = redis.call('HGET', KEYS[1], 'state')
 if not state then return 'gone' end
 if state == 'queued' then
   for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-  redis.call('EXPIRE', KEYS[1], ARGV[2])
-  ended()
+  ended(ARGV[2])
 elseif state == 'running' then
   redis.call('HSET', KEYS[1], 'cancel_requested', 'true')
 else
@@ -179,15 +180,22 @@ return 'ok'
 """
 
 # Give a job back.  KEYS[2]: its queue, KEYS[3]: RQ's record.  ARGV: execution ('' where it was not claimed yet), job
-# id, frames prefix + job id + ':', channel, `charged` where the execution counts as an attempt.  -> ok | lost | gone
+# id, frames prefix + job id + ':', channel, `charged` where the execution counts as an attempt, time to live in
+# seconds, fields of a job that was to be cancelled, as a JSON list: such a job does not wait again, recovery ends it.
+# -> ok | canceled | lost | gone
 HAND_BACK = (
     ALLOW_OOM
     + CHANGED
     + WAIT_AGAIN
     + """
-local job = redis.call('HMGET', KEYS[1], 'state', 'execution', 'sealed')
+local job = redis.call('HMGET', KEYS[1], 'state', 'execution', 'sealed', 'cancel_requested')
 if not job[1] then return 'gone' end
 if job[1] == 'running' and job[2] == ARGV[1] and not job[3] then
+  if job[4] == 'true' then
+    redis.call('HSET', KEYS[1], 'sealed', ARGV[1], 'ending_ttl_s', ARGV[6], 'ending', ARGV[7])
+    redis.call('DEL', KEYS[3])
+    return 'canceled'
+  end
   if ARGV[5] ~= 'charged' then redis.call('HINCRBY', KEYS[1], 'attempts', -1) end
 elseif job[1] ~= 'queued' or ARGV[1] ~= '' then
   return 'lost'

@@ -64,6 +64,8 @@ async def get_video(
         if size is not None:
             return _answer(services, record.id, size, range)
         state = await _ask(services, record)
+        if state == "done":
+            continue
         if time.monotonic() >= deadline or services.changes.stopping:
             headers = {"Retry-After": str(RETRY_AFTER_S), "Location": links.path(f"{job_path(record.id)}/video")}
             body = Rendering(job_id=record.id, state=state).model_dump_json()
@@ -71,8 +73,8 @@ async def get_video(
         await asyncio.sleep(POLL_S)
 
 
-async def _ask(services: Services, record: JobRecord) -> Literal["queued", "running"]:
-    """Have the video made, unless that is under way.  Raises: Conflict if it cannot be made."""
+async def _ask(services: Services, record: JobRecord) -> Literal["queued", "running", "done"]:
+    """Have the video made, unless that is under way or done.  Raises: Conflict if it cannot be made."""
     fields = cast(dict[bytes, bytes], await services.redis.hgetall(keys.render(record.id)))
     state = fields.get(b"state", b"")
     if state == b"failed":
@@ -81,14 +83,11 @@ async def _ask(services: Services, record: JobRecord) -> Literal["queued", "runn
         return "queued"
     if state == b"running":
         return "running"
+    if state == b"done" and await asyncio.to_thread(_size, services, record.id) is not None:
+        return "done"  # it has become ready just now
     if record.input_deleted or not await asyncio.to_thread(services.uploads.exists, record.id):
         raise Conflict("The input was not kept; submit with keep_input=true to have a video.")
-    async with services.redis.pipeline(transaction=True) as pipe:  # whoever dies here leaves nothing for ever
-        pipe.hsetnx(keys.render(record.id), "state", "queued")
-        pipe.expire(keys.render(record.id), ASKED_TTL_S)
-        is_first, _ = await pipe.execute()
-    if is_first or state == b"done":
-        await services.queueing.enqueue_render(record.id)
+    await services.queueing.enqueue_render(record.id, state, ASKED_TTL_S)
     return "queued"
 
 

@@ -15,10 +15,9 @@ from redis.exceptions import RedisError
 from app.contract import keys
 from app.contract.jobs import InputInfo, JobRecord, MediaType, ModelRef, utc_now
 from app.contract.options import JobOptions
-from app.contract.settings import queue_name
 from app.contract.workers import ModelInfo
 from app.errors import InvalidOption
-from app.limits import check_queue, check_room
+from app.limits import check_queues, check_room
 from app.services import Services
 from app.store import UndecidedError
 from app.submission import idempotency
@@ -46,6 +45,7 @@ async def submit(request: Request, services: Services, owner: str) -> Submission
     """
     key = idempotency.redis_key(request.headers.get(idempotency.HEADER), owner)
     await check_room(services.redis)
+    await _refuse_if_full(request, services, key)
     job_id = uuid.uuid4().hex
     inbox = Inbox(services.uploads, job_id)
     try:
@@ -65,6 +65,22 @@ async def submit(request: Request, services: Services, owner: str) -> Submission
         return Submission(record, replayed=False)
     await inbox.abort()
     return Submission(await services.jobs.get(made, owner), replayed=True)
+
+
+async def _refuse_if_full(request: Request, services: Services, key: str) -> None:
+    """Before the body, as far as it is known in which queue the job would wait; when it is made, that is said for sure.
+
+    Raises: QueueFull.
+    """
+    if key and await services.redis.exists(key):  # its job may be there already
+        return
+    queues = {services.settings.default_queue}
+    if named := request.query_params.get("model"):
+        info = await _known_model(services, named)
+        queues = {info.queue} if info else queues
+    elif request.headers.get("content-type", "").startswith("multipart/"):  # the form may name any
+        queues |= {info.queue for info in await services.registry.models()}
+    await check_queues(services.queueing, queues, services.settings.max_queue)
 
 
 async def _receive(request: Request, services: Services, inbox: Inbox) -> JobOptions:
@@ -92,8 +108,7 @@ async def _create_once(services: Services, record: JobRecord) -> str:
         if former is not None:
             return former
     try:
-        await check_queue(services.queueing, record.queue, services.settings.max_queue)
-        await services.jobs.create(record)
+        await services.jobs.create(record, services.settings.max_queue)
     except UndecidedError:
         raise
     except BaseException:
@@ -139,21 +154,26 @@ def _check_members(options: JobOptions, info: ModelInfo | None) -> None:
 async def _known_model(services: Services, name: str | None) -> ModelInfo | None:
     """What is known of the named bundle, or of the default; the default may be unknown while no worker was alive.
 
-    Raises: InvalidOption if it is another and unknown.
+    The default also goes by its folder's name, which need not be the bundle's own: the folder's makes the queue.
+
+    Raises: InvalidOption if it is another and unknown, or if its queue is another bundle's by now.
     """
-    info = await services.registry.model(name or services.settings.bundle_name)
-    if info is None and name not in {None, services.settings.bundle_name}:
+    named = await services.registry.model(name) if name else None
+    default_queue = services.settings.default_queue
+    if named is None and name in {None, services.settings.bundle_name}:
+        return await services.registry.serving(default_queue)
+    serving = await services.registry.serving(named.queue) if named else None
+    if named is None or (serving is not None and serving.name != named.name):
         raise InvalidOption(f"There is no model {str(name)[:64]!r}; /v1/models lists those served.", field="model")
-    return info
+    return named
 
 
 async def _record(
     services: Services, job_id: str, owner: str, options: JobOptions, media: MediaType, received: InputInfo
 ) -> JobRecord:
-    name = options.model or services.settings.bundle_name
-    queue = queue_name(name)
+    info = await _known_model(services, options.model)
+    queue = info.queue if info else services.settings.default_queue
     serving = next((w for w in await services.registry.live_workers() if w.queue == queue), None)
-    info = await services.registry.model(name) if serving else None
     now = utc_now()
     return JobRecord(
         id=job_id,
@@ -163,8 +183,10 @@ async def _record(
         created_at=now,
         expires_at=now + timedelta(seconds=services.settings.result_ttl_s),
         options=options,
-        model=ModelRef(name=name, version=serving.version if serving else None),
-        labels=info.labels if info else None,
+        model=ModelRef(
+            name=info.name if info else services.settings.bundle_name, version=serving.version if serving else None
+        ),
+        labels=info.labels if info and serving else None,
         detector=serving.detector if serving else None,
         input=received,
         callback=str(options.callback_url or ""),

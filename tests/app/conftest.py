@@ -96,15 +96,17 @@ class StandIn:
         }
         self._scripts["RECOVER"] = connection.register_script(RECOVER)
 
-    def announce(self, bundle: str = "default", state: str = "ready", members: Sequence[str] = MEMBERS) -> None:
-        """Be a live worker of a bundle."""
+    def announce(
+        self, bundle: str = "default", state: str = "ready", members: Sequence[str] = MEMBERS, queue: str = ""
+    ) -> None:
+        """Be a live worker of a bundle, from a folder of the bundle's name unless a queue is given."""
         now = utc_now()
         info = WorkerInfo(
             name=f"standin-{bundle}",
             state=state,
             bundle=bundle,
             version="1",
-            queue=f"mien-{bundle}",
+            queue=queue or f"mien-{bundle}",
             device="cpu",
             precision="fp32",
             detector="yunet",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from typing import Any
 import httpx
 import pytest
 import redis
+
+from app.contract import keys
+from app.queueing import Queueing
 
 Submit = Callable[..., str]
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(2000)
@@ -81,6 +85,27 @@ def test_a_named_model_has_its_own_queue(api: httpx.Client, worker: Any) -> None
     job = api.post("/v1/jobs", content=MP4, params={"model": "other"}).json()
     assert job["model"]["name"] == "other"
     assert worker.redis.lrange("rq:queue:mien-other", 0, -1) == [job["id"].encode()]
+
+
+def test_a_bundle_whose_folder_has_another_name(make_api: Any, worker: Any) -> None:
+    """It is found by its own name, by its folder's, and as the default; its jobs wait where its workers look."""
+    api = make_api(bundle="/bundles/folder")
+    assert api.post("/v1/jobs", content=MP4).json()["model"] == {"name": "folder", "version": None}
+    worker.announce(bundle="own", members=("cnn",), queue="mien-folder")
+    for options in ({}, {"model": "own"}, {"model": "folder"}):
+        job = api.post("/v1/jobs", content=MP4, params=options).json()
+        assert job["model"] == {"name": "own", "version": "1"}
+        assert job["labels"] is not None
+        answer = api.post("/v1/jobs", content=MP4, params={**options, "members": "cnn_rnn"})
+        assert (answer.status_code, answer.json()["field"]) == (422, "members")
+    assert worker.redis.llen("rq:queue:mien-folder") == 4
+    assert worker.redis.keys("rq:queue:mien-*") == [b"rq:queue:mien-folder"]
+    worker.redis.delete(keys.worker("standin-own"))
+    assert api.post("/v1/jobs", content=MP4, params={"model": "own"}).json()["queue_position"] == 4
+    worker.announce(bundle="successor", queue="mien-folder")
+    assert api.post("/v1/jobs", content=MP4).json()["model"]["name"] == "successor"
+    gone = api.post("/v1/jobs", content=MP4, params={"model": "own"})
+    assert (gone.status_code, gone.json()["field"]) == (422, "model")
 
 
 @pytest.mark.parametrize("job_id", ["0" * 32, "nope", "..", "%2e%2e", "A" * 32, "0" * 31 + "*"])
@@ -300,6 +325,60 @@ def test_idempotency_key_with_another_body(api: httpx.Client, uploads: Path) -> 
     fresh = api.post("/v1/jobs", content=MP4 + b"1", headers=headers)
     assert fresh.status_code == 202
     assert api.post("/v1/jobs", content=MP4, headers={"Idempotency-Key": "a b"}).status_code == 422
+
+
+@pytest.mark.parametrize("end", ["succeeded", "canceled"])
+def test_idempotency_keys_are_remembered_as_long_as_results(
+    end: str, api: httpx.Client, worker: Any, make_frames: Any
+) -> None:
+    """However long a job waits and runs, the key ends with its record, not before."""
+    headers = {"Idempotency-Key": "k"}
+    job_id = api.post("/v1/jobs", content=MP4, headers=headers).json()["id"]
+    (key,) = worker.redis.keys("mien:idempotency:*")
+    assert worker.redis.ttl(key) == worker.redis.ttl(keys.job(job_id)) == -1  # Redis: for ever
+    if end == "canceled":
+        api.post(f"/v1/jobs/{job_id}/cancel")
+    else:
+        worker.label(job_id, make_frames(3))
+    left = worker.redis.ttl(keys.job(job_id))
+    assert left > 0
+    assert abs(worker.redis.ttl(key) - left) <= 1
+    assert api.post("/v1/jobs", content=MP4, headers=headers).json()["id"] == job_id
+
+
+def test_a_full_queue_is_told_before_the_body(make_api: Any, worker: Any) -> None:
+    """Nobody has to send a body that will not be taken; a form that may name a queue with room is waited for."""
+    api = make_api(max_queue=1)
+    key = {"Idempotency-Key": "k"}
+    first = api.post("/v1/jobs", content=MP4, headers=key).json()["id"]
+    head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\nExpect: 100-continue\r\nContent-Type: "
+    for media_type in ("video/mp4", "multipart/form-data; boundary=b"):
+        with socket.create_connection((api.base_url.host, api.base_url.port), timeout=60) as connection:
+            connection.sendall(f"{head}{media_type}\r\n\r\n".encode())
+            assert connection.recv(20).startswith(b"HTTP/1.1 429")
+    assert api.post("/v1/jobs", content=MP4, headers=key).json()["id"] == first
+    worker.announce("other")
+    form = {"files": {"file": ("a.mp4", MP4)}}
+    assert api.post("/v1/jobs", data={"model": "other"}, **form).status_code == 202
+    for other in ({"params": {"model": "other"}, "content": MP4}, {"data": {"model": "other"}, **form}):
+        assert api.post("/v1/jobs", **other).json()["code"] == "queue_full"
+
+
+def test_the_queue_limit_holds_for_jobs_that_come_at_once(
+    make_api: Any, worker: Any, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many find room before their body, no more are made than may wait; what is refused leaves nothing."""
+
+    async def room(*_: Any) -> int:
+        return 0
+
+    monkeypatch.setattr(Queueing, "depth", room)
+    api = make_api(max_queue=3)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: api.post("/v1/jobs", content=MP4), range(8)))
+    assert sorted(answer.status_code for answer in answers) == [202] * 3 + [429] * 5
+    assert worker.redis.llen("rq:queue:mien-default") == 3
+    assert len(list(uploads.iterdir())) == len(worker.redis.keys("mien:job:*")) == 3
 
 
 def test_queue_limit(make_api: Any, worker: Any, uploads: Path) -> None:

@@ -141,6 +141,26 @@ def test_three_dead_workers_are_enough(
     assert not worker.redis.exists(keys.rq_job(job_id))
 
 
+def test_a_job_that_was_to_be_cancelled_is_not_started_again(
+    api: httpx.Client, submit: Callable[..., str], worker: Any, look: Look, make_frames: Any, uploads: Path
+) -> None:
+    """Where its worker died before it saw that, it ends as cancelled, with its frames so far, without its input."""
+    job_id = submit()
+    worker.claim(job_id)
+    worker.append(job_id, make_frames(3))
+    assert api.post(f"/v1/jobs/{job_id}/cancel").status_code == 202
+    beat(worker.redis, job_id, -1)
+    look()
+    job = api.get(f"/v1/jobs/{job_id}").json()
+    assert (job["state"], job["error"], job["attempts"]) == ("canceled", None, 1)
+    assert len(api.get(f"/v1/jobs/{job_id}/frames").json()["frames"]) == 3
+    assert not (uploads / job_id).exists()
+    assert worker.redis.ttl(keys.job(job_id)) > 0
+    assert waiting(worker.redis) == []
+    look(2)
+    assert not worker.redis.exists(keys.rq_job(job_id))
+
+
 def test_a_sealed_job_is_ended_in_its_workers_place(submit: Callable[..., str], worker: Any, look: Look) -> None:
     """A worker that died between its last frame and the end costs nothing: the job ends as it had settled."""
     job_id = submit()

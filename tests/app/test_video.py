@@ -12,12 +12,14 @@ import av
 import httpx
 import numpy as np
 import pytest
+import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
 from app.contract import keys
 from app.contract.colours import LABEL_COLOURS, rgb
 from app.contract.frames import Face, Frame
+from app.routes import video
 from worker import render
 
 TIMES = [0.0, 0.04, 0.08, 0.2, 0.24, 0.5, 0.54, 0.58]  # a variable rate, with gaps
@@ -100,6 +102,44 @@ def test_video_is_made_on_request_and_served_in_parts(
     wanted = np.array(rgb(LABEL_COLOURS["Happiness"]))
     assert np.abs(edge - wanted).sum(axis=1).min() < 120
     assert answer.content.index(b"moov") < answer.content.index(b"mdat")
+
+
+def test_a_video_that_is_lost_is_made_once(api: httpx.Client, make_job: MakeJob, worker: Any) -> None:
+    """Said to be done and not there, it is asked for once, however long a client waits for it."""
+    job_id = make_job()
+    worker.redis.hset(keys.render(job_id), "state", "done")
+    assert api.get(f"/v1/jobs/{job_id}/video?wait=2").json()["state"] == "queued"
+    assert worker.redis.lrange("rq:queue:mien-render", 0, -1) == [f"render-{job_id}".encode()]
+
+
+def test_a_video_that_is_ready_just_now_is_not_made_again(
+    api: httpx.Client, make_job: MakeJob, worker: Any, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it becomes ready between two looks, it is sent."""
+    job_id = make_job()
+    (uploads / job_id / "video").write_bytes(b"frames")
+    worker.redis.hset(keys.render(job_id), "state", "done")
+    real, looks = video._size, iter([None])
+    monkeypatch.setattr(video, "_size", lambda *where: next(looks, real(*where)))
+    answer = api.get(f"/v1/jobs/{job_id}/video?wait=0")
+    assert (answer.status_code, answer.content) == (200, b"frames")
+    assert not worker.redis.exists("rq:queue:mien-render")
+
+
+def test_a_video_that_could_not_be_asked_for_is_asked_for_again(
+    api: httpx.Client, make_job: MakeJob, worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Redis fails meanwhile, nothing says that it is queued while it is not."""
+    job_id = make_job()
+
+    def away(*_: Any, **__: Any) -> None:
+        raise redis.ConnectionError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Queue, "enqueue_call", away)
+        assert api.get(f"/v1/jobs/{job_id}/video?wait=0").status_code == 503
+    assert api.get(f"/v1/jobs/{job_id}/video?wait=0").status_code == 202
+    assert worker.redis.lrange("rq:queue:mien-render", 0, -1) == [f"render-{job_id}".encode()]
 
 
 def test_without_the_input_there_is_no_video(api: httpx.Client, make_job: MakeJob, worker: Any) -> None:

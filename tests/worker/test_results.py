@@ -248,6 +248,22 @@ def test_handing_back_costs_no_attempt(connection: redis.Redis) -> None:
     assert again.claim({}).attempts == 1
 
 
+def test_a_cancelled_job_is_not_handed_back(connection: redis.Redis) -> None:
+    """A worker that stops before it saw the wish leaves a job that ends as cancelled, with its frames."""
+    execution = claimed(connection)
+    for i in range(70):
+        execution.add(frame(i))
+    assert cancel(connection) == b"requested"
+    execution.hand_back("q")
+    assert connection.llen(keys.rq_queue("q")) == 0
+    assert not connection.exists(keys.rq_job(JOB))
+    assert recover(connection) == b"sealed"
+    names = (keys.job(JOB), keys.frames(JOB, record(connection).execution))
+    assert connection.eval(transitions.FINISH, 2, *names, record(connection).execution, keys.changed(JOB)) == b"ok"
+    assert record(connection).state == "canceled"
+    assert stored(connection) == [list(range(64))]
+
+
 class Repeating:
     """Runs every script twice and gives the second answer, as after a connection that broke behind the first."""
 

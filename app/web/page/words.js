@@ -17,6 +17,7 @@ const PROBLEMS = {
   storage_full: "The service has no room left. Try again later.",
   undecodable_input: "The file could not be read as a video. It may be damaged, or of a kind that is not supported.",
   limit_exceeded: "The video is longer or larger than this service allows.",
+  not_started: "No machine was there to work on this video. Try again later.",
   worker_lost: "The machine that worked on this video stopped, several times. Try again.",
   out_of_memory: "The machine that worked on this video ran out of memory. Try it smaller, or with fewer faces.",
   internal: "Something went wrong on our side. It has been logged.",
