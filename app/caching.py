@@ -6,6 +6,8 @@ import hashlib
 
 from fastapi import Request, Response
 
+from app.contract.jobs import JobRecord
+
 JSON = "application/json"
 
 
@@ -14,14 +16,28 @@ def etag(body: bytes) -> str:
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
-def answer(request: Request, body: bytes, media_type: str = JSON) -> Response:
-    """The body with its ETag, or 304 where the client has this version."""
-    tag = etag(body)
-    # `Vary` because `Accept` chooses the format; private because the answer belongs to a key.
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, X-API-Key"}
+def etag_of(request: Request, record: JobRecord, what: str) -> str:
+    """The version of what is made of a job's results, known before it is made: they change with the job's revision."""
+    parts = (request.app.version, what, record.id, record.execution, str(record.revision))
+    return etag(" ".join(parts).encode())
+
+
+def answer(request: Request, body: bytes, media_type: str = JSON, tag: str = "") -> Response:
+    """The body with its ETag, or 304 where the client has this version.  tag: the body's ETag where it is known."""
+    tag = tag or etag(body)
     if matches(request, tag):
-        return Response(status_code=304, headers=headers)
-    return Response(body, media_type=media_type, headers=headers)
+        return unchanged(tag)
+    return Response(body, media_type=media_type, headers=_headers(tag))
+
+
+def unchanged(tag: str) -> Response:
+    """304: the client has this version."""
+    return Response(status_code=304, headers=_headers(tag))
+
+
+def _headers(tag: str) -> dict[str, str]:
+    # `Vary` because `Accept` chooses the format; private because the answer belongs to a key.
+    return {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, X-API-Key"}
 
 
 def matches(request: Request, tag: str) -> bool:

@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from app.changes import ChangeHub
 from app.contract.uploads import UploadStore
+from app.digest_cache import DigestCache
 from app.limits import RateLimiter
 from app.probe import StoreProbe
 from app.queueing import Queueing
@@ -44,6 +45,7 @@ class Services:
     limiter: RateLimiter
     blocking: Redis  # for what runs in threads
     probe: StoreProbe
+    digests: DigestCache
 
 
 @asynccontextmanager
@@ -67,6 +69,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         retry=Retry(backoff, REDIS_RETRIES),
     )
     hub = ChangeHub(reader)
+    digests = DigestCache()
     executor = ThreadPoolExecutor(THREADS, "mien-io")
     asyncio.get_running_loop().set_default_executor(executor)
     try:
@@ -76,9 +79,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         limiter = RateLimiter(reader, settings.rate_limit)
         hub.start()
         registry, probe = Registry(reader), StoreProbe(uploads)
-        yield Services(settings, reader, queueing, uploads, jobs, registry, hub, limiter, writer, probe)
+        yield Services(settings, reader, queueing, uploads, jobs, registry, hub, limiter, writer, probe, digests)
     finally:
         await hub.aclose()
         await reader.aclose()
         writer.close()
         executor.shutdown(wait=False)
+        digests.close()

@@ -1,6 +1,7 @@
 """A picture of the scores over time: a lane a track, a coloured band a label, as high as its score.
 
-Drawn from at most `COLUMNS` means a lane, so its size does not grow with the video.
+Drawn from at most `COLUMNS` means a lane, so its size does not grow with the video.  Of a face that is seen for a
+moment only its own columns are kept: a crowd has thousands.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ COLUMNS = 240
 MAX_LANES = 24  # tracks that are seen longest
 WIDTH, LANE, GAP, LEFT, TOP, LEGEND = 960, 72, 14, 72, 16, 44  # px
 
-Lane = list[tuple[int, list[float]]]  # a column: frames in it, sums of their scores
+Lane = dict[int, list[float]]  # by column: frames in it, then the sum of their scores for each label
 
 
 def draw(frames: Iterable[Frame], labels: Sequence[str], start_s: float, end_s: float) -> str:
@@ -25,10 +26,11 @@ def draw(frames: Iterable[Frame], labels: Sequence[str], start_s: float, end_s: 
     for frame in frames:
         column = min(max(int((frame.timestamp_s - start_s) / span * COLUMNS), 0), COLUMNS - 1)
         for face in frame.faces:
-            lane = lanes.setdefault(face.track_id, [(0, [0.0] * len(labels)) for _ in range(COLUMNS)])
-            count, sums = lane[column]
-            lane[column] = (count + 1, [total + score for total, score in zip(sums, face.scores, strict=True)])
-    longest = sorted(lanes, key=lambda track: -sum(count for count, _ in lanes[track]))[:MAX_LANES]
+            sums = lanes.setdefault(face.track_id, {}).setdefault(column, [0.0] * (1 + len(labels)))
+            sums[0] += 1
+            for k, score in enumerate(face.scores, 1):
+                sums[k] += score
+    longest = sorted(lanes, key=lambda track: -sum(sums[0] for sums in lanes[track].values()))[:MAX_LANES]
     shown = sorted(longest)
     height = TOP + max(len(shown), 1) * (LANE + GAP) + LEGEND
     parts = [
@@ -40,6 +42,9 @@ def draw(frames: Iterable[Frame], labels: Sequence[str], start_s: float, end_s: 
         parts += _lane(track, lanes[track], labels, TOP + place * (LANE + GAP))
     if not shown:
         parts.append(f'<text x="{LEFT}" y="{TOP + LANE // 2}" fill="#444444">no faces</text>')
+    if left_out := len(lanes) - len(shown):
+        text = f"and {left_out} more {'face' if left_out == 1 else 'faces'}, seen for less long"
+        parts.append(f'<text x="{WIDTH - 8}" y="{TOP - 4}" text-anchor="end" fill="#444444">{text}</text>')
     bottom = height - LEGEND
     parts += _axis(start_s, end_s, bottom + 10)
     parts += _legend(labels, bottom + 32)
@@ -59,7 +64,7 @@ def _lane(track: int, lane: Lane, labels: Sequence[str], top: int) -> list[str]:
     for run in _runs(lane):
         floor = [0.0] * len(run)
         for k, label in enumerate(labels):
-            ceiling = [low + lane[c][1][k] / lane[c][0] for low, c in zip(floor, run, strict=True)]
+            ceiling = [low + lane[c][1 + k] / lane[c][0] for low, c in zip(floor, run, strict=True)]
             upper = [_points(c, top, value) for c, value in zip(run, ceiling, strict=True)]
             lower = [_points(c, top, value) for c, value in zip(run, floor, strict=True)]
             outline = [p for pair in upper for p in pair] + [p for pair in reversed(lower) for p in reversed(pair)]
@@ -74,9 +79,7 @@ def _lane(track: int, lane: Lane, labels: Sequence[str], top: int) -> list[str]:
 def _runs(lane: Lane) -> list[list[int]]:
     """Columns with the face, in runs without a gap."""
     runs: list[list[int]] = []
-    for column, (count, _) in enumerate(lane):
-        if not count:
-            continue
+    for column in sorted(lane):
         if runs and runs[-1][-1] == column - 1:
             runs[-1].append(column)
         else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Request, Response
 
 from app import caching
@@ -29,12 +27,17 @@ async def get_summary(
 ) -> Response:
     """Shares, mean scores and segments of each label, for each track and for the whole video; of the frames so far."""
 
+    tag = caching.etag_of(request, record, "summary")
+    if caching.matches(request, tag):
+        return caching.unchanged(tag)
+
     def work() -> bytes:
         frames = Results.of(services.redis, record).iterate(services.blocking)
         summary = summarise(record.id, record.state, is_complete(record), record.labels or (), frames)
         return summary.model_dump_json().encode()
 
-    return caching.answer(request, await asyncio.to_thread(work))
+    body = await services.digests.get(tag, work, keep=is_complete(record))
+    return caching.answer(request, body, tag=tag)
 
 
 @router.get(
@@ -52,9 +55,14 @@ async def get_timeline(
 ) -> Response:
     """A lane a track; the bands are the labels, as high as their scores."""
 
+    tag = caching.etag_of(request, record, "timeline")
+    if caching.matches(request, tag):
+        return caching.unchanged(tag)
+
     def work() -> bytes:
         results = Results.of(services.redis, record)
         start_s, end_s = results.times(services.blocking)
         return draw(results.iterate(services.blocking), record.labels or (), start_s, end_s).encode()
 
-    return caching.answer(request, await asyncio.to_thread(work), SVG)
+    body = await services.digests.get(tag, work, keep=is_complete(record))
+    return caching.answer(request, body, SVG, tag)

@@ -1,0 +1,54 @@
+"""Summaries and timelines: each version is made once, few at a time, and those of ended jobs are kept for a while.
+
+To make one takes seconds of one core where the video is long, so it has threads of its own: the others are for uploads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+MAX_BYTES = 32 * 2**20  # of what is kept
+THREADS = 2
+
+
+class DigestCache:
+    """Makes digests, and keeps those that were asked for last."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
+        self._making: dict[str, asyncio.Future[bytes]] = {}
+        self._threads = ThreadPoolExecutor(THREADS, "mien-digest")
+
+    async def get(self, tag: str, make: Callable[[], bytes], *, keep: bool) -> bytes:
+        """The digest of this version.  make: makes it, in a thread; keep: it may be asked for again.
+
+        Raises: what `make` raises.
+        """
+        if tag in self._kept:
+            self._kept.move_to_end(tag)
+            return self._kept[tag]
+        making = self._making.get(tag)
+        if making is None:
+            making = asyncio.get_running_loop().run_in_executor(self._threads, make)
+            self._making[tag] = making
+            making.add_done_callback(lambda made: self._made(tag, made, keep))
+        return await asyncio.shield(making)  # a client that goes away leaves it to the others
+
+    def close(self) -> None:
+        """Make no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _made(self, tag: str, made: asyncio.Future[bytes], keep: bool) -> None:
+        del self._making[tag]
+        if made.cancelled() or made.exception() is not None or not keep:
+            return
+        self._kept[tag] = made.result()
+        self._bytes += len(self._kept[tag])
+        while self._bytes > self._max_bytes:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= len(oldest)
