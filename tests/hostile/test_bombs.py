@@ -155,13 +155,15 @@ def patched(content: bytes, place: bytes, offset: int, value: bytes) -> bytes:
     return content[:at] + value + content[at + len(value) :]
 
 
-@pytest.mark.parametrize("frames", [10**9, 2 * 10**8])
-def test_a_billion_frames_in_an_mp4(hostile: HostileApi, clips: Clips, frames: int) -> None:
-    """An index that claims 10^9 samples of one size would take 24 GB, a fifth of it 5: a decoder does not get it."""
+def test_a_billion_frames_in_an_mp4(hostile: HostileApi, clips: Clips) -> None:
+    """An index that claims 10^9 samples of one size would take 24 GB, which FFmpeg refuses by itself.
+
+    Of an index of up to 10^8 a decoder takes what `MIEN_MAX_DECODE_BYTES` allows; that limit is tested with it.
+    """
     video = clips.video(clips.pictures(5))
-    claimed = patched(video, b"stsz", 8, struct.pack(">II", 1, frames))
-    claimed = patched(claimed, b"stts", 12, struct.pack(">I", frames))
-    claimed = patched(claimed, b"stsc", 16, struct.pack(">I", frames))
+    claimed = patched(video, b"stsz", 8, struct.pack(">II", 1, 10**9))
+    claimed = patched(claimed, b"stts", 12, struct.pack(">I", 10**9))
+    claimed = patched(claimed, b"stsc", 16, struct.pack(">I", 10**9))
     with memory(hostile.service, FRONT_END_MIB, WORKER_MIB):
         job = hostile.ended(hostile.submit(claimed)["id"])
     assert (job["state"], (job["error"] or {}).get("code")) in {("succeeded", None), ("failed", "undecodable_input")}
