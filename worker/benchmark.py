@@ -43,7 +43,8 @@ def measure(settings: WorkerSettings, video: Path | None, crops: int) -> dict[st
     for module in reference.modules():
         module.to(engine.device)
     clip = synthetic_crops(crops, engine.crop_shape)
-    backbone_fps = _backbone_rate(reference, engine, clip)
+    batch = min(engine.batch, engine.step_frames)  # of a clip with one face
+    backbone_fps = _backbone_rate(reference, engine, clip, batch)
     fused, ensemble_fps = _ensemble_rate(engine, clip)
     plain, reference_fps = _reference_rate(reference, clip, engine.device)
     positions = reference_positions(len(clip))
@@ -54,7 +55,7 @@ def measure(settings: WorkerSettings, video: Path | None, crops: int) -> dict[st
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "mode": engine.mode,
-        "batch": engine.batch,
+        "batch": batch,
         "bundle": f"{loaded.manifest.name} {loaded.manifest.version}",
         "distinct_backbones": len(reference.backbones),
         "crops": len(clip),
@@ -89,19 +90,19 @@ def _rate(run: Callable[[], int]) -> float:
     return done / elapsed
 
 
-def _backbone_rate(reference: Ensemble, engine: Engine, clip: list[Image]) -> float:
-    """One bare backbone pass a crop, at the engine's precision and batch, made as fast as the engine makes its own."""
+def _backbone_rate(reference: Ensemble, engine: Engine, clip: list[Image], batch: int) -> float:
+    """One bare backbone pass a crop, at the engine's precision and in its batches, made as fast as the engine's own."""
     dtype = DTYPES[engine.precision]
-    images = example_images(engine.crop_shape, engine.device, dtype)
+    images = example_images(engine.crop_shape, engine.device, dtype, batch)
     backbone = for_inference(next(iter(reference.backbones.values())), images)
-    pixels = torch.from_numpy(np.stack([clip[i % len(clip)] for i in range(engine.batch)])).to(engine.device)
+    pixels = torch.from_numpy(np.stack([clip[i % len(clip)] for i in range(batch)])).to(engine.device)
 
     def run() -> int:
         with torch.inference_mode():
             backbone(reference.normalise(pixels).to(dtype))
             if engine.device.type == "cuda":
                 torch.cuda.synchronize(engine.device)
-        return engine.batch
+        return batch
 
     return _rate(run)
 

@@ -13,6 +13,7 @@ from worker.faces.cascade import Cascade
 from worker.faces.levelled import Levelled
 from worker.faces.mien import Mien, MienSpec
 from worker.faces.network import DetectorSizes
+from worker.faces.threaded import Threaded
 from worker.faces.yunet import YuNet
 
 LEVELLED = "levelled"
@@ -37,7 +38,8 @@ def open_detector(name: str | None, device: torch.device) -> Detector:
     if kind == LEVELLED:
         return Levelled(open_detector(path, device))
     if kind == Mien.name:
-        return build_mien(load_detector(Path(path) if path else DEFAULT_DETECTOR), device)
+        mien = build_mien(load_detector(Path(path) if path else DEFAULT_DETECTOR), device)
+        return Threaded(mien) if device.type == "cuda" else mien
     return YuNet(Path(path) if kind == YuNet.name and path else Path(name))
 
 

@@ -102,5 +102,6 @@ def give_back_memory() -> None:
     gc.collect()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
+        torch.accelerator.empty_host_cache()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ from model_store.bundle import BundleError, find_bundle, read_manifest
 from worker import serving
 from worker.commands import CommandError
 from worker.connection import Patience, connect
+from worker.devices import DeviceLostError
 from worker.ensemble.precision import PrecisionError
 from worker.faces.yunet import DetectorError
 from worker.keeper import Keeper
@@ -24,7 +26,7 @@ from worker.presence import Presence, model_info
 from worker.resident import ResidentWorker, process_name
 from worker.service import Service, give_up, install
 from worker.settings import WorkerSettings
-from worker.watchdog import Watchdog
+from worker.watchdog import EXIT_STATUS, Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +37,7 @@ def serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
         _serve(settings, on_stop)
     except (BundleError, serving.DeviceError, DetectorError, PrecisionError, UnusableStoreError) as error:
         raise CommandError(str(error), lasting=True) from None
-    except redis.RedisError as error:
+    except (serving.DeviceFailedError, redis.RedisError) as error:
         raise CommandError(str(error)) from None
 
 
@@ -55,14 +57,7 @@ def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
             return loaded
 
         keeper = Keeper(load, settings.idle_release_s, lambda detail: presence.say(detail=detail))
-        with keeper.using() as loaded:
-            about = {
-                "version": loaded.manifest.version,
-                "device": loaded.device,
-                "precision": loaded.precision,
-                "detector": loaded.pipeline.detector_name,
-            }
-            mode = loaded.pipeline.engine.mode
+        about, mode = _about(keeper)
         presence.register(model_info(manifest, queue))
         stopping = threading.Event()
 
@@ -83,9 +78,27 @@ def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
         worker.serve()
     finally:
         presence.close()
+    if isinstance(service.fault, DeviceLostError):
+        log.error("device_lost", why=str(service.fault))
+        os._exit(EXIT_STATUS)  # without asking the device for anything any more
     if service.fault is not None:
         raise CommandError(str(service.fault))
     log.info("stopped")
+
+
+def _about(keeper: Keeper) -> tuple[dict[str, str], str]:
+    """What the worker says of itself, and the engine's mode.
+
+    A function, since a name for what is loaded in `_serve` would keep all of it for as long as the worker lives.
+    """
+    with keeper.using() as loaded:
+        about = {
+            "version": loaded.manifest.version,
+            "device": loaded.device,
+            "precision": str(loaded.precision),
+            "detector": loaded.pipeline.detector_name,
+        }
+        return about, loaded.pipeline.engine.mode
 
 
 def _gpu_memory(settings: WorkerSettings) -> int | None:

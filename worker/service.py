@@ -15,6 +15,7 @@ from typing import Any
 
 import redis
 import structlog
+import torch
 
 from app.contract.jobs import JOB_TIMEOUT_S, MAX_ATTEMPTS, ErrorCode, InputInfo, JobError, JobRecord, ModelRef, State
 from app.contract.uploads import UploadStore
@@ -23,7 +24,8 @@ from worker.bookkeeping import HasSuccessorError
 from worker.clocks import StageClocks
 from worker.counting import counted
 from worker.decode import DecoderLostError, LimitExceededError, UndecodableInputError
-from worker.ensemble.engine import EngineStoppedError, OutOfDeviceMemoryError
+from worker.devices import DeviceLostError, OutOfDeviceMemoryError, first_line, is_lost
+from worker.ensemble.engine import EngineStoppedError
 from worker.keeper import Keeper
 from worker.pipeline import Pipeline, Source
 from worker.presence import Presence
@@ -59,6 +61,12 @@ class Service:
     stop: Callable[[], None]
     fault: Exception | None = None
     running: set[Execution] = field(default_factory=set)
+
+    def fail(self, fault: Exception) -> None:
+        """The process cannot go on: it takes no more jobs, hands back those that run, and ends."""
+        if self.fault is None:
+            self.fault = fault
+            self.stop()
 
 
 _service: Service | None = None
@@ -126,14 +134,13 @@ def _run(service: Service, job_id: str) -> None:
 @contextmanager
 def _loaded(service: Service) -> Iterator[serving.Serving]:
     """What is loaded, unless the process stops, or has to since it cannot be loaded again."""
-    if service.stopping.is_set():
+    if service.stopping.is_set() or service.fault is not None:
         raise _StoppingError
     with ExitStack() as stack:
         try:
             loaded = stack.enter_context(service.keeper.using())
         except Exception as error:
-            service.fault = error
-            service.stop()
+            service.fail(error)
             raise _StoppingError from error
         yield loaded
 
@@ -175,11 +182,14 @@ def _label(service: Service, loaded: serving.Serving, execution: Execution, job_
         state = "canceled"
     except (LostError, _StoppingError, EngineStoppedError, redis.RedisError):
         raise
-    except DecoderLostError as error:
-        if record.attempts < MAX_ATTEMPTS:
-            raise _AgainError(str(error)) from error
-        state, ended = "failed", {"error": _error(error).model_dump()}
     except Exception as error:
+        again = isinstance(error, DecoderLostError)
+        if is_lost(error, torch.device(loaded.device)):
+            # Every job would now fail within milliseconds.  This one may be the cause, so the try counts.
+            again = True
+            service.fail(DeviceLostError(f"{loaded.device} computes nothing any more: {first_line(error)}"))
+        if again and record.attempts < MAX_ATTEMPTS:
+            raise _AgainError(str(error)) from error
         state, ended = "failed", {"error": _error(error).model_dump()}
     # Sealed first: only the execution that has the job may remove its input, which goes before the end shows.
     ended["input_deleted"] = not keep_input

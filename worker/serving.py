@@ -10,19 +10,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from app.contract.frames import Face, Frame
 from app.contract.options import JobOptions
 from model_store.bundle import find_bundle, load_bundle
 from model_store.manifest import Manifest
+from worker import devices
 from worker.bundles import build_ensemble, crop_spec
+from worker.commands import StartAgainError
 from worker.decode import DecodeLimits, Sampling, nvdec
 from worker.decode.child import ARCHIVES, Input
 from worker.decode.isolated import PROCESS, IsolatedSource
 from worker.detectors import open_detector
 from worker.ensemble.engine import Engine
+from worker.ensemble.passes import GraphError
 from worker.ensemble.precision import Precision, choose_precision
+from worker.faces.mien import USUAL_SIZE
 from worker.pipeline import LabelOptions, Pipeline, Source
 from worker.records import LabelledFrame
 from worker.settings import ALL_DEVICES, WorkerSettings
@@ -30,6 +35,10 @@ from worker.settings import ALL_DEVICES, WorkerSettings
 
 class DeviceError(Exception):
     """The device asked for is not there; the message says what is."""
+
+
+class DeviceFailedError(Exception):
+    """The device is there and cannot serve now, for want of memory or since it fails; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +65,24 @@ class Serving:
 def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
     """Load, verify and warm up.  jobs: how many inputs are labelled at once.
 
-    Raises: BundleError, DeviceError, DetectorError, PrecisionError: each with one sentence for the operator.
+    Raises: BundleError, DeviceError, DeviceFailedError, DetectorError, PrecisionError: each with one sentence for the
+    operator; StartAgainError.
     """
     PROCESS.start()  # decodes; before CUDA is touched
     device = choose_device(settings.device)
+    devices.prepare(device)
+    try:
+        with devices.on_device(device):
+            return _load(settings, jobs, device)
+    except (torch.OutOfMemoryError, devices.OutOfDeviceMemoryError):
+        raise DeviceFailedError(f"{device} has no memory for the bundle; free some of it") from None
+    except torch.AcceleratorError as error:
+        raise DeviceFailedError(f"{device} fails: {devices.first_line(error)}") from None
+    except GraphError as error:
+        raise StartAgainError(str(error), {"MIEN_CUDA_GRAPHS": "false"}) from error
+
+
+def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
     gpu_decoding = settings.decoder == "torchcodec"
     if gpu_decoding:
         try:
@@ -72,7 +95,9 @@ def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
     manifest = bundle.manifest
     shape = (manifest.input.size, manifest.input.size, manifest.input.channels)
     detectors = [open_detector(settings.detector_model, device) for _ in range(jobs)]
-    engine = Engine(build_ensemble(bundle), shape, device, precision)
+    for detector in detectors:  # what it needs beside its weights is then there, or missed now and not by a job
+        detector.detect([np.zeros((*USUAL_SIZE, 3), np.uint8)] * detector.batch, None)
+    engine = Engine(build_ensemble(bundle), shape, device, precision, graphs=settings.cuda_graphs)
     engine.warm_up()
     return Serving(manifest, Pipeline(engine, detectors, crop_spec(manifest)), str(device), precision, gpu_decoding)
 

@@ -26,6 +26,9 @@ class WorkerSettings(SharedSettings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="Number format of the ensemble; auto: bf16 where the hardware has it natively, else fp32."
     )
+    cuda_graphs: bool = Field(
+        True, description="Record a GPU's batches as CUDA graphs; a GPU that cannot is served without by itself."
+    )
     decoder: Literal["opencv", "torchcodec"] = Field(
         "opencv",
         description=(

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 import redis
+import torch
 from rq import Retry
 
 from app.contract import keys
@@ -27,6 +28,7 @@ from worker.decode import (
     DecodingProcessLostError,
     LimitExceededError,
 )
+from worker.devices import DeviceLostError
 from worker.ensemble.engine import EngineStats, EngineStoppedError
 from worker.keeper import Keeper
 from worker.presence import Presence
@@ -106,7 +108,7 @@ class Rig:
             engine=engine, detector_name="cascade", members=lambda _: ("cnn",), label=lambda *_: self.labels()
         )
         manifest = SimpleNamespace(name="default", version="1", labels=("a", "b"))
-        yield SimpleNamespace(manifest=manifest, pipeline=pipeline, open_source=lambda *_: Source())
+        yield SimpleNamespace(manifest=manifest, pipeline=pipeline, device="cpu", open_source=lambda *_: Source())
 
     def job(self) -> JobRecord:
         """As it lies in Redis."""
@@ -187,6 +189,47 @@ def test_a_model_that_cannot_be_loaded_again_ends_the_worker(rig: Rig) -> None:
     rig.check_handed_back()
     assert rig.stops == 1
     assert rig.service.fault is rig.fault
+
+
+def test_a_device_that_computes_nothing_any_more_ends_the_worker(rig: Rig) -> None:
+    """The job counts a try and goes on elsewhere; no other one is taken by this process, which could only fail it."""
+
+    def labels() -> Generator[Any, None, None]:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nadvice")
+        yield
+
+    rig.labels = labels
+    for _ in range(2):
+        with pytest.raises(HasSuccessorError):
+            service.label_job(JOB)
+        assert rig.connection.lrange(keys.rq_queue("mien-default"), 0, -1) == [JOB.encode()]
+        assert (rig.job().state, rig.job().attempts, rig.job().error) == ("queued", 1, None)
+        rig.connection.delete(keys.rq_queue("mien-default"))
+    assert rig.stops == 1
+    assert isinstance(rig.service.fault, DeviceLostError)
+    assert (
+        str(rig.service.fault) == "cpu computes nothing any more: CUDA error: an illegal memory access was encountered"
+    )
+
+
+def test_a_job_that_breaks_every_device_fails_at_last(rig: Rig) -> None:
+    """After three workers it is the job's fault."""
+
+    def labels() -> Generator[Any, None, None]:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+        yield
+
+    rig.labels = labels
+    for _ in range(2):
+        rig.service.fault = None  # another worker
+        with pytest.raises(HasSuccessorError):
+            service.label_job(JOB)
+    rig.service.fault = None
+    service.label_job(JOB)
+    job = rig.job()
+    assert job.error is not None
+    assert (job.state, job.attempts, job.error.code) == ("failed", 3, "internal")
+    assert isinstance(rig.service.fault, DeviceLostError)
 
 
 @pytest.mark.parametrize(

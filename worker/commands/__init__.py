@@ -36,6 +36,14 @@ class CommandError(Exception):
         self.lasting = lasting
 
 
+class StartAgainError(Exception):
+    """This process cannot go on, and the same command can with these environment variables; the message says why."""
+
+    def __init__(self, message: str, environment: dict[str, str]) -> None:
+        super().__init__(message)
+        self.environment = environment
+
+
 def main() -> None:
     """Run the command named on the command line."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
@@ -57,6 +65,10 @@ def main() -> None:
         for mistake in mistakes(error):
             typer.echo(f"error: {mistake}", err=True)
         sys.exit(BAD_USAGE)
+    except StartAgainError as error:
+        typer.echo(f"starting again: {error}", err=True)
+        sys.stderr.flush()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | error.environment)  # noqa: S606
     except BrokenPipeError:
         # `... | head` closed the pipe; what Python would still flush at exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

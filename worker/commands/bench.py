@@ -14,7 +14,7 @@ from worker.commands import CommandError
 from worker.decode import LimitExceededError, UndecodableInputError
 from worker.ensemble.precision import PrecisionError
 from worker.faces.yunet import DetectorError
-from worker.serving import DeviceError
+from worker.serving import DeviceError, DeviceFailedError
 from worker.settings import WorkerSettings
 
 
@@ -34,6 +34,7 @@ def command(
     except (
         BundleError,
         DeviceError,
+        DeviceFailedError,
         DetectorError,
         PrecisionError,
         UndecodableInputError,

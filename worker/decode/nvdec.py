@@ -10,7 +10,6 @@ Source: torchcodec's documentation of `VideoDecoder` (0.17); it applies rotation
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterator
 from fractions import Fraction
 from importlib import import_module
@@ -19,9 +18,11 @@ from typing import Any
 
 import av
 import numpy as np
+import torch
 
 from worker.decode import DecodeClock, DecodeLimits, Sampler, Sampling, UndecodableInputError
 from worker.decode.video import DEFAULT_FPS, NO_VIDEO
+from worker.devices import DeviceLostError, OutOfDeviceMemoryError, first_line, is_lost, on_device
 from worker.records import DecodedFrame, Image, VideoInfo
 
 BLOCK_BYTES = 64 * 2**20  # frames that are fetched from the GPU at once
@@ -50,6 +51,7 @@ class NvdecSource:
         self._limits = limits
         self._sampling = sampling
         self._clock = DecodeClock(limits.max_s)
+        self._device = torch.device(device)
         self._decoder = _open(path, device)
         about = self._decoder.metadata
         limits.check_pixels(about.width or 0, about.height or 0)
@@ -62,25 +64,27 @@ class NvdecSource:
     def frames(self) -> Iterator[DecodedFrame]:
         """Sampled frames in order; skipped ones are decoded but not fetched from the GPU."""
         sampler = Sampler(self._sampling)
-        first_s, previous_s = 0.0, -math.inf
+        zero_s: float | None = None  # the container's time of our 0
+        step_s = 1 / (self.info.fps or DEFAULT_FPS)
+        previous_s = -step_s
         unreadable = 0
         for index, (pts_s, picture) in enumerate(self._all()):
             self._clock.tick()
             self._limits.check_frames(index + 1)
-            unreadable += picture is None
             if pts_s is None:
-                timestamp_s = max(previous_s, 0.0) + 1 / (self.info.fps or DEFAULT_FPS)
+                timestamp_s = previous_s + step_s
             else:
-                first_s = pts_s if not index else first_s
-                timestamp_s = pts_s - first_s
+                zero_s = pts_s - previous_s - step_s if zero_s is None else zero_s
+                timestamp_s = pts_s - zero_s
             previous_s = timestamp_s
             if sampler.past_end(timestamp_s):
                 break
             self.decoded = index + 1
+            unreadable += picture is None
             if sampler.wants(timestamp_s):
                 yield DecodedFrame(index, timestamp_s, None if picture is None else picture.cpu().numpy())
                 self._clock.resume()
-        if not self.decoded:
+        if unreadable >= self.decoded:
             raise UndecodableInputError("the input has no video frame that can be decoded")
         if unreadable:
             self.warnings.append(UNREADABLE.format(unreadable))
@@ -97,18 +101,29 @@ class NvdecSource:
         for start in range(0, count, block):
             stop = min(start + block, count)
             try:
-                batch = decoder.get_frames_in_range(start, stop)
-            except RuntimeError:  # one frame of the block is damaged: those around it are not
+                with on_device(self._device):
+                    batch = decoder.get_frames_in_range(start, stop)
+            except RuntimeError as error:  # one frame of the block is damaged: those around it are not
+                self._check(error)
                 yield from (self._one(decoder, index) for index in range(start, stop))
             else:
                 yield from zip(batch.pts_seconds.tolist(), batch.data, strict=True)
 
     def _one(self, decoder: Any, index: int) -> tuple[float | None, Any]:
         try:
-            frame = decoder.get_frame_at(index)
-        except RuntimeError:
+            with on_device(self._device):
+                frame = decoder.get_frame_at(index)
+        except RuntimeError as error:
+            self._check(error)
             return None, None
         return float(frame.pts_seconds), frame.data
+
+    def _check(self, error: RuntimeError) -> None:
+        """Raises: what is wrong with the device, where it is not the input."""
+        if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower():
+            raise OutOfDeviceMemoryError("the device has no memory to decode; free some of it") from None
+        if is_lost(error, self._device):
+            raise DeviceLostError(f"{self._device} does not decode any more: {first_line(error)}") from error
 
 
 def reads(path: Path) -> bool:

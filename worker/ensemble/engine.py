@@ -25,7 +25,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worker.ensemble.networks import Ensemble
+from worker.devices import OutOfDeviceMemoryError, choosing_kernels, on_device
+from worker.ensemble.networks import Ensemble, fuse
 from worker.ensemble.passes import FramePass, frame_pass
 from worker.ensemble.precision import DTYPES, Precision
 from worker.ensemble.streaming import stream_head
@@ -35,10 +36,9 @@ Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 GROW_AFTER = 256  # batches that fitted, before the next larger size is tried again
-
-
-class OutOfDeviceMemoryError(Exception):
-    """The device has no room even for a batch of one crop."""
+# A clip's step is sent at the latest after so many frames, however few faces they have, so that results keep appearing.
+STEP_FRAMES = 32
+CUDA_STEP_FRAMES = 64  # a GPU is through with more of them sooner
 
 
 class EngineStoppedError(Exception):
@@ -78,7 +78,6 @@ class EngineStats:
     batches: int = 0
     crops: int = 0
     capacity: int = 0
-    halvings: int = 0
 
 
 class Engine:
@@ -90,8 +89,13 @@ class Engine:
         crop_shape: tuple[int, int, int],
         device: torch.device,
         precision: Precision,
+        *,
+        graphs: bool = True,
     ) -> None:
-        """crop_shape: (size, size, C)."""
+        """crop_shape: (size, size, C).  graphs: whether a GPU's batches are recorded as CUDA graphs.
+
+        Raises: OutOfDeviceMemoryError, GraphError.
+        """
         self.crop_shape = crop_shape
         self.labels = ensemble.labels
         self.window = ensemble.window
@@ -109,8 +113,11 @@ class Engine:
         for _, _, head, _ in self._members:
             head.to(device=device, dtype=dtype).eval().requires_grad_(False)
         heads = [(name, backbone, head.encode) for name, backbone, head, _ in self._members]
-        self._pass: FramePass = frame_pass(normalise, ensemble.backbones, heads, crop_shape, device, dtype)
+        self._pass: FramePass = frame_pass(
+            normalise, ensemble.backbones, heads, crop_shape, device, dtype, graphs=graphs
+        )
         self.batch = self._pass.batch
+        self.step_frames = CUDA_STEP_FRAMES if device.type == "cuda" else STEP_FRAMES
         self._limit = self.batch
         self._roomy = 0  # batches since the limit last changed
         self.halvings = 0  # how often the device had no memory for a batch
@@ -129,11 +136,12 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run every batch size once, so that no job waits for a kernel to be chosen."""
-        for count in self._pass.buckets:
-            rows = np.tile(np.arange(self.window, dtype=np.int64), (count, 1)).clip(max=count - 1)
-            step = Step([np.zeros(self.crop_shape, np.uint8)] * count, rows, np.empty(0, np.int64), None)
-            self.submit(step)
-            step.result.result()
+        with choosing_kernels():
+            for count in self._pass.buckets:
+                rows = np.tile(np.arange(self.window, dtype=np.int64), (count, 1)).clip(max=count - 1)
+                step = Step([np.zeros(self.crop_shape, np.uint8)] * count, rows, np.empty(0, np.int64), None)
+                self.submit(step)
+                step.result.result()
         self.stats = EngineStats()
 
     def submit(self, step: Step) -> None:
@@ -142,11 +150,8 @@ class Engine:
 
     def fuse(self, probabilities: dict[str, Floats], members: Sequence[str]) -> Floats:
         """Weighted mean of the chosen members' probabilities, each (W, K) -> (W, K) float32."""
-        weights = np.array([self.weights[name] for name in members], np.float32)
-        if not weights.sum() > 0:  # every chosen member has weight zero in the bundle: count them equally
-            weights = np.ones_like(weights)
-        stacked = np.stack([probabilities[name] for name in members])
-        return np.asarray(np.tensordot(weights / weights.sum(), stacked, axes=1), np.float32)
+        weights = torch.tensor([self.weights[name] for name in members])
+        return fuse(torch.from_numpy(np.stack([probabilities[name] for name in members])), weights).numpy()
 
     def take_stats(self) -> EngineStats:
         """The counters since they were last taken."""
@@ -165,7 +170,7 @@ class Engine:
 
     def _serve(self) -> None:
         launched: deque[_Launched] = deque()
-        with torch.inference_mode():
+        with torch.inference_mode(), on_device(self.device):
             while (steps := self._gather(wait=not launched)) is not None:
                 if steps:
                     with _results_of(steps):
@@ -206,14 +211,16 @@ class Engine:
 
     def _launch(self, steps: list[Step]) -> _Launched:
         going = [step for step in steps if not _fails_with_its_former(step)]
+        indices = self._indices(going)  # on their way before the batch, behind which they would wait
         crops = [crop for step in going for crop in step.crops]
         states = self._encode(crops) if crops else {}
         start = 0
         launched, results = [], []
-        for step in going:
+        for step, (keep, windows) in zip(going, indices, strict=True):
             end = start + len(step.crops)
             with _results_of([step]):  # what goes wrong here concerns no other clip
-                results.append(self._step(step, {name: values[start:end] for name, values in states.items()}))
+                new = {name: values[start:end] for name, values in states.items()}
+                results.append(self._step(step, new, keep, windows))
                 launched.append(step)
             start = end
         if self.device.type != "cuda":
@@ -222,10 +229,21 @@ class Engine:
         for host, values in zip(fetched, results, strict=True):
             host.copy_(values, non_blocking=True)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        done.record()
+        done.record(torch.cuda.current_stream(self.device))
         return _Launched(launched, fetched, done)
 
-    def _step(self, step: Step, new: dict[str, Tensor]) -> Tensor:
+    def _indices(self, steps: list[Step]) -> list[tuple[Tensor, Tensor]]:
+        """Each step's `keep` and `windows` on the device, brought there in one copy that nobody waits for."""
+        if not steps:
+            return []
+        parts = [part for step in steps for part in (step.keep, step.windows.ravel())]
+        together = torch.from_numpy(np.concatenate(parts))
+        if self.device.type == "cuda":  # from other memory it would wait until the GPU has nothing else to do
+            together = together.pin_memory()
+        there = iter(torch.split(together.to(self.device, non_blocking=True), [len(part) for part in parts]))
+        return [(keep, next(there).view(-1, self.window)) for keep in there]
+
+    def _step(self, step: Step, new: dict[str, Tensor], keep: Tensor, windows: Tensor) -> Tensor:
         """A step whose crops have these states -> (M, W, K) float32 probabilities on the device."""
         kept = step.before.kept if step.before is not None else {}
         rows = {name: torch.cat((kept[name], new[name])) for name in kept} if kept and new else new or kept
@@ -233,10 +251,9 @@ class Engine:
         if max(step.windows.max(initial=-1), step.keep.max(initial=-1)) >= count:
             # A GPU would notice later, and then compute nothing any more for anybody.
             raise IndexError(f"a window reads beyond the step's {count} rows")
-        keep = torch.from_numpy(step.keep).to(self.device)
         step.kept = {name: values[keep] for name, values in rows.items()}
         step.before = None
-        return self._decode(rows, torch.from_numpy(step.windows).to(self.device))
+        return self._decode(rows, windows)
 
     def _land(self, launched: _Launched) -> None:
         if launched.done is not None:
@@ -258,7 +275,6 @@ class Engine:
                 self._limit //= 2
                 self._roomy = 0
                 self.halvings += 1
-                self.stats.halvings += 1
                 torch.cuda.empty_cache()
                 continue
             start += len(part)

@@ -88,6 +88,11 @@ class Ensemble:
 
 
 def fuse(probabilities: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean over members: (M, ..., K) probabilities, (M,) weights with a positive sum -> (..., K)."""
+    """Weighted mean over members: (M, ..., K) probabilities, (M,) weights -> (..., K).
+
+    Members whose weights are all zero, which may be those somebody chose to see alone, count equally.
+    """
+    if not weights.any():
+        weights = torch.ones_like(weights)
     share = (weights / weights.sum()).view(-1, *[1] * (probabilities.ndim - 1))
     return (share * probabilities).sum(dim=0)

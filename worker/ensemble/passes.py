@@ -1,20 +1,23 @@
 """The frame pass: uint8 crops to every member's per-frame state, in the fastest way the device offers.
 
 `EagerPass` is plain PyTorch and works everywhere; on a CPU its convolutions are fused.  `GraphPass` is for CUDA: crops
-go up as bytes through pinned memory on a stream of their own, and each batch size is a CUDA graph recorded once, so
-that the GPU never waits for Python.
+go up as bytes through pinned memory on a stream of their own, while the GPU computes the batch before, and each batch
+size is a CUDA graph recorded once, so that the GPU never waits for Python.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 import torch
 from torch import Tensor, nn
 
+from worker.devices import OutOfDeviceMemoryError, choosing_kernels, first_line, on_device
 from worker.ensemble.networks import Normalise
 from worker.fused import can_fuse, for_inference
 
@@ -25,12 +28,23 @@ Heads = Sequence[tuple[str, str, Encode]]  # member, its backbone, features -> s
 CPU_BATCH = 32  # larger batches leave the cache and are slower
 CUDA_BUCKETS = (1, 8, 32, 64, 128, 256)
 CPU_BUCKETS = (1, CPU_BATCH)
+# Of the largest state: by so much a graph may differ from the same kernels run one by one, which bfloat16 explains.
+SAME = 0.05
+
+log = structlog.get_logger(__name__)
+
+
+class GraphError(Exception):
+    """Recording a CUDA graph failed, and what that left behind is not to be computed on.
+
+    A process that does not try, since `MIEN_CUDA_GRAPHS` is off, can serve.
+    """
 
 
 class FramePass(Protocol):
     """N crops (size, size, C) uint8, N <= batch -> {member: (N, S)} on the device.
 
-    buckets: batch sizes worth warming.
+    buckets: batch sizes worth warming, ascending; batch: the last of them.
     """
 
     mode: str
@@ -41,7 +55,10 @@ class FramePass(Protocol):
 
 
 class EagerPass:
-    """Plain PyTorch, any batch size; `mode` says whether the backbones' convolutions are fused."""
+    """Plain PyTorch; `mode` says whether the backbones' convolutions are fused.
+
+    On a GPU a batch is padded up to the next of `buckets`: each size that is new would make cuDNN plan again.
+    """
 
     def __init__(
         self,
@@ -62,7 +79,11 @@ class EagerPass:
         self.batch = self.buckets[-1]
 
     def __call__(self, crops: Crops) -> dict[str, Tensor]:
-        return self.compute(torch.from_numpy(np.stack(crops)).to(self._device))
+        if self._device.type == "cpu":
+            return self.compute(torch.from_numpy(np.stack(crops)))
+        pixels = torch.from_numpy(padded(crops, bucket_for(len(crops), self.buckets)))
+        states = self.compute(pixels.to(self._device))
+        return {name: values[: len(crops)] for name, values in states.items()}
 
     def compute(self, pixels: Tensor) -> dict[str, Tensor]:
         """Pixels (N, size, size, C) uint8 on the device -> {member: (N, S)}."""
@@ -71,60 +92,112 @@ class EagerPass:
         return {name: encode(features[key]) for name, key, encode in self._heads}
 
 
+@dataclass
+class _Upload:
+    """A way up for one batch: memory of the host, of the device, and when each may be written again.
+
+    pinned, staged: (batch, size, size, C) uint8.  sent: `pinned` was read.  taken: `staged` was read.
+    """
+
+    pinned: Tensor
+    staged: Tensor
+    sent: torch.cuda.Event
+    taken: torch.cuda.Event
+
+
 class GraphPass:
     """CUDA graphs, one a batch size; smaller batches are padded up to the next.
 
-    Two pinned buffers take turns: while the GPU reads one, the next batch is copied into the other.
+    Two uploads take turns: while the GPU computes one batch, the next one is copied up.
     """
 
     mode = "cuda-graphs"
 
     def __init__(self, eager: EagerPass, crop_shape: tuple[int, int, int], device: torch.device) -> None:
-        self.batch = CUDA_BUCKETS[-1]
-        self.buckets: tuple[int, ...] = CUDA_BUCKETS
+        """Raises: OutOfDeviceMemoryError if there is no room for the smallest graph; GraphError."""
         self._device = device
-        self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._pinned = [torch.zeros((self.batch, *crop_shape), dtype=torch.uint8).pin_memory() for _ in range(2)]
-        self._free = [torch.cuda.Event() for _ in self._pinned]  # type: ignore[no-untyped-call]
-        self._turn = 0
+        # All graphs are recorded on one stream and share its memory: they run one at a time, on one stream again, and
+        # what a graph leaves is copied away before the next one runs.
+        self._recording = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, dict[str, Tensor]]] = {}
-        for bucket in reversed(CUDA_BUCKETS):  # the largest first: smaller graphs then reuse its memory
-            self._graphs[bucket] = self._record(eager, bucket, crop_shape)
+        with choosing_kernels():
+            for bucket in reversed(CUDA_BUCKETS):  # the largest first: smaller graphs then fit into its memory
+                recorded = self._record(eager, bucket, crop_shape)
+                if recorded is not None:
+                    self._graphs[bucket] = recorded
+        if not self._graphs:
+            raise OutOfDeviceMemoryError("the device has no memory for one face; free some of it")
+        self.buckets: tuple[int, ...] = tuple(sorted(self._graphs))
+        self.batch = self.buckets[-1]
+        self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._uploads = [self._upload((self.batch, *crop_shape)) for _ in range(2)]
+        self._turn = 0
+
+    def _upload(self, shape: tuple[int, ...]) -> _Upload:
+        pinned = torch.zeros(shape, dtype=torch.uint8).pin_memory()
+        staged = torch.zeros(shape, dtype=torch.uint8, device=self._device)
+        sent, taken = torch.cuda.Event(), torch.cuda.Event()  # type: ignore[no-untyped-call]
+        # Whatever last wrote where `staged` lies is done before the first copy.
+        taken.record(torch.cuda.current_stream(self._device))
+        return _Upload(pinned, staged, sent, taken)
 
     def _record(
         self, eager: EagerPass, bucket: int, crop_shape: tuple[int, int, int]
-    ) -> tuple[torch.cuda.CUDAGraph, Tensor, dict[str, Tensor]]:
-        pixels = torch.zeros((bucket, *crop_shape), dtype=torch.uint8, device=self._device)
-        side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(side):
-            for _ in range(3):  # lets cuDNN choose its kernels before they are recorded
-                eager.compute(pixels)
-        torch.cuda.current_stream(self._device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            states = eager.compute(pixels)
+    ) -> tuple[torch.cuda.CUDAGraph, Tensor, dict[str, Tensor]] | None:
+        """A graph, what it reads and what it writes; None where there is no memory for so many crops."""
+        compute = torch.cuda.current_stream(self._device)
+        try:
+            pixels = torch.zeros((bucket, *crop_shape), dtype=torch.uint8, device=self._device)
+            self._recording.wait_stream(compute)
+            with torch.cuda.stream(self._recording):
+                for _ in range(3):  # cuDNN chooses its kernels before they are recorded
+                    eager.compute(pixels)
+            compute.wait_stream(self._recording)
+            graph = torch.cuda.CUDAGraph()
+        except torch.OutOfMemoryError as error:
+            log.warning("graph_left_out", batch=bucket, why=first_line(error))
+            return None
+        pool = next(iter(self._graphs.values()))[0].pool() if self._graphs else torch.cuda.graph_pool_handle()
+        try:
+            with torch.cuda.graph(graph, pool=pool, stream=self._recording):
+                states = eager.compute(pixels)
+        except torch.OutOfMemoryError as error:  # the recording itself ended well, or the error would be another
+            log.warning("graph_left_out", batch=bucket, why=first_line(error))
+            return None
+        except RuntimeError as error:
+            raise GraphError(f"a CUDA graph cannot be recorded: {first_line(error)}") from error
         return graph, pixels, states
 
     def __call__(self, crops: Crops) -> dict[str, Tensor]:
         count = len(crops)
-        graph, pixels, states = self._graphs[self._bucket(count)]
-        pinned, free = self._pinned[self._turn], self._free[self._turn]
+        graph, pixels, states = self._graphs[bucket_for(count, self.buckets)]
+        upload = self._uploads[self._turn]
         self._turn = 1 - self._turn
-        free.synchronize()
-        np.stack(crops, out=pinned[:count].numpy())
+        upload.sent.synchronize()
+        np.stack(crops, out=upload.pinned[:count].numpy())
         compute = torch.cuda.current_stream(self._device)
-        self._copies.wait_stream(compute)  # the graph before must have read its pixels
+        self._copies.wait_event(upload.taken)
         with torch.cuda.stream(self._copies):
-            pixels[:count].copy_(pinned[:count], non_blocking=True)
-            free.record(self._copies)
-        compute.wait_stream(self._copies)
+            upload.staged[:count].copy_(upload.pinned[:count], non_blocking=True)
+        upload.sent.record(self._copies)
+        compute.wait_event(upload.sent)
+        pixels[:count].copy_(upload.staged[:count], non_blocking=True)
+        upload.taken.record(compute)
         graph.replay()
-        # The graph's outputs are overwritten by its next replay.
+        # The graphs' outputs are overwritten by the next replay.
         return {name: values[:count].clone() for name, values in states.items()}
 
-    def _bucket(self, count: int) -> int:
-        return next(bucket for bucket in self.buckets if bucket >= count)
+
+def bucket_for(count: int, buckets: Sequence[int]) -> int:
+    """The smallest batch size that holds so many crops."""
+    return next(bucket for bucket in buckets if bucket >= count)
+
+
+def padded(crops: Crops, size: int) -> npt.NDArray[np.uint8]:
+    """N crops as (size, ...) uint8, zeros after the Nth."""
+    batch = np.zeros((size, *crops[0].shape), np.uint8)
+    np.stack(crops, out=batch[: len(crops)])
+    return batch
 
 
 def batch_sizes(device: torch.device) -> tuple[int, ...]:
@@ -139,27 +212,42 @@ def frame_pass(
     crop_shape: tuple[int, int, int],
     device: torch.device,
     dtype: torch.dtype,
+    *,
+    graphs: bool = True,
 ) -> FramePass:
-    """The fastest pass that works on the device; where recording a graph fails, the eager one.
+    """The fastest pass that works on the device; graphs: whether CUDA graphs are tried.
 
     backbones: as trained; what runs are copies in `dtype` on the device.
+    Raises: OutOfDeviceMemoryError, GraphError.
     """
-    with torch.inference_mode():
+    with torch.inference_mode(), on_device(device):
         images = example_images(crop_shape, device, dtype)
         ready = {key: for_inference(backbone, images) for key, backbone in backbones.items()}
         eager = EagerPass(normalise, ready, heads, device, dtype, "fused" if can_fuse(device, dtype) else "eager")
-        if device.type != "cuda":
+        if device.type != "cuda" or not graphs:
             return eager
-        torch.backends.cudnn.benchmark = True
-        try:
-            return GraphPass(eager, crop_shape, device)
-        except RuntimeError:  # not every driver and library supports capture; eager computes the same
-            torch.cuda.synchronize(device)
-            return eager
+        recorded = GraphPass(eager, crop_shape, device)
+        return recorded if agree(recorded, eager, crop_shape) else eager
 
 
-def example_images(crop_shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Images as a full batch brings them to a backbone: (N, C, H, W), channels-last in memory."""
+def agree(recorded: FramePass, eager: FramePass, crop_shape: tuple[int, int, int]) -> bool:
+    """Whether a pass computes, at each of its batch sizes, what the plain one does; logged where it does not."""
+    rng = np.random.default_rng(0)
+    for bucket in recorded.buckets:
+        crops = list(rng.integers(0, 256, (bucket, *crop_shape), np.uint8))
+        found, expected = recorded(crops), eager(crops)
+        for name, values in expected.items():
+            difference = float((found[name].float() - values.float()).abs().max())
+            if not difference <= SAME * float(values.float().abs().max()):
+                log.error("graphs_differ", member=name, batch=bucket, difference=difference, mode=eager.mode)
+                return False
+    return True
+
+
+def example_images(
+    crop_shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype, batch: int | None = None
+) -> Tensor:
+    """Images as a batch, a full one by default, brings them to a backbone: (N, C, H, W), channels-last in memory."""
     height, width, channels = crop_shape
-    shape = (batch_sizes(device)[-1], channels, height, width)
+    shape = (batch or batch_sizes(device)[-1], channels, height, width)
     return torch.zeros(shape, device=device, dtype=dtype).to(memory_format=torch.channels_last)

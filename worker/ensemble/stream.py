@@ -2,7 +2,8 @@
 
 The face at place c of a track is labelled from the crops c-4 .. c+4 of that track, its ends repeated past the ends.
 So a face waits for four more crops of its track, or for the track's end; a frame waits for its faces and for the frames
-before it.  Batches are cut by counts alone, never by time, so that the same clip always gives the same numbers.
+before it.  Steps are cut by counts alone, never by time, and a clip's own never share a batch: a clip that is alone
+always gives the same numbers, and beside others, whose steps share its batches, the same within rounding.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ import numpy as np
 from worker.ensemble.engine import Engine, Step
 from worker.records import CroppedFrame, Floats, Image, LabelledFrame
 
-# A step is sent at the latest after so many frames, however few faces they have, so that results keep appearing.
-STEP_FRAMES = 32
 STEPS_IN_FLIGHT = 2
 
 
@@ -93,7 +92,7 @@ class ClipStream:
             if len(self._plan.crops) == self._engine.batch:
                 self._send()
         self._plan.frames += 1
-        if self._plan.frames >= STEP_FRAMES:
+        if self._plan.frames >= self._engine.step_frames:
             self._send()
 
     def _window(self, track: _Track) -> None:

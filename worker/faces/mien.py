@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worker.devices import OutOfDeviceMemoryError, on_device
 from worker.faces.network import DetectorNet, DetectorSizes, all_cells
 from worker.faces.suppression import faces_in
 from worker.fused import for_inference
@@ -23,6 +24,7 @@ from worker.records import Detections, Image
 
 BATCH_CPU = 1  # more frames at once leave the caches
 BATCH_GPU = 16
+GPU_SIZES = (1, 2, 4, 8, BATCH_GPU)  # smaller batches are padded up: cuDNN plans anew for each size that is new
 # Narrower boxes, in pixels of the frame itself, are left out: of the few that it finds, many are no faces (on a clip
 # without any, all that it found were 17 wide), and what is one holds too little to be labelled well.
 NARROWEST_PX = 20.0
@@ -61,14 +63,23 @@ class Mien:
     def detect(self, images: Sequence[Image], min_score: float | None) -> list[Detections]:
         """See `Detector.detect`."""
         lowest = self._spec.min_score if min_score is None else min_score
-        found: list[Detections] = []
-        for group in _of_one_size(images, self.batch):
-            height, width = group[0].shape[:2]
-            small_height, small_width = reduced_size(height, width, self._spec.max_side_px)
-            pixels = self._pixels(group, (small_height, small_width))
-            back = np.array([width / small_width, height / small_height], np.float32)
-            found += [_scaled(faces, back) for faces in self._faces(pixels, lowest)]
-        return found
+        with on_device(self._device):
+            return [faces for group in _of_one_size(images, self.batch) for faces in self._detect(group, lowest)]
+
+    def _detect(self, group: Sequence[Image], min_score: float) -> list[Detections]:
+        """Faces of frames of one size.  Raises: OutOfDeviceMemoryError where there is no memory even for one."""
+        height, width = group[0].shape[:2]
+        small_height, small_width = reduced_size(height, width, self._spec.max_side_px)
+        back = np.array([width / small_width, height / small_height], np.float32)
+        try:
+            found = self._faces(self._pixels(group, (small_height, small_width)), min_score)
+        except torch.OutOfMemoryError:
+            if len(group) == 1:
+                raise OutOfDeviceMemoryError("the device has no memory to look for faces; free some of it") from None
+        else:
+            return [_scaled(faces, back) for faces in found[: len(group)]]
+        half = len(group) // 2
+        return [faces for part in (group[:half], group[half:]) for faces in self._detect(part, min_score)]
 
     @torch.inference_mode()
     def _faces(self, pixels: Tensor, min_score: float) -> list[Detections]:
@@ -79,16 +90,20 @@ class Mien:
         return faces_in(maps, all_cells(height, width, self._device), min_score, self._spec.small_bonus)
 
     def _pixels(self, group: Sequence[Image], size: tuple[int, int]) -> Tensor:
-        """(B, 3, h, w) float32 in 0..255, channels last in memory, on the device."""
+        """(B, 3, h, w) float32 in 0..255, channels last in memory, on the device; B is padded up on a GPU."""
         if self._device.type == "cpu":
             return _channels_first(np.stack([_reduced(image, size) for image in group])).float()
-        # The whole frames are copied: a GPU reduces them faster than the CPU does.
-        frames = _channels_first(np.stack(group)).pin_memory().to(self._device, non_blocking=True).float()
-        if frames.shape[2:] == size:
-            return frames
-        return F.interpolate(frames, size, mode="bilinear", antialias=True).contiguous(
-            memory_format=torch.channels_last
-        )
+        rows = next(count for count in GPU_SIZES if count >= len(group))
+        pixels = torch.zeros((rows, 3, *size), device=self._device).contiguous(memory_format=torch.channels_last)
+        # The whole frames are copied: a GPU reduces them faster than the CPU does.  One by one, since as floats they
+        # are large.
+        for row, image in enumerate(group):
+            whole = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
+            whole.numpy()[...] = image
+            frame = whole.to(self._device, non_blocking=True).permute(2, 0, 1)[None].float()
+            same = tuple(frame.shape[2:]) == size
+            pixels[row] = (frame if same else F.interpolate(frame, size, mode="bilinear", antialias=True))[0]
+        return pixels
 
 
 def reduced_size(height: int, width: int, max_side_px: int) -> tuple[int, int]:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worker.ensemble.networks import fuse
+
 STEPS = 400
 RATE = 0.05
 
@@ -54,4 +56,4 @@ def fit_fusion(logits: Tensor, truth: Tensor, importance: Tensor) -> Fusion:
 def fused_probabilities(logits: Tensor, temperatures: Tensor, weights: Tensor) -> Tensor:
     """(M, N, K) logits, (M,) temperatures, (M,) weights that sum to 1 -> (N, K) probabilities."""
     probabilities = torch.softmax(logits / temperatures.view(-1, 1, 1), dim=-1)
-    return (weights.view(-1, 1, 1) * probabilities).sum(dim=0)
+    return fuse(probabilities, weights)

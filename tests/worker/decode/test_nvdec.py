@@ -21,6 +21,7 @@ import torch
 
 from worker.decode import DecodeLimits, LimitExceededError, Sampling, UndecodableInputError, nvdec
 from worker.decode.nvdec import DecoderMissingError, NvdecSource
+from worker.devices import DeviceLostError, OutOfDeviceMemoryError
 from worker.serving import DeviceError, load
 from worker.settings import WorkerSettings
 
@@ -119,6 +120,44 @@ def test_a_damaged_frame_is_a_frame_without_picture(player: type[Player], clip: 
     assert [frame.frame_index for frame in frames if frame.image is None] == [5]
     assert frames[4].timestamp_s < frames[5].timestamp_s <= frames[6].timestamp_s
     assert source.warnings == ["1 frames could not be decoded and have no faces"]
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), OutOfDeviceMemoryError),
+        (RuntimeError("cuvid: CUDA_ERROR_OUT_OF_MEMORY, out of memory"), OutOfDeviceMemoryError),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), DeviceLostError),
+    ],
+)
+@pytest.mark.parametrize("alone", [False, True], ids=["block", "frame"])
+def test_what_the_device_does_not_do_is_no_damage_of_the_input(
+    player: type[Player], clip: Path, error: RuntimeError, becomes: type[Exception], alone: bool
+) -> None:
+    """The job does not succeed with frames that look damaged."""
+
+    def fails(*_: Any) -> Any:
+        raise error
+
+    player.broken = frozenset({3}) if alone else frozenset()
+    setattr(player, "get_frame_at" if alone else "get_frames_in_range", fails)
+    with pytest.raises(becomes):
+        list(NvdecSource(clip, LIMITS, Sampling(), "cpu").frames())
+
+
+def test_a_damaged_start_moves_nothing(player: type[Player], clip: Path) -> None:
+    """Time begins at the first frame, also where that cannot be read."""
+    player.broken = frozenset({0, 1})
+    source = NvdecSource(clip, LIMITS, Sampling(), "cpu")
+    times = [frame.timestamp_s for frame in source.frames()]
+    assert times == pytest.approx([time_of(i) for i in range(40)], abs=1e-6)
+
+
+def test_nothing_readable_is_no_success(player: type[Player], clip: Path) -> None:
+    """As from the other decoder."""
+    player.broken = frozenset(range(40))
+    with pytest.raises(UndecodableInputError):
+        list(NvdecSource(clip, LIMITS, Sampling(), "cpu").frames())
 
 
 def test_limits_and_errors(player: type[Player], clip: Path, tmp_path: Path) -> None:

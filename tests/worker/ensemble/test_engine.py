@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from worker.devices import OutOfDeviceMemoryError
 from worker.ensemble import engine as engine_module
-from worker.ensemble.engine import Crops, Engine, EngineStoppedError, OutOfDeviceMemoryError, Step
+from worker.ensemble.engine import Crops, Engine, EngineStoppedError, Step
 from worker.ensemble.networks import Ensemble, fuse
 
 SHAPE = (16, 16, 1)
@@ -120,6 +121,26 @@ def test_a_clips_steps_do_not_merge_with_each_other(engine: Engine, ensemble: En
     assert watched.sizes == [1, 5, 4]
 
 
+def test_the_engines_thread_is_its_devices(ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is computed is computed with that GPU chosen, by the thread that computes it."""
+    inside: list[str] = []
+
+    @contextmanager
+    def chosen(device: torch.device) -> Iterator[None]:
+        inside.append(threading.current_thread().name)
+        yield
+        inside.remove(threading.current_thread().name)
+
+    monkeypatch.setattr(engine_module, "on_device", chosen)
+    engine = Engine(ensemble, SHAPE, torch.device("cpu"), "fp32")
+    step = step_of(clip(0, 3))
+    engine.submit(step)
+    check(ensemble, step)
+    assert inside == ["engine"]
+    engine.close()
+    assert inside == []
+
+
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_two_threads(engine: Engine, ensemble: Ensemble, ahead: int) -> None:
     """Two clips at once, from a thread each, get what each of them gets alone, also when batches are launched ahead."""
@@ -149,7 +170,7 @@ def test_a_full_device_gets_smaller_batches(engine: Engine, ensemble: Ensemble, 
     check(ensemble, step)
     assert sum(watched.sizes) == 32
     assert room / 2 < max(watched.sizes) <= room
-    assert engine.stats.halvings == {1: 5, 3: 4, 10: 2}[room]
+    assert engine.halvings == {1: 5, 3: 4, 10: 2}[room]
 
 
 def test_batches_grow_again_once_there_is_room(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from worker.ensemble.engine import Engine
+from worker.ensemble.engine import STEP_FRAMES, Engine
 from worker.ensemble.networks import Ensemble
-from worker.ensemble.stream import STEP_FRAMES, STEPS_IN_FLIGHT, ClipStream
+from worker.ensemble.stream import STEPS_IN_FLIGHT, ClipStream
 from worker.records import CroppedFace, CroppedFrame, LabelledFrame
 
 SHAPE = (16, 16, 1)
