@@ -1,7 +1,7 @@
 """Face crops: from a frame and a face to the square of pixels that the backbone sees.
 
 One implementation for serving and training.  A crop is uint8 (size, size, C), C = 3 (RGB) or 1 (grey), 0..255; the
-normalisation that follows it is part of the network (`worker.ensemble.engine.Normalise`), so it runs on the device.
+normalisation that follows it is part of the network (`worker.ensemble.networks.Normalise`), so it runs on the device.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
+LONGEST_PX = 2**15 - 1  # OpenCV's warping counts pixels of a side in 16 bits
 Points = npt.NDArray[np.float32]
 
 
@@ -77,6 +78,8 @@ def _warp(frame_rgb: Image, matrix: npt.NDArray[np.float32], spec: CropSpec) -> 
     finer = min(max(round(1 / max(scale, 1e-6)), 1), 8)
     finer_matrix = matrix * finer
     finer_matrix[:, 2] += (finer - 1) / 2  # pixel centres, not corners, correspond
+    if max(frame_rgb.shape[:2]) >= LONGEST_PX:
+        frame_rgb, finer_matrix = _surroundings(frame_rgb, finer_matrix, spec.size * finer)
     out = cv2.warpAffine(
         frame_rgb,
         finer_matrix,
@@ -87,6 +90,23 @@ def _warp(frame_rgb: Image, matrix: npt.NDArray[np.float32], spec: CropSpec) -> 
     if finer > 1:
         out = cv2.resize(out, (spec.size, spec.size), interpolation=cv2.INTER_AREA)
     return _coloured(np.asarray(out, np.uint8), spec)
+
+
+def _surroundings(
+    frame_rgb: Image, matrix: npt.NDArray[np.float32], side: int
+) -> tuple[Image, npt.NDArray[np.float32]]:
+    """The part of a very long frame that a crop of this side sees, and the matrix that takes that part to the crop."""
+    back = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]).astype(np.float64))
+    corners = back[:2] @ np.array([[0, side, 0, side], [0, 0, side, side], [1, 1, 1, 1]])
+    starts = []
+    for axis, length in ((0, frame_rgb.shape[1]), (1, frame_rgb.shape[0])):
+        start = int(np.clip(np.floor(corners[axis].min()) - 2, 0, length - 1))
+        end = int(np.clip(np.ceil(corners[axis].max()) + 3, start + 1, min(start + LONGEST_PX - 1, length)))
+        starts.append((start, end))
+    (left, right), (top, bottom) = starts
+    shifted = matrix.copy()
+    shifted[:, 2] += matrix[:, :2] @ np.array([left, top], np.float32)
+    return frame_rgb[top:bottom, left:right], shifted
 
 
 def _resize(image: Image, size: int) -> Image:

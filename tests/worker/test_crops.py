@@ -113,3 +113,21 @@ def test_beyond_the_frame_the_border_is_repeated() -> None:
     """A face at the edge is not given black pixels."""
     picture = np.full((40, 40, 3), 200, np.uint8)
     assert (crop_box(picture, np.array([-20, -20, 20, 20], np.float32), RGB) == 200).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("place", [20, 30_000, 39_990])
+def test_a_frame_longer_than_opencv_warps(axis: int, place: int) -> None:
+    """A face is cut out of it as out of its surroundings alone, also at its ends."""
+    rng = np.random.default_rng(place)
+    frame = rng.integers(0, 256, (60, 40_000, 3), np.uint8)
+    box = np.array([place - 15, 10, place + 15, 40], np.float32)
+    start = min(max(place - 200, 0), 40_000 - 400)
+    near, near_box = frame[:, start : start + 400], box - np.array([start, 0, start, 0], np.float32)
+    if axis == 0:
+        frame, near = frame.transpose(1, 0, 2).copy(), near.transpose(1, 0, 2).copy()
+        box, near_box = box[[1, 0, 3, 2]], near_box[[1, 0, 3, 2]]
+    spec = CropSpec(48, "rgb", np.zeros((5, 2), np.float32), 1.2, 0.0)
+    found, expected = (crop_box(image, where, spec).astype(int) for image, where in ((frame, box), (near, near_box)))
+    assert np.abs(found - expected).max() <= 40  # the position's last bits are not the same so far from the origin
+    assert np.abs(found - expected).mean() < 1

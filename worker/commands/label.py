@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,8 +18,9 @@ from app.contract.options import JobOptions
 from model_store.bundle import BundleError
 from worker import serving
 from worker.commands import CommandError
-from worker.decode import DecodeLimits, LimitExceededError, UndecodableInputError
+from worker.decode import DecodeLimits, DecoderError, DecoderLostError, LimitExceededError, UndecodableInputError
 from worker.decode.archives import SUFFIXES
+from worker.devices import OutOfDeviceMemoryError
 from worker.ensemble.precision import PrecisionError
 from worker.faces.yunet import DetectorError
 from worker.settings import WorkerSettings, decode_limits
@@ -52,11 +53,14 @@ def command(
         start_s=start_s,
         end_s=end_s,
     )
+    names = [_name(path, format) for path in inputs]
+    if out is not None and (twice := [name for name in names if names.count(name) > 1]):
+        raise CommandError(f"several inputs would be written to {out / twice[0]}: label them into folders of their own")
     settings = WorkerSettings()
     limits = decode_limits(settings)
     try:
         loaded = serving.load(settings)
-    except (BundleError, serving.DeviceError, DetectorError, PrecisionError) as error:
+    except (BundleError, serving.DeviceError, serving.DeviceFailedError, DetectorError, PrecisionError) as error:
         raise CommandError(str(error)) from None
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -92,15 +96,37 @@ def _label_one(
             for piece in pieces:
                 sys.stdout.write(piece)
         else:
-            name = path.name if path.is_dir() else path.stem
-            with (out / f"{name}.{format}").open("w", encoding="utf-8") as file:
-                file.writelines(pieces)
+            _write(out / _name(path, format), pieces)
     except BrokenPipeError:  # whoever read our output has enough of it: no fault of the input's
         raise
-    except (UndecodableInputError, LimitExceededError, OSError, ValueError) as error:
-        console.print(f"{path}: {error}", style="red", highlight=False)
+    except (
+        UndecodableInputError,
+        LimitExceededError,
+        DecoderError,
+        DecoderLostError,
+        OutOfDeviceMemoryError,
+        MemoryError,
+        OSError,
+        ValueError,
+    ) as error:
+        console.print(f"{path}: {str(error) or 'not enough memory'}", style="red", highlight=False)
         return False
     return True
+
+
+def _name(path: Path, format: str) -> str:
+    return f"{path.name if path.is_dir() else path.stem}.{format}"
+
+
+def _write(path: Path, pieces: Iterable[str]) -> None:
+    """All of a file or none of it."""
+    beside = path.with_name(f"{path.name}.part")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.writelines(pieces)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _frames(
