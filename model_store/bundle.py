@@ -160,7 +160,26 @@ def write_tensors(folder: Path, file: str, tensors: Mapping[str, np.ndarray]) ->
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `bundle.json`."""
-    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
+    (folder / MANIFEST_FILE).write_text(_manifest_text(manifest))
+
+
+def replace_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `bundle.json` where one lies already, which is whole at every moment."""
+    write_whole(folder / MANIFEST_FILE, _manifest_text(manifest))
+
+
+def _manifest_text(manifest: Manifest) -> str:
+    return manifest.model_dump_json(indent=2) + "\n"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that whoever reads it, also after a crash in between, sees the former one or this one."""
+    beside = path.with_name(f".{path.name}.part")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
 
 
 class NewBundle:

@@ -26,6 +26,7 @@ from model_store.bundle import (
     load_bundle,
     read_manifest,
     write_tensors,
+    write_whole,
 )
 from model_store.manifest import Manifest
 from worker.bundles import build_ensemble
@@ -287,3 +288,21 @@ def test_a_pickle_beside_the_weights_is_refused(bundle_folder: Path, name: str) 
     path.write_bytes({"harmless.txt": b"\x80\x04\x95", "zipped": b"PK\x03\x04archive/data.pkl"}.get(name, b"x"))
     with pytest.raises(BundleError, match=f"{path.name} is a pickle"):
         load_bundle(bundle_folder)
+
+
+def test_a_file_is_the_former_one_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash while a manifest is written, after hours of training, leaves the one that was there."""
+    path = tmp_path / "bundle.json"
+    write_whole(path, "former")
+
+    def crash(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", crash)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, "new")
+    assert path.read_text() == "former"
+    monkeypatch.undo()
+    write_whole(path, "new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]

@@ -12,6 +12,7 @@ import typer
 from model_store.bundle import BundleError, find_bundle, load_bundle
 from worker.bundles import build_ensemble, crop_spec
 from worker.commands import CommandError
+from worker.devices import prepare
 from worker.training.errors import TrainingError
 from worker.training.evaluate import evaluate
 from worker.training.journal import Journal
@@ -36,6 +37,7 @@ def command(
         clips = labelled_clips(layout, data, crop_spec(manifest), manifest.labels, manifest.window)
         place = find_place(device)
         ensemble = build_ensemble(loaded)
+        prepare(place.device)
         for module in ensemble.modules():
             module.to(place.device)
         report = evaluate(ensemble, clips, Journal(None))

@@ -48,7 +48,11 @@ class RecurrentHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         x = F.relu(self.embed(features))  # (B, T, E)
-        x, _ = self.gru(x)  # (B, T, 2 * hidden)
+        if x.is_cuda:  # where autocast takes float16 for a GRU, whatever type it is asked for
+            with torch.autocast("cuda", enabled=False):
+                x, _ = self.gru(x.float())  # (B, T, 2 * hidden)
+        else:
+            x, _ = self.gru(x)
         return self.classifier(F.relu(x))  # type: ignore[no-any-return]
 
 

@@ -103,10 +103,18 @@ def still_clips(ensemble: Ensemble, crop: CropSpec, stills: Stills, clips: int, 
     }
 
 
-def benchmark(bundle: str, data: Path, clips: int, seed: int) -> dict[str, Any]:
-    """All three figures of a bundle with the seven labels."""
+def benchmark(
+    bundle: str,
+    data: Path,
+    clips: int,
+    seed: int,
+    device: torch.device = torch.device("cpu"),  # noqa: B008
+) -> dict[str, Any]:
+    """All three figures of a bundle with the seven labels, computed on the device."""
     loaded = load_bundle(find_bundle(bundle))
     ensemble, crop = build_ensemble(loaded), crop_spec(loaded.manifest)
+    for module in ensemble.modules():
+        module.to(device)
     stills = read_stills(data)
     return {
         "bundle": f"{loaded.manifest.name} {loaded.manifest.version}",

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from model_store.bundle import MANIFEST_FILE, load_bundle
 from model_store.manifest import Measurement
 from worker.bundles import build_ensemble, crop_spec
 from worker.crops import CropSpec
+from worker.devices import prepare
 from worker.training.clip_benchmark import BENCHMARK_SEED, as_measurements, benchmark
 from worker.training.ensemble import Source, run_signature, train_ensemble
 from worker.training.errors import DataError, TrainingError
@@ -20,6 +22,7 @@ from worker.training.fingerprint import sha256_of
 from worker.training.journal import Journal
 from worker.training.labelled import labelled_clips
 from worker.training.metrics import headline
+from worker.training.place import leave
 from worker.training.recipes import ALIGNMENTS, Settings
 from worker.training.session import training_session
 from worker.training.stills_source import StillsSource
@@ -77,13 +80,15 @@ def train(order: Order) -> None:
             files[order.backbone.name] = sha256_of(order.backbone)
         run = session.run(order.settings, run_signature(order.settings, files, session.place.world))
         trained = train_ensemble(order.settings, source, run, order.backbone)
+        session.place.wait()  # the others are done then: what is left takes long, and they would wait for it in vain
+        leave(session.place)
         if session.place.first:
             origin = provenance(
                 order.settings, terms, files, session.commit, clips_from_stills=source.clips_from_stills
             )
             licence = order.licence or terms.licence
             write_bundle(order.out, trained, order.settings, origin, order.name, order.version, licence)
-            _measure(order, session.journal)
+            _measure(order, session.journal, session.place.device)
             session.journal.say(f"{order.out} is ready")
 
 
@@ -117,9 +122,12 @@ def _check(order: Order) -> None:
         raise DataError(f"{order.data} does not exist")
 
 
-def _measure(order: Order, journal: Journal) -> None:
+def _measure(order: Order, journal: Journal, device: torch.device) -> None:
     bundle = load_bundle(order.out)
     ensemble = build_ensemble(bundle)
+    prepare(device)
+    for module in ensemble.modules():
+        module.to(device)
     manifest = bundle.manifest
     validation = order.validation or order.data
     data = labelled_clips(order.layout, validation, crop_spec(manifest), manifest.labels, manifest.window)
@@ -136,7 +144,7 @@ def _measure(order: Order, journal: Journal) -> None:
         for labels, result in report["results"].items()
     ]
     if order.layout == "stills":
-        clips = benchmark(str(order.out), Path(data.name), MEASURED_CLIPS, BENCHMARK_SEED)
+        clips = benchmark(str(order.out), Path(data.name), MEASURED_CLIPS, BENCHMARK_SEED, device)
         measurements += as_measurements(clips | {"bundle": order.name})
     add_measurements(order.out, manifest, measurements)
     for found in measurements:

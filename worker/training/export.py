@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from model_store.bundle import NewBundle, write_manifest, write_tensors
+from model_store.bundle import NewBundle, replace_manifest, write_manifest, write_tensors, write_whole
 from model_store.manifest import (
     FrameHeadSpec,
     HeadSpec,
@@ -125,5 +125,5 @@ def write_bundle(
 def add_measurements(folder: Path, manifest: Manifest, measurements: Sequence[Measurement]) -> None:
     """Put measured metrics into the manifest and the card."""
     complete = manifest.model_copy(update={"measurements": tuple(measurements)})
-    write_manifest(folder, complete)
-    (folder / "README.md").write_text(model_card(complete))
+    replace_manifest(folder, complete)
+    write_whole(folder / "README.md", model_card(complete))

@@ -13,7 +13,6 @@ from worker.training.journal import Bar
 FEATURE_BATCH = 256
 
 
-@torch.inference_mode()
 def compute_features(
     backbone: Backbone,
     normalise: nn.Module,
@@ -30,15 +29,16 @@ def compute_features(
     """
     backbone.eval()
     device = next(backbone.parameters()).device
+    # Made outside of inference mode, or else it could not be trained on.
     features = torch.empty((count, backbone.feature_size), dtype=dtype)
     done = 0
     for crops in batches:
-        with torch.autocast(device.type, torch.bfloat16, enabled=half_precision):
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half_precision):
             found = backbone(normalise(crops.to(device, non_blocking=True)))
-        features[done : done + len(crops)] = found.to("cpu", dtype)
+            features[done : done + len(crops)] = found.to("cpu", dtype)
         done += len(crops)
         if bar is not None:
             bar.advance(len(crops))
     if done != count:
         raise ValueError(f"expected {count} crops, got {done}")
-    return features.clone()  # a tensor made in inference mode cannot be trained on
+    return features

@@ -48,9 +48,7 @@ class FrameDataset(Dataset[Tensor]):
         return torch.from_numpy(crop_whole(frame, self.crop))
 
 
-def load_frames(
-    dataset: FrameDataset, batches: Sequence[Sequence[Draw]], loaders: int, *, pinned: bool = False
-) -> Iterator[Tensor]:
+def load_frames(dataset: FrameDataset, batches: Sequence[Sequence[Draw]], loaders: int) -> Iterator[Tensor]:
     """Batches (n, size, size, C) uint8, in order; `loaders` processes decode ahead, 0 decodes here.
 
     Raises: DataError if an image cannot be decoded.
@@ -62,7 +60,6 @@ def load_frames(
         batch_sampler=batches,  # type: ignore[arg-type]  # torch's stubs want ints, any key of the dataset works
         num_workers=min(loaders, len(batches)),
         worker_init_fn=_one_thread,
-        pin_memory=pinned,
         prefetch_factor=4 if loaders else None,
     )
     yield from loader

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from torch import distributed as dist
 
-from model_store.bundle import BundleError
+from model_store.bundle import BundleError, write_whole
 from worker.training.detector.settings import DetectorSettings
 from worker.training.errors import CheckpointError, TrainingError
 from worker.training.fingerprint import current_commit
@@ -56,7 +57,7 @@ class Session:
                 raise CheckpointError(f"{self.run_dir} holds an earlier run: add --resume, or name another --run-dir")
             return
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        (self.run_dir / SETTINGS_FILE).write_text(json.dumps(content, indent=2) + "\n")
+        write_whole(self.run_dir / SETTINGS_FILE, json.dumps(content, indent=2) + "\n")
 
 
 @contextmanager
@@ -71,7 +72,8 @@ def training_session(device: str, run_dir: Path, *, resume: bool) -> Iterator[Se
     cv2.setNumThreads(1)  # decoding and drawing share the machine with the networks
     try:
         yield Session(run_dir, resume, place, journal, commit)
-        place.wait()
+        if dist.is_initialized():  # unless the body has let the others go already
+            place.wait()
     except BundleError as error:
         raise TrainingError(str(error)) from None
     finally:

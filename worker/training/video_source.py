@@ -138,12 +138,11 @@ class FramesTask:
     def batches(self, order: list[Tensor], epoch: int, first_step: int) -> Iterator[PixelBatch]:
         device, left = self.place.device, order[first_step:]
         parts = [draws(items, epoch) for items in left]
-        pinned = device.type == "cuda"
-        loaded = load_frames(self.dataset, parts, self.settings.loaders, pinned=pinned)
+        loaded = load_frames(self.dataset, parts, self.settings.loaders)
         for step, (items, pixels) in enumerate(zip(left, loaded, strict=True), start=first_step):
             rng = generator(self.settings.seed, AUGMENTATION_SEED, epoch, step, self.place.rank)
             changed = augment(pixels, self.settings.augmentation, rng)
-            yield PixelBatch(changed.to(device, non_blocking=True), {MAIN: self.targets[items].to(device)})
+            yield PixelBatch(changed.to(device), {MAIN: self.targets[items].to(device)})
 
     def loss(self, model: nn.Module, batch: PixelBatch) -> Tensor:
         return static_loss(model, batch, 0.0)
