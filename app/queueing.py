@@ -6,6 +6,7 @@ RQ's own client is synchronous, so its calls run in threads; what only reads goe
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import cast
@@ -84,15 +85,17 @@ class Queueing:
     def _create(self, record: JobRecord, write: Callable[[Pipeline], None], max_queue: int) -> None:
         queue = self._queue(record.queue)
         with self._connection.pipeline(transaction=True) as pipe:
-            while True:
+            for tried in itertools.count():
                 if max_queue:
                     pipe.watch(queue.key)  # type: ignore[no-untyped-call]
+                    if tried and pipe.exists(keys.job(record.id)):
+                        return  # made, but the connection broke before Redis said so
                     if pipe.llen(queue.key) >= max_queue:
                         raise queue_full(max_queue)
                     pipe.multi()
                 queue.enqueue_job(_labelling(queue, record.id), pipeline=pipe)
                 write(pipe)
-                with suppress(WatchError):  # the queue has changed: count again
+                with suppress(WatchError):  # the queue has changed, or the connection broke: count again
                     pipe.execute()
                     return
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +15,6 @@ import pytest
 import redis
 
 from app.contract import keys
-from app.queueing import Queueing
 
 Submit = Callable[..., str]
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(2000)
@@ -344,51 +342,3 @@ def test_idempotency_keys_are_remembered_as_long_as_results(
     assert left > 0
     assert abs(worker.redis.ttl(key) - left) <= 1
     assert api.post("/v1/jobs", content=MP4, headers=headers).json()["id"] == job_id
-
-
-def test_a_full_queue_is_told_before_the_body(make_api: Any, worker: Any) -> None:
-    """Nobody has to send a body that will not be taken; a form that may name a queue with room is waited for."""
-    api = make_api(max_queue=1)
-    key = {"Idempotency-Key": "k"}
-    first = api.post("/v1/jobs", content=MP4, headers=key).json()["id"]
-    head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\nExpect: 100-continue\r\nContent-Type: "
-    for media_type in ("video/mp4", "multipart/form-data; boundary=b"):
-        with socket.create_connection((api.base_url.host, api.base_url.port), timeout=60) as connection:
-            connection.sendall(f"{head}{media_type}\r\n\r\n".encode())
-            assert connection.recv(20).startswith(b"HTTP/1.1 429")
-    assert api.post("/v1/jobs", content=MP4, headers=key).json()["id"] == first
-    worker.announce("other")
-    form = {"files": {"file": ("a.mp4", MP4)}}
-    assert api.post("/v1/jobs", data={"model": "other"}, **form).status_code == 202
-    for other in ({"params": {"model": "other"}, "content": MP4}, {"data": {"model": "other"}, **form}):
-        assert api.post("/v1/jobs", **other).json()["code"] == "queue_full"
-
-
-def test_the_queue_limit_holds_for_jobs_that_come_at_once(
-    make_api: Any, worker: Any, uploads: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However many find room before their body, no more are made than may wait; what is refused leaves nothing."""
-
-    async def room(*_: Any) -> int:
-        return 0
-
-    monkeypatch.setattr(Queueing, "depth", room)
-    api = make_api(max_queue=3)
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: api.post("/v1/jobs", content=MP4), range(8)))
-    assert sorted(answer.status_code for answer in answers) == [202] * 3 + [429] * 5
-    assert worker.redis.llen("rq:queue:mien-default") == 3
-    assert len(list(uploads.iterdir())) == len(worker.redis.keys("mien:job:*")) == 3
-
-
-def test_queue_limit(make_api: Any, worker: Any, uploads: Path) -> None:
-    """A full queue refuses with 429 and Retry-After, and takes jobs again when one has left."""
-    api = make_api(max_queue=2)
-    first = api.post("/v1/jobs", content=MP4).json()["id"]
-    api.post("/v1/jobs", content=MP4)
-    answer = api.post("/v1/jobs", content=MP4)
-    assert (answer.status_code, answer.json()["code"]) == (429, "queue_full")
-    assert int(answer.headers["retry-after"]) > 0
-    assert len(list(uploads.iterdir())) == 2
-    worker.claim(first)
-    assert api.post("/v1/jobs", content=MP4).status_code == 202
