@@ -222,6 +222,19 @@ def test_a_job_removed_while_its_webhook_is_sent_leaves_nothing(
     assert len(receiver.got) == 1
 
 
+def test_nothing_is_tried_again_for_a_job_that_is_gone(redis_url: str, worker: Any) -> None:
+    """To put a delivery off does not bring back what was removed."""
+
+    async def put_off() -> None:
+        connection = redis.asyncio.Redis.from_url(redis_url)
+        await Courier(connection, Settings(redis_url=redis_url))._try_again("e" * 32, 1, attempts=1)
+        await connection.aclose()
+
+    worker.redis.zadd(keys.WEBHOOKS, {"e" * 32: 1})
+    asyncio.run(put_off())
+    assert worker.redis.keys("mien:webhook*") == []
+
+
 def test_an_encrypted_receiver_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time for a whole delivery holds over TLS, too."""
     monkeypatch.setattr(post_module, "ANSWER_S", 1)
