@@ -84,20 +84,32 @@ def test_a_text_behind_a_video_s_first_bytes(hostile: HostileApi, canary: Canary
 
 
 def test_a_video_whose_data_are_said_to_be_elsewhere(hostile: HostileApi, canary: Canary, clips: Clips) -> None:
-    """QuickTime's references to other files are not followed."""
+    """QuickTime's references to other files are not followed, by relative or by absolute path."""
     video = clips.video(clips.pictures(3))
-    hostile.fails(with_reference(video, canary.path), "undecodable_input")
+    for levels in (1, -1):
+        hostile.fails(with_reference(video, canary.path, levels), "undecodable_input")
     assert not canary.was_touched()
 
 
-def with_reference(video: bytes, target: Path) -> bytes:
-    """The video with an alias to another file where its `dref` says "this file"."""
+def with_reference(video: bytes, target: Path, levels: int) -> bytes:
+    """The video with an alias to another file where its `dref` says "this file".
+
+    levels: folders that both have in common; -1: the path is absolute.
+    """
     own = b"\0\0\0\x0curl \0\0\0\x01"
     start = video.index(own)
     path = bytes(target)
     volume = b"\x04root".ljust(28, b"\0")
     name = bytes([len(target.name)]) + target.name.encode()
-    record = bytes(10) + volume + bytes(12) + name.ljust(64, b"\0") + bytes(16) + struct.pack(">hh", 1, 1) + bytes(16)
+    record = (
+        bytes(10)
+        + volume
+        + bytes(12)
+        + name.ljust(64, b"\0")
+        + bytes(16)
+        + struct.pack(">hh", levels, levels)
+        + bytes(16)
+    )
     record += struct.pack(">HH", 2, len(path)) + path + b"\0" * (len(path) % 2) + struct.pack(">hH", -1, 0)
     alias = struct.pack(">I", 12 + len(record)) + b"alis\0\0\0\0" + record
     longer = len(alias) - len(own)
