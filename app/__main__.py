@@ -26,6 +26,7 @@ from app.settings import Settings
 
 BAD_USAGE = 2
 SWITCH_S = 0.0005
+KEEP_ALIVE_S = 75  # proxies reuse connections that were idle for a minute: they, not this side, are to close them
 SHUTDOWN_S = 30  # for requests that are under way
 
 
@@ -60,6 +61,7 @@ def serve(
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
     server = _Server(config, app)
