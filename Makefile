@@ -43,7 +43,7 @@ train-default: $(INSTALLED) ## retrain the bundle that ships; DATA=folder with *
 	$(PYTHON) -m worker train --recipe default --layout stills --data "$(DATA)" \
 		--out model_store/bundles/default --run-dir runs/default --resume --name default --version "$(or $(VERSION),1)"
 
-# Composed scenes, a small network, threshold, manifest, card: about an hour and a half on two cores.
+# The teacher's landmarks, composed scenes, two small networks, threshold, manifest, card: under two hours on two cores.
 train-detector: $(INSTALLED) ## retrain the face detector that ships; DATA=folder with detector_*.npz, TEACHER=YuNet's file
 	@test -n "$(DATA)" || { echo "usage: make train-detector DATA=folder with detector_*.npz [TEACHER=YuNet's ONNX file]"; exit 2; }
 	$(PYTHON) -m worker train detector --data "$(DATA)" $(if $(TEACHER),--teacher "$(TEACHER)") \

@@ -41,6 +41,13 @@ class DetectorArchitecture(_Frozen):
     neck: Channels
 
 
+class RefinementArchitecture(_Frozen):
+    """Sizes of the network that makes landmarks exact; see `worker.faces.refinement.RefinementSizes`."""
+
+    widths: tuple[Channels, Channels, Channels, Channels, Channels]
+    last: Channels
+
+
 class DetectorProvenance(_Frozen):
     """Where the weights come from, so that the training can be judged and repeated."""
 
@@ -70,6 +77,9 @@ class DetectorManifest(_Frozen):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")
     network: DetectorArchitecture
+    refinement: RefinementArchitecture | None = Field(
+        None, description="null: landmarks stay as the network gives them"
+    )
     weights: WeightsFile
     max_side_px: int = Field(640, ge=64, le=4096, description="frames are reduced to this longer side")
     min_score: float = Field(gt=0, lt=1, description="faces from this score on, where a job asks for no other")

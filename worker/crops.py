@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from worker.maps import LONGEST_PX, aligning, seen_part
+
 Image = npt.NDArray[np.uint8]
-LONGEST_PX = 2**15 - 1  # OpenCV's warping counts pixels of a side in 16 bits
 Points = npt.NDArray[np.float32]
 
 
@@ -39,7 +40,7 @@ def crop_aligned(frame_rgb: Image, landmarks: Points, spec: CropSpec) -> Image:
 
     frame_rgb: (H, W, 3) uint8.  Returns (size, size, C) uint8; pixels outside the frame repeat its border.
     """
-    return _warp(frame_rgb, similarity(landmarks, spec.landmarks * spec.size), spec)
+    return _warp(frame_rgb, aligning(landmarks, spec.landmarks * spec.size), spec)
 
 
 def crop_box(frame_rgb: Image, bbox_xyxy: npt.NDArray[np.float32], spec: CropSpec) -> Image:
@@ -58,28 +59,14 @@ def crop_whole(frame_rgb: Image, spec: CropSpec) -> Image:
     return _coloured(_resize(frame_rgb, spec.size), spec)
 
 
-def similarity(points: Points, target: Points) -> npt.NDArray[np.float32]:
-    """Least-squares similarity (2, 3) float32 that takes points (N, 2) to target (N, 2): rotation, one scale, shift.
-
-    Source: Umeyama 1991, in the closed form for two dimensions; reflections are not allowed.
-    """
-    mean, target_mean = points.mean(axis=0), target.mean(axis=0)
-    p, q = points - mean, target - target_mean
-    norm = max(float((p * p).sum()), 1e-12)
-    a = float((p * q).sum()) / norm
-    b = float((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()) / norm
-    linear = np.array([[a, -b], [b, a]])
-    return np.hstack([linear, (target_mean - linear @ mean)[:, None]]).astype(np.float32)
-
-
 def _warp(frame_rgb: Image, matrix: npt.NDArray[np.float32], spec: CropSpec) -> Image:
     # Bilinear sampling of a much larger face would alias, so sample it finer and average down by whole pixels.
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     finer = min(max(round(1 / max(scale, 1e-6)), 1), 8)
     finer_matrix = matrix * finer
     finer_matrix[:, 2] += (finer - 1) / 2  # pixel centres, not corners, correspond
-    if max(frame_rgb.shape[:2]) >= LONGEST_PX:
-        frame_rgb, finer_matrix = _surroundings(frame_rgb, finer_matrix, spec.size * finer)
+    if max(frame_rgb.shape[:2]) > LONGEST_PX:
+        frame_rgb, finer_matrix = seen_part(frame_rgb, finer_matrix, spec.size * finer, spec.size * finer)
     out = cv2.warpAffine(
         frame_rgb,
         finer_matrix,
@@ -90,23 +77,6 @@ def _warp(frame_rgb: Image, matrix: npt.NDArray[np.float32], spec: CropSpec) -> 
     if finer > 1:
         out = cv2.resize(out, (spec.size, spec.size), interpolation=cv2.INTER_AREA)
     return _coloured(np.asarray(out, np.uint8), spec)
-
-
-def _surroundings(
-    frame_rgb: Image, matrix: npt.NDArray[np.float32], side: int
-) -> tuple[Image, npt.NDArray[np.float32]]:
-    """The part of a very long frame that a crop of this side sees, and the matrix that takes that part to the crop."""
-    back = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]).astype(np.float64))
-    corners = back[:2] @ np.array([[0, side, 0, side], [0, 0, side, side], [1, 1, 1, 1]])
-    starts = []
-    for axis, length in ((0, frame_rgb.shape[1]), (1, frame_rgb.shape[0])):
-        start = int(np.clip(np.floor(corners[axis].min()) - 2, 0, length - 1))
-        end = int(np.clip(np.ceil(corners[axis].max()) + 3, start + 1, min(start + LONGEST_PX - 1, length)))
-        starts.append((start, end))
-    (left, right), (top, bottom) = starts
-    shifted = matrix.copy()
-    shifted[:, 2] += matrix[:, :2] @ np.array([left, top], np.float32)
-    return frame_rgb[top:bottom, left:right], shifted
 
 
 def _resize(image: Image, size: int) -> Image:

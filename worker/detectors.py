@@ -7,12 +7,20 @@ from pathlib import Path
 import torch
 
 from model_store.bundle import BundleError
-from model_store.detector import DEFAULT_DETECTOR, DETECTORS_DIR, DetectorArchitecture, StoredDetector, load_detector
+from model_store.detector import (
+    DEFAULT_DETECTOR,
+    DETECTORS_DIR,
+    DetectorArchitecture,
+    RefinementArchitecture,
+    StoredDetector,
+    load_detector,
+)
 from worker.faces import Detector
 from worker.faces.cascade import Cascade
 from worker.faces.levelled import Levelled
 from worker.faces.mien import Mien, MienSpec
 from worker.faces.network import DetectorSizes
+from worker.faces.refinement import RefinementSizes
 from worker.faces.threaded import Threaded
 from worker.faces.yunet import YuNet
 
@@ -46,7 +54,13 @@ def open_detector(name: str | None, device: torch.device) -> Detector:
 def build_mien(stored: StoredDetector, device: torch.device) -> Mien:
     """Our detector from verified weights.  Raises: BundleError if they do not fit the manifest's sizes."""
     manifest = stored.manifest
-    spec = MienSpec(detector_sizes(manifest.network), manifest.max_side_px, manifest.min_score, manifest.small_bonus)
+    spec = MienSpec(
+        detector_sizes(manifest.network),
+        manifest.max_side_px,
+        manifest.min_score,
+        manifest.small_bonus,
+        None if manifest.refinement is None else refinement_sizes(manifest.refinement),
+    )
     try:
         return Mien(spec, stored.tensors, device)
     except RuntimeError as error:
@@ -59,8 +73,18 @@ def detector_sizes(network: DetectorArchitecture) -> DetectorSizes:
     return DetectorSizes(network.stem, network.widths, network.depths, network.units, network.neck)
 
 
+def refinement_sizes(network: RefinementArchitecture) -> RefinementSizes:
+    """The manifest's words as the network's."""
+    return RefinementSizes(network.widths, network.last)
+
+
 def manifest_sizes(sizes: DetectorSizes) -> DetectorArchitecture:
     """The network's sizes in the manifest's words."""
     return DetectorArchitecture(
         stem=sizes.stem, widths=sizes.widths, depths=sizes.depths, units=sizes.units, neck=sizes.neck
     )
+
+
+def manifest_refinement(sizes: RefinementSizes) -> RefinementArchitecture:
+    """The sizes of the network that makes landmarks exact, in the manifest's words."""
+    return RefinementArchitecture(widths=sizes.widths, last=sizes.last)

@@ -6,7 +6,7 @@ import grimp
 import pytest
 
 STAGES = ("worker.decode", "worker.faces", "worker.tracks", "worker.crops", "worker.ensemble")
-SHARED_VOCABULARY = {"worker", "worker.records", "worker.geometry", "worker.fused", "worker.devices"}
+SHARED_VOCABULARY = {"worker", "worker.records", "worker.geometry", "worker.maps", "worker.fused", "worker.devices"}
 CONTRACT_NEEDS = {"pydantic", "pydantic_settings", "fsspec"}
 
 
@@ -47,7 +47,7 @@ def test_worker_sees_the_contract_only(graph: grimp.ImportGraph) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_sees_shared_vocabulary_only(graph: grimp.ImportGraph, stage: str) -> None:
-    """A stage imports nothing of the project but itself, the records, the geometry, fused networks and devices."""
+    """A stage imports nothing of the project but itself, records, geometry, maps, fused networks and devices."""
     found = imports_of(graph, stage)
     assert {module for module in found if module.split(".")[0] in {"app", "model_store", "worker"}} <= SHARED_VOCABULARY
 

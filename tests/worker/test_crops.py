@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from worker.crops import CropSpec, crop_aligned, crop_box, crop_whole, similarity
+from worker.crops import CropSpec, crop_aligned, crop_box, crop_whole
+from worker.maps import aligning
 
 TEMPLATE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
 RGB = CropSpec(48, "rgb", TEMPLATE, 1.0, 0.0)
@@ -30,18 +31,18 @@ def test_similarity_recovers_a_known_transform(seed: int) -> None:
     """From points and where a similarity takes them, that similarity comes back."""
     points = np.random.default_rng(seed).uniform(-50, 50, (5, 2)).astype(np.float32)
     truth = known_transform(seed)
-    np.testing.assert_allclose(similarity(points, apply(truth, points)), truth, rtol=1e-4, atol=2e-3)
+    np.testing.assert_allclose(aligning(points, apply(truth, points)), truth, rtol=1e-4, atol=2e-3)
 
 
 def test_similarity_never_mirrors() -> None:
     """Mirrored points are met by a turn and a scale: the determinant stays positive."""
-    matrix = similarity(TEMPLATE, TEMPLATE * np.array([-1, 1], np.float32))
+    matrix = aligning(TEMPLATE, TEMPLATE * np.array([-1, 1], np.float32))
     assert np.linalg.det(matrix[:, :2]) >= 0
 
 
 def test_similarity_of_one_point_is_finite() -> None:
     """Landmarks that all lie in one place give a matrix of numbers."""
-    assert np.isfinite(similarity(np.zeros((5, 2), np.float32), TEMPLATE)).all()
+    assert np.isfinite(aligning(np.zeros((5, 2), np.float32), TEMPLATE)).all()
 
 
 @pytest.mark.parametrize("size_px", [24, 48, 130, 400])

@@ -35,6 +35,9 @@ def command(
     show_settings: Annotated[bool, typer.Option(help="Print the recipe's settings as JSON and stop.")] = False,
     backbone: Annotated[Path | None, typer.Option(help="Backbone weights to start from (.safetensors).")] = None,
     teacher: Annotated[Path | None, typer.Option(help="detector: YuNet's ONNX file, labels more pictures.")] = None,
+    network: Annotated[
+        Path | None, typer.Option(help="detector: a stored one that keeps its network; only landmarks are trained.")
+    ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Checkpoints and curves; runs/NAME by default.")] = None,
     resume: Annotated[bool, typer.Option(help="Continue from the checkpoints in the run folder.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -56,7 +59,9 @@ def command(
         runs = run_dir or Path("runs") / (name or out.name)
         if isinstance(chosen, DetectorSettings):
             called = name or out.name
-            train_detector(DetectorOrder(chosen, data, teacher, out, runs, resume, device, called, version, licence))
+            train_detector(
+                DetectorOrder(chosen, data, teacher, out, runs, resume, device, called, version, licence, network)
+            )
             return
         train(
             Order(

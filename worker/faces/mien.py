@@ -18,9 +18,12 @@ from torch import Tensor
 
 from worker.devices import OutOfDeviceMemoryError, on_device
 from worker.faces.network import DetectorNet, DetectorSizes, all_cells
+from worker.faces.refinement import RefinementSizes, Refiner
 from worker.faces.suppression import faces_in
 from worker.fused import for_inference
 from worker.records import Detections, Image
+
+Tensors = Mapping[str, npt.NDArray[np.float32]]
 
 BATCH_CPU = 1  # more frames at once leave the caches
 BATCH_GPU = 16
@@ -28,6 +31,7 @@ GPU_SIZES = (1, 2, 4, 8, BATCH_GPU)  # smaller batches are padded up: cuDNN plan
 # Narrower boxes, in pixels of the frame itself, are left out: of the few that it finds, many are no faces (on a clip
 # without any, all that it found were 17 wide), and what is one holds too little to be labelled well.
 NARROWEST_PX = 20.0
+REFINEMENT = "refinement."  # begins the names of the refinement's weights
 USUAL_SIZE = (360, 640)  # what the CPU's weights are laid out for; other sizes work
 
 
@@ -35,13 +39,14 @@ USUAL_SIZE = (360, 640)  # what the CPU's weights are laid out for; other sizes 
 class MienSpec:
     """How the network is built and used.  max_side_px: frames are reduced to it.  min_score: its own threshold.
 
-    small_bonus: see `suppression.faces_in`.
+    small_bonus: see `suppression.faces_in`.  refinement: of the network that makes landmarks exact, where there is one.
     """
 
     sizes: DetectorSizes = field(default_factory=DetectorSizes)
     max_side_px: int = 640
     min_score: float = 0.5
     small_bonus: float = 0.0
+    refinement: RefinementSizes | None = None
 
 
 class Mien:
@@ -49,8 +54,12 @@ class Mien:
 
     name = "mien"
 
-    def __init__(self, spec: MienSpec, weights: Mapping[str, npt.NDArray[np.float32]], device: torch.device) -> None:
+    def __init__(self, spec: MienSpec, weights: Tensors, device: torch.device) -> None:
         """Raises: RuntimeError if the weights do not fit the sizes."""
+        self._refiner = None
+        if spec.refinement is not None:
+            weights, refining = split_weights(weights)
+            self._refiner = Refiner(spec.refinement, refining, device)
         net = DetectorNet(spec.sizes)
         net.load_state_dict({key: torch.from_numpy(np.asarray(value)) for key, value in weights.items()})
         with torch.no_grad():
@@ -77,9 +86,12 @@ class Mien:
             if len(group) == 1:
                 raise OutOfDeviceMemoryError("the device has no memory to look for faces; free some of it") from None
         else:
-            return [_scaled(faces, back) for faces in found[: len(group)]]
+            return self._exact(group, [_scaled(faces, back) for faces in found[: len(group)]])
         half = len(group) // 2
         return [faces for part in (group[:half], group[half:]) for faces in self._detect(part, min_score)]
+
+    def _exact(self, group: Sequence[Image], found: list[Detections]) -> list[Detections]:
+        return found if self._refiner is None else self._refiner.refine(group, found)
 
     @torch.inference_mode()
     def _faces(self, pixels: Tensor, min_score: float) -> list[Detections]:
@@ -104,6 +116,12 @@ class Mien:
             same = tuple(frame.shape[2:]) == size
             pixels[row] = (frame if same else F.interpolate(frame, size, mode="bilinear", antialias=True))[0]
         return pixels
+
+
+def split_weights(weights: Tensors) -> tuple[Tensors, Tensors]:
+    """Of a stored detector: its network's, and the refinement's, which are stored under `REFINEMENT`."""
+    refining = {key.removeprefix(REFINEMENT): value for key, value in weights.items() if key.startswith(REFINEMENT)}
+    return {key: value for key, value in weights.items() if not key.startswith(REFINEMENT)}, refining
 
 
 def reduced_size(height: int, width: int, max_side_px: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Faces that lean are looked at again with the picture turned."""
+"""Faces are looked at again, in several views, with the picture turned until they are level."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from worker.detectors import open_detector
-from worker.faces.levelled import Levelled
+from worker.faces.levelled import VIEWS, Levelled
+from worker.maps import MIRRORED
 from worker.records import Detections, Image
 
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255))  # of the five landmarks
@@ -39,10 +40,34 @@ class Dots:
                 return Detections.none()
             marks.append([xs.mean(), ys.mean()])
         found = np.array(marks, np.float32)
+        if found[0, 0] > found[1, 0]:  # a mirrored face is a face whose right eye is the other one
+            found = found[list(MIRRORED)]
         lean = np.degrees(np.arctan2(*(found[1] - found[0])[::-1]))
         middle, size = found.mean(axis=0), float(np.ptp(found, axis=0).max())
         box = np.concatenate([middle - size, middle + size])[None].astype(np.float32)
         return Detections(box, np.ones(1, np.float32), (found + BESIDE * (abs(lean) > 8))[None])
+
+
+class Unsteady(Dots):
+    """Every so many answers lie far beside the dots."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
+
+    def detect(self, images: Sequence[Image], min_score: float | None) -> list[Detections]:
+        answers = super().detect(images, min_score)
+        if self.asked % self.every or self.asked == 1:
+            return answers
+        return [Detections(a.boxes, a.scores, a.landmarks + 25) for a in answers if a.landmarks is not None]
+
+
+class Once(Dots):
+    """Answers the first time only."""
+
+    def detect(self, images: Sequence[Image], min_score: float | None) -> list[Detections]:
+        answers = super().detect(images, min_score)
+        return answers if self.asked == 1 else [Detections.none() for _ in images]
 
 
 def leaning(degrees: float) -> tuple[Image, np.ndarray]:
@@ -68,15 +93,24 @@ def test_landmarks_of_leaning_faces_are_those_of_the_levelled_one(degrees: float
     assert np.array_equal(found.boxes, plain.boxes)
 
 
-def test_level_faces_are_not_asked_for_again() -> None:
-    """One detection is enough, and its answer is the detector's own."""
-    detector = Dots()
-    picture, _ = leaning(1.0)
+def test_views_that_disagree_are_outvoted() -> None:
+    """Every third view shows the landmarks somewhere else; the median does not follow them."""
+    picture, marks = leaning(0.0)
+    detector = Unsteady(every=3)
     (found,) = Levelled(detector).detect([picture], None)
-    assert detector.asked == 1
-    (plain,) = Dots().detect([picture], None)
     assert found.landmarks is not None
-    assert found.landmarks.tolist() == (plain.landmarks if plain.landmarks is not None else np.empty(0)).tolist()
+    assert found.landmarks[0] == pytest.approx(marks, abs=1.5)
+    assert detector.asked == 1 + len(VIEWS)
+
+
+def test_a_face_that_few_views_show_keeps_its_landmarks() -> None:
+    """The detector's own answer is better than none."""
+    picture, _ = leaning(30.0)
+    (plain,) = Dots().detect([picture], None)
+    (found,) = Levelled(Once()).detect([picture], None)
+    assert found.landmarks is not None
+    assert plain.landmarks is not None
+    assert found.landmarks.tolist() == plain.landmarks.tolist()
 
 
 def test_pictures_without_a_face_stay_so() -> None:

@@ -7,28 +7,40 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from model_store.detector import load_detector
 from worker.faces.network import DetectorNet, initialise
+from worker.faces.refinement import RefinementNet
+from worker.faces.refinement import initialise as begin_refinement
 from worker.faces.yunet import DetectorError, YuNet
-from worker.training.detector.export import write_detector
-from worker.training.detector.material import BACKGROUNDS_FILE, FACES_FILE, TIGHT_FILE, load_material, split
+from worker.training.detector.export import LICENCE, Names, Origin, kept, trained, write_detector
+from worker.training.detector.material import (
+    BACKGROUNDS_FILE,
+    FACES_FILE,
+    TIGHT_FILE,
+    Material,
+    load_material,
+    split,
+)
+from worker.training.detector.refining import RefinementTask, ViewBatch, ask_again, upright_faces
 from worker.training.detector.settings import DetectorSettings, as_json
 from worker.training.detector.task import DetectorTask, SceneBatch
 from worker.training.detector.teaching import teach
 from worker.training.detector.validation import Validation
 from worker.training.errors import DataError
 from worker.training.fingerprint import sha256_of, signature_of
-from worker.training.loop import METRIC, Outcome, Trainer
+from worker.training.loop import Outcome, Run, Trainer
 from worker.training.session import training_session
 
-STAGE = "detector"
+STAGE, LANDMARKS_STAGE = "detector", "landmarks"
 CORES_A_LOADER = 2  # one of so many cores composes scenes
 
 
 @dataclass(frozen=True)
 class DetectorOrder:
-    """The command's options."""
+    """The command's options.  network: a stored detector whose network is kept, so that only landmarks are trained."""
 
     settings: DetectorSettings
     data: Path
@@ -40,6 +52,7 @@ class DetectorOrder:
     name: str = "default"
     version: str = "1"
     licence: str | None = None
+    network: Path | None = None
 
 
 def train_detector(order: DetectorOrder) -> None:
@@ -59,33 +72,58 @@ def train_detector(order: DetectorOrder) -> None:
             files[order.teacher.name] = sha256_of(order.teacher)
             if (order.data / TIGHT_FILE).exists():
                 files[TIGHT_FILE] = sha256_of(order.data / TIGHT_FILE)
+        stored = None if order.network is None else load_detector(order.network)
+        if stored is not None:
+            files["network"] = stored.manifest.weights.sha256
         signature = signature_of(as_json(replace(order.settings, loaders=0)), files, place.world)
         run = session.run(order.settings, signature)
         teacher = _teacher(order)
         material = load_material(order.data, teacher)
+        if teacher is not None:
+            material = ask_again(material, teacher, run, os.cpu_count() or 1)
         train, held_out = split(material, order.settings.held_out_portraits, order.settings.held_out_backgrounds)
         journal.say(
             f"{len(train.portraits)} portraits, {len(train.tight)} tight faces, {len(train.faceless)} backgrounds, "
             f"{len(train.people)} of people"
         )
-        task = DetectorTask(
-            order.settings,
-            train,
-            Validation(
-                held_out,
-                order.settings.scenes,
-                order.settings.small_bonus,
-                None if teacher is None else partial(teach, teacher=teacher),
-            ),
-            new_net(order.settings),
-            place,
-            order.run_dir,
-            loaders,
-        )
-        outcome = Trainer[SceneBatch](STAGE, task, order.settings.stage, run).run()
+        if stored is None:
+            task = DetectorTask(
+                order.settings,
+                train,
+                Validation(
+                    held_out,
+                    order.settings.scenes,
+                    order.settings.small_bonus,
+                    None if teacher is None else partial(teach, teacher=teacher),
+                ),
+                new_net(order.settings),
+                place,
+                order.run_dir,
+                loaders,
+            )
+            outcome = Trainer[SceneBatch](STAGE, task, order.settings.stage, run).run()
+            finding = trained(outcome, order.settings, _command(order))
+        else:
+            finding = kept(stored)
+        landmarks = _train_landmarks(order.settings, train, held_out, run)
         if place.first:
-            _write(order, outcome, files, session.started()["commit"])
+            names = Names(order.name, order.version, order.licence or LICENCE)
+            origin = Origin(files, _command(order), session.started()["commit"])
+            write_detector(order.out, names, finding, landmarks, order.settings, origin)
             journal.say(f"{order.out} is ready")
+
+
+def _train_landmarks(settings: DetectorSettings, train: Material, held_out: Material, run: Run) -> Outcome:
+    """The second stage: the network that makes landmarks exact."""
+    if run.place.device.type == "cpu":
+        torch.set_num_threads(os.cpu_count() or 1)  # views are drawn in this process
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        net = RefinementNet(settings.refinement)
+        begin_refinement(net)
+    faces = upright_faces([*train.portraits, *train.tight], np.concatenate([train.faces, train.tight_faces]))
+    task = RefinementTask(settings, faces, upright_faces(held_out.portraits, held_out.faces), net, run.place)
+    return Trainer[ViewBatch](LANDMARKS_STAGE, task, settings.landmarks, run).run()
 
 
 def new_net(settings: DetectorSettings) -> DetectorNet:
@@ -97,12 +135,10 @@ def new_net(settings: DetectorSettings) -> DetectorNet:
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _write(order: DetectorOrder, outcome: Outcome, files: dict[str, str], commit: str | None) -> None:
-    teacher = f" --teacher {order.teacher.name}" if order.teacher else ""
-    command = f"python -m worker train detector --data {order.data.name}{teacher} --out {order.out.name}"
-    measured = {name: value for name, value in outcome.metrics.items() if name != METRIC}
-    names = (order.name, order.version)
-    write_detector(order.out, outcome.state, order.settings, files, commit, names, command, measured, order.licence)
+def _command(order: DetectorOrder) -> str:
+    options = f" --teacher {order.teacher.name}" if order.teacher else ""
+    options += f" --network {order.network.name}" if order.network else ""
+    return f"python -m worker train detector --data {order.data.name}{options} --out {order.out.name}"
 
 
 def _teacher(order: DetectorOrder) -> YuNet | None:

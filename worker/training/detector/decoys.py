@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from worker.maps import Map
 from worker.records import Image
 from worker.training.detector.pictures import Rng, random_colour, tinted
-from worker.training.detector.placing import Map, ellipse_points, paste, polygon
+from worker.training.detector.placing import ellipse_points, paste, polygon
 
 HAIR = ((20, 16, 14), (45, 32, 24), (85, 60, 40), (150, 115, 75), (200, 175, 130), (125, 125, 125), (215, 215, 215))
 FONTS = (

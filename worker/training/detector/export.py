@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-
-from torch import Tensor
+from typing import Any
 
 from model_store.detector import (
+    DetectorArchitecture,
     DetectorManifest,
     DetectorMeasurement,
     DetectorProvenance,
+    StoredDetector,
     new_detector,
     store_weights,
     write_manifest,
 )
-from worker.detectors import manifest_sizes
+from worker.detectors import manifest_refinement, manifest_sizes
+from worker.faces.mien import REFINEMENT, Tensors, split_weights
 from worker.training.detector.settings import DetectorSettings, as_json
+from worker.training.loop import METRIC, Outcome
 
 LICENCE = "MIT for the weights; read the terms of the training data before commercial use"
 INTENDED_USE = (
@@ -46,58 +49,124 @@ FAILURES = """\
 """
 
 
+@dataclass(frozen=True)
+class Finding:
+    """The network that finds faces, trained now or kept from a stored detector: weights, sizes, and how it is used.
+
+    settings: of its training, as JSON values.  notes: what they do not say.
+    """
+
+    tensors: Tensors
+    network: DetectorArchitecture
+    min_score: float
+    small_bonus: float
+    measurements: tuple[DetectorMeasurement, ...]
+    settings: dict[str, Any]
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a detector is called, and the licence of its weights."""
+
+    name: str
+    version: str
+    licence: str = LICENCE
+
+
+@dataclass(frozen=True)
+class Origin:
+    """data: hashes of files by name.  command and commit: what trained."""
+
+    data: dict[str, str]
+    command: str
+    commit: str | None
+
+
+def trained(outcome: Outcome, settings: DetectorSettings, command: str) -> Finding:
+    """From a training's outcome, whose metrics hold the threshold that serves."""
+    return Finding(
+        _tensors(outcome),
+        manifest_sizes(settings.sizes),
+        round(outcome.metrics["threshold"], 4),
+        settings.small_bonus,
+        (_measurement("held-out portraits, pictures and backgrounds", outcome, command),),
+        as_json(settings),
+    )
+
+
+def kept(stored: StoredDetector) -> Finding:
+    """The network of a stored detector as it is."""
+    manifest = stored.manifest
+    origin = manifest.provenance
+    notes = (
+        f"The network that finds faces was kept from {manifest.name} {manifest.version}, trained at commit "
+        f"{origin.commit or 'unknown'} by `{origin.command}`; this run trained the one that makes landmarks exact."
+    )
+    return Finding(
+        split_weights(stored.tensors)[0],
+        manifest.network,
+        manifest.min_score,
+        manifest.small_bonus,
+        manifest.measurements[:1],
+        origin.settings,
+        f"{notes} {origin.notes}".strip(),
+    )
+
+
 def write_detector(
-    folder: Path,
-    state: Mapping[str, Tensor],
-    settings: DetectorSettings,
-    files: dict[str, str],
-    commit: str | None,
-    names: tuple[str, str],
-    command: str,
-    measured: Mapping[str, float],
-    licence: str | None,
-    notes: str = "",
+    folder: Path, names: Names, finding: Finding, landmarks: Outcome, settings: DetectorSettings, origin: Origin
 ) -> DetectorManifest:
-    """Write a detector to `folder`.  names: its own and its version.  measured: on validation data, with the threshold
-    that serves among them.
+    """Write a detector to `folder`.  landmarks: the outcome of the stage that makes them exact.
 
     Raises: BundleError if the folder holds something else.
     """
-    # The count of batches is the trainer's, not the network's; the running statistics stay.
-    tensors = {
-        key: value.detach().cpu().float().numpy() for key, value in state.items() if "num_batches_tracked" not in key
-    }
+    refining = {REFINEMENT + key: value for key, value in _tensors(landmarks).items()}
+    own = as_json(settings)
     provenance = DetectorProvenance(
         data=DATA,
-        data_sha256=files,
+        data_sha256=origin.data,
         data_terms=TERMS,
-        command=command,
-        settings=as_json(settings),
-        commit=commit,
+        command=origin.command,
+        settings=finding.settings | {name: own[name] for name in ("refinement", "views", "landmarks")},
+        commit=origin.commit,
         seed=settings.seed,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        notes=notes,
+        notes=finding.notes,
     )
-    values = {name: round(value, 4) for name, value in measured.items()}
     with new_detector(folder) as path:
         manifest = DetectorManifest(
-            name=names[0],
-            version=names[1],
-            network=manifest_sizes(settings.sizes),
-            weights=store_weights(path, tensors),
-            min_score=round(measured["threshold"], 4),
-            small_bonus=settings.small_bonus,
+            name=names.name,
+            version=names.version,
+            network=finding.network,
+            refinement=manifest_refinement(settings.refinement),
+            weights=store_weights(path, {**finding.tensors, **refining}),
+            min_score=finding.min_score,
+            small_bonus=finding.small_bonus,
             provenance=provenance,
             measurements=(
-                DetectorMeasurement(
-                    data="held-out portraits, pictures and backgrounds", command=command, values=values
-                ),
+                *finding.measurements,
+                _measurement("views of held-out portraits, misplaced at random", landmarks, origin.command),
             ),
-            licence=licence or LICENCE,
+            licence=names.licence,
             intended_use=INTENDED_USE,
         )
         write_manifest(path, manifest, card(manifest))
     return manifest
+
+
+def _tensors(outcome: Outcome) -> Tensors:
+    # The count of batches is the trainer's, not the network's; the running statistics stay.
+    return {
+        key: value.detach().cpu().float().numpy()
+        for key, value in outcome.state.items()
+        if "num_batches_tracked" not in key
+    }
+
+
+def _measurement(data: str, outcome: Outcome, command: str) -> DetectorMeasurement:
+    values = {name: round(value, 4) for name, value in outcome.metrics.items() if name != METRIC}
+    return DetectorMeasurement(data=data, command=command, values=values)
 
 
 def card(manifest: DetectorManifest) -> str:

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from worker.faces import Detector
 from worker.geometry import iou_matrix
+from worker.maps import inverse, similarity, warped
 from worker.records import Detections, Floats, Image
-from worker.training.detector.placing import inverse, moved_faces, similarity, warped
+from worker.training.detector.placing import moved_faces
 from worker.training.errors import DataError
 
 FACES_FILE = "detector_faces.npz"

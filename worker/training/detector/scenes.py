@@ -12,18 +12,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from worker.maps import Map, similarity, warped
 from worker.records import Floats, Image
 from worker.training.detector.decoys import paste_decoy, paste_head, paste_lettering
 from worker.training.detector.material import FACE_NUMBERS, Material
 from worker.training.detector.pictures import Rng, photographed, random_colour, soft_mask, tinted
-from worker.training.detector.placing import (
-    Map,
-    moved_boxes,
-    moved_faces,
-    paste,
-    similarity,
-    warped,
-)
+from worker.training.detector.placing import moved_boxes, moved_faces, paste
 from worker.training.detector.settings import SceneSettings
 
 VISIBLE_SHARE = 0.55  # of a face's box that must lie inside the scene for the face to count

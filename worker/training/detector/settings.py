@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from worker.faces.network import DetectorSizes
+from worker.faces.refinement import RefinementSizes
 from worker.training.errors import RecipeError
 from worker.training.recipes import Stage, replaced
 
@@ -60,6 +61,25 @@ class LossSettings:
 
 
 @dataclass(frozen=True)
+class ViewSettings:
+    """What the views look like that landmarks are made exact in; see `worker.training.detector.refining`.
+
+    The spreads by which a detector's landmarks misplace a face: turn in degrees, zoom as a logarithm, shift in sides of
+    the view.  The shares of `narrowed`, `coarse` (shown in at least `coarsest_px` pixels) and `covered` views.  noise:
+    the strongest, in grey values.
+    """
+
+    turn: float = 10.0
+    zoom: float = 0.13
+    shift: float = 0.06
+    narrowed: float = 0.3
+    coarse: float = 0.5
+    coarsest_px: int = 12
+    covered: float = 0.2
+    noise: float = 14.0
+
+
+@dataclass(frozen=True)
 class DetectorSettings:
     """A detector's training.
 
@@ -67,7 +87,8 @@ class DetectorSettings:
     held_out_backgrounds: the last so many, for validation only.  mined: share of empty scenes that look at places where
     the network of the epoch before saw a face that is none.  loaders: processes that compose scenes, 0 for one for two
     cores; changes nothing in the result.  small_bonus: what makes scores of small faces comparable, see
-    `worker.faces.suppression.faces_in`; used after training, for the threshold and in serving.
+    `worker.faces.suppression.faces_in`; used after training, for the threshold and in serving.  refinement, views and
+    landmarks: the network that makes landmarks exact, what it sees, and its training.
     """
 
     seed: int = 1
@@ -89,6 +110,23 @@ class DetectorSettings:
             clip_norm=5.0,
         )
     )
+    refinement: RefinementSizes = field(default_factory=RefinementSizes)
+    views: ViewSettings = field(default_factory=ViewSettings)
+    landmarks: Stage = field(
+        default_factory=lambda: Stage(
+            epochs=20,
+            batch=128,
+            optimiser="adamw",
+            learning_rate=3e-3,
+            weight_decay=0.01,
+            decay_biases=False,
+            schedule="linear",
+            warmup_steps=200,
+            decay_from=0.3,
+            weight_average=0.998,
+            clip_norm=5.0,
+        )
+    )
     scenes_an_epoch: int = 14400
     held_out_portraits: int = 500
     held_out_backgrounds: int = 100
@@ -103,6 +141,8 @@ def detector_settings(overrides: Iterable[str] = ()) -> DetectorSettings:
     settings = replaced(DetectorSettings(), overrides)
     if settings.stage.batch < 1 or settings.stage.epochs < 1 or settings.scenes_an_epoch < settings.stage.batch:
         raise RecipeError("stage.batch and stage.epochs must be at least 1, scenes_an_epoch at least stage.batch")
+    if settings.landmarks.batch < 1 or settings.landmarks.epochs < 1:
+        raise RecipeError("landmarks.batch and landmarks.epochs must be at least 1")
     if any(side < 64 for side in settings.scenes.sides) or not settings.scenes.sides:
         raise RecipeError("scenes.sides must name sides of at least 64 pixels")
     return settings

@@ -95,7 +95,7 @@ class DetectorTask:
         data = SceneBatches(composer, order, self.settings.seed, epoch, sides)
         steps = list(range(first_step, len(order)))
         loader = DataLoader(
-            data, None, sampler=steps, num_workers=self.loaders, prefetch_factor=BATCHES_AHEAD, worker_init_fn=_alone
+            data, None, sampler=steps, num_workers=self.loaders, prefetch_factor=BATCHES_AHEAD, worker_init_fn=alone
         )
         for batch in loader:
             yield self._on_device(batch)
@@ -152,6 +152,7 @@ def _filled(rows: list[np.ndarray], numbers: int) -> Tensor:
     return torch.from_numpy(filled)
 
 
-def _alone(_: int) -> None:
+def alone(_: int) -> None:
+    """What a loader's process does first: one core is its share."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

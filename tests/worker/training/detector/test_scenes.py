@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from worker.maps import similarity
 from worker.records import Detections, Image
 from worker.training.detector.material import Material, labelled, load_material, split
-from worker.training.detector.placing import moved_faces, similarity
+from worker.training.detector.placing import moved_faces
 from worker.training.detector.scenes import Composer, FalseBox, Scene
 from worker.training.detector.settings import SceneSettings
 from worker.training.errors import DataError

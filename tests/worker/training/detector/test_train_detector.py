@@ -11,6 +11,7 @@ import torch
 
 from model_store.detector import load_detector
 from worker.detectors import open_detector
+from worker.faces.network import DetectorSizes
 from worker.records import Detections
 from worker.training.detector import validation
 from worker.training.detector.command import DetectorOrder, train_detector
@@ -18,7 +19,7 @@ from worker.training.detector.scenes import Scene
 from worker.training.detector.settings import detector_settings
 from worker.training.detector.task import SceneBatch
 from worker.training.detector.validation import choose_threshold, measure_scenes
-from worker.training.errors import CheckpointError, DataError, Interrupted, RecipeError
+from worker.training.errors import CheckpointError, DataError, Interrupted, RecipeError, TrainingError
 from worker.training.loop import Trainer
 
 MINIATURE = (
@@ -29,6 +30,9 @@ MINIATURE = (
     "scenes.sides=64,96",
     "stage.epochs=2",
     "stage.batch=4",
+    "refinement.widths=4,4,4,4,4",
+    "landmarks.epochs=2",
+    "landmarks.batch=4",
     "scenes_an_epoch=8",
     "held_out_portraits=3",
     "held_out_backgrounds=2",
@@ -81,6 +85,35 @@ def test_a_resumed_training_ends_at_the_same_weights(
     assert len(served.detect([np.zeros((90, 160, 3), np.uint8)], None)) == 1
 
 
+def test_a_kept_network_gets_exact_landmarks_only(data_folder: Path, tmp_path: Path) -> None:
+    """Its weights, sizes, threshold and settings stay, whatever this run's are; where they came from is told."""
+    train_detector(order(data_folder, tmp_path / "a"))
+    first = load_detector(tmp_path / "a" / "out")
+    other = order(data_folder, tmp_path / "b")
+    settings = replace(other.settings, seed=5, sizes=DetectorSizes(), scenes_an_epoch=99)
+    train_detector(replace(other, settings=settings, network=tmp_path / "a" / "out", name="second"))
+    second = load_detector(tmp_path / "b" / "out")
+    changed = [key for key in first.tensors if not np.array_equal(first.tensors[key], second.tensors[key])]
+    assert changed
+    assert all(key.startswith("refinement.") for key in changed)
+    assert set(first.tensors) == set(second.tensors)
+    manifest, origin = second.manifest, second.manifest.provenance
+    assert (manifest.network, manifest.min_score) == (first.manifest.network, first.manifest.min_score)
+    assert (origin.settings["scenes_an_epoch"], origin.settings["landmarks"]["epochs"]) == (8, 2)
+    assert "kept from default 1" in origin.notes
+    assert "--network out" in origin.command
+    assert {m.data for m in manifest.measurements} == {
+        "held-out portraits, pictures and backgrounds",
+        "views of held-out portraits, misplaced at random",
+    }
+
+
+def test_a_network_that_is_none_is_one_line(data_folder: Path, tmp_path: Path) -> None:
+    """Said before anything is trained."""
+    with pytest.raises(TrainingError, match="nowhere"):
+        train_detector(replace(order(data_folder, tmp_path), network=tmp_path / "nowhere"))
+
+
 def test_other_data_is_not_resumed(data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint belongs to the settings it was made with."""
     train_detector(order(data_folder, tmp_path))
@@ -97,7 +130,7 @@ def test_bad_data_and_settings_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "detector_backgrounds.npz").write_bytes(b"no zip")
     with pytest.raises(DataError, match="is not a NumPy"):
         train_detector(order(tmp_path, tmp_path))
-    for wrong in ("scenes.sides=32", "stage.batch=0", "scenes.sidez=3"):
+    for wrong in ("scenes.sides=32", "stage.batch=0", "landmarks.epochs=0", "scenes.sidez=3"):
         with pytest.raises(RecipeError):
             detector_settings([wrong])
 

@@ -1,0 +1,79 @@
+"""Landmarks are moved in the face's own frame, however it stands in the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from worker.faces.refinement import MOST_FACES, USUAL, RefinementNet, RefinementSizes, Refiner
+from worker.maps import moved, similarity
+from worker.records import Detections, Floats
+
+SIZES = RefinementSizes((4, 4, 4, 4, 4), 2)
+CPU = torch.device("cpu")
+
+
+def weights(offsets: Floats, net: RefinementNet | None = None) -> dict[str, np.ndarray]:
+    """Of a network that answers these offsets (5, 2) for every face."""
+    state = (net or RefinementNet(SIZES)).state_dict()
+    state["places.weight"].zero_()
+    state["places.bias"].copy_(torch.from_numpy(offsets.reshape(-1)))
+    return {key: value.numpy() for key, value in state.items() if "num_batches" not in key}
+
+
+def face(centre: tuple[float, float], side: float, degrees: float) -> tuple[Floats, np.ndarray]:
+    """Landmarks (5, 2) of an upright, usual face, put there; and the map that put it."""
+    how = similarity((0.5, 0.5), centre, (side, side), degrees)
+    return moved(USUAL, how).astype(np.float32), how
+
+
+def detections(*landmarks: Floats) -> Detections:
+    marks = np.array(landmarks, np.float32).reshape(-1, 5, 2)
+    boxes = np.concatenate([marks.min(axis=1), marks.max(axis=1)], axis=1)
+    return Detections(boxes, np.linspace(0.9, 0.5, len(marks), dtype=np.float32), marks)
+
+
+@pytest.mark.parametrize("degrees", [0.0, -35.0, 120.0])
+@pytest.mark.parametrize("side", [20.0, 300.0])
+def test_offsets_turn_and_grow_with_the_face(side: float, degrees: float) -> None:
+    """What the network answers is in sides of the upright view; boxes and scores are left alone."""
+    offsets = np.random.default_rng(1).normal(0, 0.05, (5, 2)).astype(np.float32)
+    marks, how = face((310.0, 190.0), side, degrees)
+    before = detections(marks)
+    (found,) = Refiner(SIZES, weights(offsets), CPU).refine([np.zeros((360, 640, 3), np.uint8)], [before])
+    assert found.landmarks is not None
+    assert found.landmarks[0] == pytest.approx(moved(USUAL + offsets, how), abs=side * 1e-3)
+    assert np.array_equal(found.boxes, before.boxes)
+    assert np.array_equal(found.scores, before.scores)
+
+
+def test_every_face_of_every_frame_gets_its_own() -> None:
+    """More faces than fit into a batch, frames without any, frames of other sizes: none is mixed up."""
+    rng = np.random.default_rng(2)
+    images = [rng.integers(0, 256, (90 + 10 * i, 160, 3), np.uint8) for i in range(4)]
+    counts = (MOST_FACES - 3, 0, 9, 1)
+    found = [
+        detections(*(face(tuple(rng.uniform(20, 80, 2)), rng.uniform(20, 60), rng.normal(0, 20))[0] for _ in range(n)))
+        for n in counts
+    ]
+    torch.manual_seed(3)
+    net = RefinementNet(SIZES).eval()
+    plain = {key: value.numpy() for key, value in net.state_dict().items() if "num_batches" not in key}
+    refiner = Refiner(SIZES, plain, CPU)
+    together = refiner.refine(images, found)
+    assert tuple(len(faces) for faces in together) == counts
+    for image, before, after in zip(images, found, together, strict=True):
+        for i in range(len(before)):
+            (alone,) = refiner.refine([image], [before.take(np.array([i]))])
+            assert alone.landmarks is not None
+            assert after.landmarks is not None
+            assert after.landmarks[i] == pytest.approx(alone.landmarks[0], abs=1e-2)
+            assert before.landmarks is not None
+            assert np.abs(after.landmarks[i] - before.landmarks[i]).max() > 0.1
+
+
+def test_weights_of_other_sizes_are_refused() -> None:
+    """Nothing is guessed."""
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        Refiner(RefinementSizes(), weights(np.zeros((5, 2), np.float32)), CPU)
