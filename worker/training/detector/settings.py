@@ -70,8 +70,8 @@ class ViewSettings:
     """
 
     turn: float = 10.0
-    zoom: float = 0.13
-    shift: float = 0.06
+    zoom: float = 0.12
+    shift: float = 0.035
     narrowed: float = 0.3
     coarse: float = 0.5
     coarsest_px: int = 12
