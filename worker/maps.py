@@ -6,6 +6,7 @@ the first pixel, as boxes and landmarks are.
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import cv2
@@ -34,13 +35,18 @@ def aligning(points: Floats, target: Floats) -> npt.NDArray[np.float32]:
 
     Source: Umeyama 1991, in the closed form for two dimensions; reflections are not allowed.
     """
-    mean, target_mean = points.mean(axis=0), target.mean(axis=0)
-    p, q = points - mean, target - target_mean
-    norm = max(float((p * p).sum()), 1e-12)
-    a = float((p * q).sum()) / norm
-    b = float((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()) / norm
-    linear = np.array([[a, -b], [b, a]])
-    return np.hstack([linear, (target_mean - linear @ mean)[:, None]]).astype(np.float32)
+    # In plain numbers: for five points NumPy would take longer to begin than to compute.
+    own, wanted = points.tolist(), target.tolist()
+    count = len(own)
+    x, y = sum(p[0] for p in own) / count, sum(p[1] for p in own) / count
+    u, v = sum(q[0] for q in wanted) / count, sum(q[1] for q in wanted) / count
+    size = along = across = 0.0
+    for (px, py), (qx, qy) in zip(own, wanted, strict=True):
+        size += (px - x) ** 2 + (py - y) ** 2
+        along += (px - x) * (qx - u) + (py - y) * (qy - v)
+        across += (px - x) * (qy - v) - (py - y) * (qx - u)
+    a, b = along / max(size, 1e-12), across / max(size, 1e-12)
+    return np.array([[a, -b, u - a * x + b * y], [b, a, v - b * x - a * y]], np.float32)
 
 
 def inverse(how: Map) -> Map:
@@ -50,7 +56,7 @@ def inverse(how: Map) -> Map:
 
 def size_change(how: Map) -> float:
     """How much longer a length becomes, on average."""
-    return float(np.sqrt(abs(np.linalg.det(how[:, :2]))))
+    return math.sqrt(abs(float(how[0, 0] * how[1, 1] - how[0, 1] * how[1, 0])))
 
 
 def moved(points: npt.NDArray[np.floating], how: Map) -> npt.NDArray[np.float64]:
@@ -60,7 +66,12 @@ def moved(points: npt.NDArray[np.floating], how: Map) -> npt.NDArray[np.float64]
 
 def warped(picture: Image, how: Map, width: int, height: int, border: int) -> Image:
     """The picture as the map shows it on (height, width) pixels; border: OpenCV's constant for what lies beyond it."""
-    picture, how = _reduced(*seen_part(picture, how, width, height))
+    return warped_part(*seen_part(picture, how, width, height), width, height, border)
+
+
+def warped_part(part: Image, how: Map, width: int, height: int, border: int) -> Image:
+    """`warped` for what `seen_part` gave."""
+    picture, how = _reduced(part, how)
     return np.asarray(cv2.warpAffine(picture, _index_map(how), (width, height), borderMode=border), np.uint8)
 
 
@@ -69,18 +80,24 @@ def seen_part(picture: Image, how: npt.NDArray[Real], width: int, height: int) -
 
     A view of a large picture costs what its part does.  No side of the part is longer than `LONGEST_PX`.
     """
-    back = np.linalg.inv(np.vstack([how, (0, 0, 1)]).astype(np.float64))
-    corners = back[:2] @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
-    margin = 3 + np.ceil(3 * size_change(back[:2]))  # what averaging and interpolation look at beyond the view
-    starts = []
-    for axis, length in ((0, picture.shape[1]), (1, picture.shape[0])):
-        start = int(np.clip(np.floor(corners[axis].min()) - margin, 0, length - 1))
-        end = int(np.clip(np.ceil(corners[axis].max()) + margin, start + 1, min(start + LONGEST_PX, length)))
-        starts.append((start, end))
-    (left, right), (top, bottom) = starts
+    # In plain numbers: for single faces NumPy would take longer to begin than to compute.
+    (a, b, x), (c, d, y) = how.tolist()
+    size = a * d - b * c
+    if not size:
+        return picture[:LONGEST_PX, :LONGEST_PX], how
+    margin = 3 + math.ceil(3 / math.sqrt(abs(size)))  # what averaging and interpolation look at beyond the view
+    corners = [(u - x, v - y) for u in (0, width) for v in (0, height)]
+    left, right = _span([(d * u - b * v) / size for u, v in corners], margin, picture.shape[1])
+    top, bottom = _span([(a * v - c * u) / size for u, v in corners], margin, picture.shape[0])
     shifted = how.copy()
     shifted[:, 2] += how[:, :2] @ np.array([left, top], how.dtype)
     return picture[top:bottom, left:right], shifted
+
+
+def _span(places: list[float], margin: int, length: int) -> tuple[int, int]:
+    start = min(max(math.floor(min(places)) - margin, 0), length - 1)
+    end = min(max(math.ceil(max(places)) + margin, start + 1), start + LONGEST_PX, length)
+    return start, end
 
 
 def _reduced(picture: Image, how: Map) -> tuple[Image, Map]:
@@ -99,5 +116,5 @@ def _reduced(picture: Image, how: Map) -> tuple[Image, Map]:
 def _index_map(how: Map) -> Map:
     # OpenCV counts from the middle of the first pixel.
     how = how.copy()
-    how[:, 2] += how[:, :2] @ np.array([0.5, 0.5]) - 0.5
+    how[:, 2] += (how[:, 0] + how[:, 1] - 1) / 2
     return how

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.fused import for_inference
-from worker.maps import Map, aligning, inverse, moved, warped
+from worker.maps import Map, aligning, inverse, moved, seen_part, warped_part
 from worker.records import Detections, Floats, Image
 
 VIEW_PX = 48
@@ -102,8 +102,9 @@ class Refiner:
 
 def upright_view(image: Image, how: Map) -> Image:
     """(48, 48) uint8 grey as the map shows an (H, W, 3) RGB image; what lies beyond it repeats its border."""
-    view = warped(image, how, VIEW_PX, VIEW_PX, cv2.BORDER_REPLICATE)
-    return np.asarray(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY), np.uint8)
+    part, how = seen_part(image, how, VIEW_PX, VIEW_PX)
+    grey = np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), np.uint8)
+    return warped_part(grey, how, VIEW_PX, VIEW_PX, cv2.BORDER_REPLICATE)
 
 
 def initialise(net: RefinementNet) -> None:
