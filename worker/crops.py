@@ -40,7 +40,8 @@ def crop_aligned(frame_rgb: Image, landmarks: Points, spec: CropSpec) -> Image:
 
     frame_rgb: (H, W, 3) uint8.  Returns (size, size, C) uint8; pixels outside the frame repeat its border.
     """
-    return _warp(frame_rgb, aligning(landmarks, spec.landmarks * spec.size), spec)
+    matrix = aligning(landmarks, spec.landmarks * spec.size).astype(np.float32)
+    return _warp(frame_rgb, matrix, spec)
 
 
 def crop_box(frame_rgb: Image, bbox_xyxy: npt.NDArray[np.float32], spec: CropSpec) -> Image:

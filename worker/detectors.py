@@ -64,7 +64,7 @@ def build_mien(stored: StoredDetector, device: torch.device) -> Mien:
     try:
         return Mien(spec, stored.tensors, device)
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])  # which network, and what of it
         raise BundleError(f"detector {manifest.name}: the weights do not fit the manifest: {reason}") from None
 
 

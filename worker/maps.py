@@ -30,8 +30,8 @@ def similarity(centre: tuple[float, float], to: tuple[float, float], scale: tupl
     return np.hstack([linear, (np.asarray(to) - linear @ np.asarray(centre))[:, None]])
 
 
-def aligning(points: Floats, target: Floats) -> npt.NDArray[np.float32]:
-    """Least-squares similarity (2, 3) float32 that takes points (N, 2) to target (N, 2): rotation, one scale, shift.
+def aligning(points: Floats, target: Floats) -> Map:
+    """Least-squares similarity that takes points (N, 2) to target (N, 2): rotation, one scale, shift.
 
     Source: Umeyama 1991, in the closed form for two dimensions; reflections are not allowed.
     """
@@ -46,11 +46,11 @@ def aligning(points: Floats, target: Floats) -> npt.NDArray[np.float32]:
         along += (px - x) * (qx - u) + (py - y) * (qy - v)
         across += (px - x) * (qy - v) - (py - y) * (qx - u)
     a, b = along / max(size, 1e-12), across / max(size, 1e-12)
-    return np.array([[a, -b, u - a * x + b * y], [b, a, v - b * x - a * y]], np.float32)
+    return np.array([[a, -b, u - a * x + b * y], [b, a, v - b * x - a * y]])
 
 
 def inverse(how: Map) -> Map:
-    """From pixels of the scene back to pixels of the picture."""
+    """From what shows the picture back to the picture."""
     return np.asarray(cv2.invertAffineTransform(how), np.float64)
 
 

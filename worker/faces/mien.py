@@ -82,11 +82,10 @@ class Mien:
         back = np.array([width / small_width, height / small_height], np.float32)
         try:
             found = self._faces(self._pixels(group, (small_height, small_width)), min_score)
+            return self._exact(group, [_scaled(faces, back) for faces in found[: len(group)]])
         except torch.OutOfMemoryError:
             if len(group) == 1:
                 raise OutOfDeviceMemoryError("the device has no memory to look for faces; free some of it") from None
-        else:
-            return self._exact(group, [_scaled(faces, back) for faces in found[: len(group)]])
         half = len(group) // 2
         return [faces for part in (group[:half], group[half:]) for faces in self._detect(part, min_score)]
 

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from worker.fused import for_inference
-from worker.maps import Map, aligning, inverse, moved, seen_part, warped_part
+from worker.maps import Map, aligning, inverse, moved, seen_part, size_change, warped_part
 from worker.records import Detections, Floats, Image
 
 VIEW_PX = 48
 # Where a view shows landmarks, as fractions of its side, if the detector's are right: all of the face with some room.
 USUAL = np.array([[0.34, 0.4], [0.66, 0.4], [0.5, 0.57], [0.37, 0.74], [0.63, 0.74]], np.float32)
+UNMOVED: Map = np.array([[1.0, 0, 0], [0, 1, 0]])
 MIDDLE_GREY, SPREAD = 128.0, 64.0
 MOST_FACES = 64  # at once
 GPU_SIZES = (1, 4, 16, MOST_FACES)  # fewer faces are padded up: cuDNN plans anew for each size that is new
@@ -70,20 +71,32 @@ class Refiner:
         self._device = device
         example = torch.zeros((1, 1, VIEW_PX, VIEW_PX), device=device).contiguous(memory_format=torch.channels_last)
         self._net = for_inference(net.requires_grad_(requires_grad=False), example)
+        self._warm = False
 
     def refine(self, images: Sequence[Image], found: Sequence[Detections]) -> list[Detections]:
-        """Faces of every image with the landmarks that the network answers; boxes and scores stay."""
+        """Faces of every image with the landmarks that the network answers; boxes and scores stay.
+
+        Landmarks that all lie in one place say nothing of the face; they stay, too.
+        """
+        if not self._warm:  # also where there is no face: what the first one needs is then there, or missed now
+            for size in GPU_SIZES if self._device.type == "cuda" else GPU_SIZES[:1]:
+                self._places(np.zeros((size, VIEW_PX, VIEW_PX), np.uint8))
+            self._warm = True
         hows: list[Map] = []
         views: list[Image] = []
         for image, faces in zip(images, found, strict=True):
             for marks in _landmarks(faces):
-                how = np.asarray(aligning(marks, USUAL * VIEW_PX), np.float64)
+                how = aligning(marks, USUAL * VIEW_PX)
+                if not size_change(how):
+                    how = UNMOVED
                 hows.append(how)
                 views.append(upright_view(image, how))
         if not views:
             return list(found)
         answers = (self._places(np.stack(views)) + USUAL) * VIEW_PX  # (N, 5, 2)
-        exact = iter([moved(places, inverse(how)) for places, how in zip(answers, hows, strict=True)])
+        exact = iter(
+            [None if how is UNMOVED else moved(places, inverse(how)) for places, how in zip(answers, hows, strict=True)]
+        )
         return [_with(faces, exact) for faces in found]
 
     @torch.inference_mode()
@@ -126,6 +139,6 @@ def _landmarks(faces: Detections) -> Floats:
     return faces.landmarks
 
 
-def _with(faces: Detections, exact: Iterator[npt.NDArray[np.float64]]) -> Detections:
-    marks = [next(exact) for _ in range(len(faces))]
+def _with(faces: Detections, exact: Iterator[npt.NDArray[np.float64] | None]) -> Detections:
+    marks = [own if (new := next(exact)) is None else new for own in _landmarks(faces)]
     return Detections(faces.boxes, faces.scores, np.array(marks, np.float32).reshape(-1, *USUAL.shape))

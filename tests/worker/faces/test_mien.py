@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import cv2
@@ -11,8 +12,9 @@ import torch
 from skimage import data
 
 from worker.detectors import open_detector
+from worker.devices import OutOfDeviceMemoryError
 from worker.faces import Detector
-from worker.faces.mien import reduced_size
+from worker.faces.mien import Mien, reduced_size
 from worker.records import Detections, Image
 
 # The astronaut's face in her portrait, 512 x 512 pixels: box, eyes, nose and mouth corners, read off by eye.
@@ -87,6 +89,31 @@ def test_batches_change_nothing(batch: int) -> None:
         (alone,) = detector().detect([image], None)
         assert len(alone) == 1
         assert_same(found, alone)
+
+
+def test_a_second_look_without_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frame by frame it may fit; where even one does not, the error is the one that jobs name."""
+    made = open_detector("mien", torch.device("cpu"))
+    assert isinstance(made, Mien)
+    assert made._refiner is not None
+    made.batch = 4
+    refine = made._refiner.refine
+
+    def narrow(images: Sequence[Image], found: Sequence[Detections]) -> list[Detections]:
+        if len(images) > 1:
+            raise torch.OutOfMemoryError
+        return refine(images, found)
+
+    monkeypatch.setattr(made._refiner, "refine", narrow)
+    for found in made.detect([portrait()] * 4, None):
+        assert_same(found, detector().detect([portrait()], None)[0])
+
+    def never(images: Sequence[Image], found: Sequence[Detections]) -> list[Detections]:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(made._refiner, "refine", never)
+    with pytest.raises(OutOfDeviceMemoryError):
+        made.detect([portrait()], None)
 
 
 def test_no_images_no_answers() -> None:

@@ -14,12 +14,17 @@ SIZES = RefinementSizes((4, 4, 4, 4, 4), 2)
 CPU = torch.device("cpu")
 
 
-def weights(offsets: Floats, net: RefinementNet | None = None) -> dict[str, np.ndarray]:
+def stored(net: RefinementNet) -> dict[str, np.ndarray]:
+    return {key: value.numpy() for key, value in net.state_dict().items() if "num_batches" not in key}
+
+
+def weights(offsets: Floats) -> dict[str, np.ndarray]:
     """Of a network that answers these offsets (5, 2) for every face."""
-    state = (net or RefinementNet(SIZES)).state_dict()
-    state["places.weight"].zero_()
-    state["places.bias"].copy_(torch.from_numpy(offsets.reshape(-1)))
-    return {key: value.numpy() for key, value in state.items() if "num_batches" not in key}
+    net = RefinementNet(SIZES)
+    with torch.no_grad():
+        net.places.weight.zero_()
+        net.places.bias.copy_(torch.from_numpy(offsets.reshape(-1)))
+    return stored(net)
 
 
 def face(centre: tuple[float, float], side: float, degrees: float) -> tuple[Floats, np.ndarray]:
@@ -58,9 +63,7 @@ def test_every_face_of_every_frame_gets_its_own() -> None:
         for n in counts
     ]
     torch.manual_seed(3)
-    net = RefinementNet(SIZES).eval()
-    plain = {key: value.numpy() for key, value in net.state_dict().items() if "num_batches" not in key}
-    refiner = Refiner(SIZES, plain, CPU)
+    refiner = Refiner(SIZES, stored(RefinementNet(SIZES).eval()), CPU)
     together = refiner.refine(images, found)
     assert tuple(len(faces) for faces in together) == counts
     for image, before, after in zip(images, found, together, strict=True):
@@ -71,6 +74,17 @@ def test_every_face_of_every_frame_gets_its_own() -> None:
             assert after.landmarks[i] == pytest.approx(alone.landmarks[0], abs=1e-2)
             assert before.landmarks is not None
             assert np.abs(after.landmarks[i] - before.landmarks[i]).max() > 0.1
+
+
+def test_landmarks_in_one_place_stay_there() -> None:
+    """They say nothing of the face; the face beside it is moved all the same."""
+    marks, how = face((60.0, 50.0), 40.0, 0.0)
+    offsets = np.full((5, 2), 0.1, np.float32)
+    before = detections(np.full((5, 2), 30.0, np.float32), marks)
+    (found,) = Refiner(SIZES, weights(offsets), CPU).refine([np.zeros((90, 120, 3), np.uint8)], [before])
+    assert found.landmarks is not None
+    assert found.landmarks[0].tolist() == np.full((5, 2), 30.0).tolist()
+    assert found.landmarks[1] == pytest.approx(moved(USUAL + offsets, how), abs=0.05)
 
 
 def test_weights_of_other_sizes_are_refused() -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model_store.detector import load_detector
+from model_store.detector import StoredDetector, load_detector
+from worker.detectors import build_mien
 from worker.faces.network import DetectorNet, initialise
 from worker.faces.refinement import RefinementNet
 from worker.faces.refinement import initialise as begin_refinement
 from worker.faces.yunet import DetectorError, YuNet
-from worker.training.detector.export import LICENCE, Names, Origin, kept, trained, write_detector
+from worker.training.detector.export import LANDMARKS_SETTINGS, Names, Origin, kept, trained, write_detector
 from worker.training.detector.material import (
     BACKGROUNDS_FILE,
     FACES_FILE,
@@ -29,9 +30,10 @@ from worker.training.detector.settings import DetectorSettings, as_json
 from worker.training.detector.task import DetectorTask, SceneBatch
 from worker.training.detector.teaching import teach
 from worker.training.detector.validation import Validation
-from worker.training.errors import DataError
+from worker.training.errors import DataError, TrainingError
 from worker.training.fingerprint import sha256_of, signature_of
 from worker.training.loop import Outcome, Run, Trainer
+from worker.training.place import Place
 from worker.training.session import training_session
 
 STAGE, LANDMARKS_STAGE = "detector", "landmarks"
@@ -72,15 +74,16 @@ def train_detector(order: DetectorOrder) -> None:
             files[order.teacher.name] = sha256_of(order.teacher)
             if (order.data / TIGHT_FILE).exists():
                 files[TIGHT_FILE] = sha256_of(order.data / TIGHT_FILE)
-        stored = None if order.network is None else load_detector(order.network)
-        if stored is not None:
-            files["network"] = stored.manifest.weights.sha256
-        signature = signature_of(as_json(replace(order.settings, loaders=0)), files, place.world)
-        run = session.run(order.settings, signature)
+        _fits(order.settings, place)
+        stored = None if order.network is None else _stored(order.network)
+        how = as_json(replace(order.settings, loaders=0))
+        run = session.run(order.settings, signature_of(how, files, place.world))
         teacher = _teacher(order)
         material = load_material(order.data, teacher)
-        if teacher is not None:
-            material = ask_again(material, teacher, run, os.cpu_count() or 1)
+        if teacher is None:
+            journal.say("no --teacher: landmarks are learnt from the data's own, one answer for each face")
+        else:
+            material = ask_again(material, teacher, run, files, order.settings.loaders or os.cpu_count() or 1)
         train, held_out = split(material, order.settings.held_out_portraits, order.settings.held_out_backgrounds)
         journal.say(
             f"{len(train.portraits)} portraits, {len(train.tight)} tight faces, {len(train.faceless)} backgrounds, "
@@ -101,13 +104,16 @@ def train_detector(order: DetectorOrder) -> None:
                 order.run_dir,
                 loaders,
             )
-            outcome = Trainer[SceneBatch](STAGE, task, order.settings.stage, run).run()
+            # What only the second stage needs may change while the first one's weights are kept.
+            first = {name: value for name, value in how.items() if name not in LANDMARKS_SETTINGS}
+            run_first = replace(run, signature=signature_of(first, files, place.world))
+            outcome = Trainer[SceneBatch](STAGE, task, order.settings.stage, run_first).run()
             finding = trained(outcome, order.settings, _command(order))
         else:
             finding = kept(stored)
         landmarks = _train_landmarks(order.settings, train, held_out, run)
         if place.first:
-            names = Names(order.name, order.version, order.licence or LICENCE)
+            names = Names(order.name, order.version, order.licence or finding.licence)
             origin = Origin(files, _command(order), session.started()["commit"])
             write_detector(order.out, names, finding, landmarks, order.settings, origin)
             journal.say(f"{order.out} is ready")
@@ -116,7 +122,7 @@ def train_detector(order: DetectorOrder) -> None:
 def _train_landmarks(settings: DetectorSettings, train: Material, held_out: Material, run: Run) -> Outcome:
     """The second stage: the network that makes landmarks exact."""
     if run.place.device.type == "cpu":
-        torch.set_num_threads(os.cpu_count() or 1)  # views are drawn in this process
+        torch.set_num_threads(max((os.cpu_count() or 1) // run.place.world, 1))  # views are drawn in this process
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         net = RefinementNet(settings.refinement)
@@ -139,6 +145,20 @@ def _command(order: DetectorOrder) -> str:
     options = f" --teacher {order.teacher.name}" if order.teacher else ""
     options += f" --network {order.network.name}" if order.network else ""
     return f"python -m worker train detector --data {order.data.name}{options} --out {order.out.name}"
+
+
+def _stored(folder: Path) -> StoredDetector:
+    """A detector whose network can be kept.  Raises: BundleError."""
+    stored = load_detector(folder)
+    build_mien(stored, torch.device("cpu"))  # one that does not fit its manifest is told now and not when it serves
+    return stored
+
+
+def _fits(settings: DetectorSettings, place: Place) -> None:
+    """Raises: TrainingError for a batch that the processes cannot share, before hours of the other stage."""
+    for name, stage in (("stage", settings.stage), (LANDMARKS_STAGE, settings.landmarks)):
+        if stage.batch % place.world:
+            raise TrainingError(f"{name}.batch {stage.batch} is not a multiple of the {place.world} processes")
 
 
 def _teacher(order: DetectorOrder) -> YuNet | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,12 @@ INTENDED_USE = (
     "Finding the faces that Mien labels, with the landmarks their crops are aligned by. It tells where a face is, not "
     "whose. Not for identifying, counting or following people without their knowledge."
 )
+LANDMARKS_SETTINGS = ("refinement", "views", "landmarks")
 DATA = (
     "Scenes composed while training: 13,049 press portraits (muxspace/facial_expressions) and small faces of FER2013 "
-    "pasted over 714 pictures without a face (ImageNet samples), and 286 pictures with people; boxes and landmarks are "
-    "OpenCV's YuNet's, most of them its answers for the very scene. No labels made by people, no video."
+    "pasted over 714 pictures without a face (ImageNet samples), and 286 pictures with people. Boxes and landmarks are "
+    "OpenCV's YuNet's: its answers for the very scene, and for the network that makes landmarks exact the median of "
+    "its answers for four views of each face. No labels made by people, no video."
 )
 TERMS = (
     "Portraits: Apache-2.0 repository of press photographs. FER2013: collected from the web in 2013. Backgrounds: "
@@ -53,7 +55,8 @@ FAILURES = """\
 class Finding:
     """The network that finds faces, trained now or kept from a stored detector: weights, sizes, and how it is used.
 
-    settings: of its training, as JSON values.  notes: what they do not say.
+    settings: of its training, as JSON values.  notes: what they do not say.  data: hashes of what it learnt from, where
+    that was not this run's.
     """
 
     tensors: Tensors
@@ -62,7 +65,10 @@ class Finding:
     small_bonus: float
     measurements: tuple[DetectorMeasurement, ...]
     settings: dict[str, Any]
+    max_side_px: int = 640
+    licence: str = LICENCE
     notes: str = ""
+    data: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Names:
 
     name: str
     version: str
-    licence: str = LICENCE
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -96,12 +102,12 @@ def trained(outcome: Outcome, settings: DetectorSettings, command: str) -> Findi
 
 
 def kept(stored: StoredDetector) -> Finding:
-    """The network of a stored detector as it is."""
+    """The network of a stored detector as it is, and how it is used."""
     manifest = stored.manifest
     origin = manifest.provenance
     notes = (
-        f"The network that finds faces was kept from {manifest.name} {manifest.version}, trained at commit "
-        f"{origin.commit or 'unknown'} by `{origin.command}`; this run trained the one that makes landmarks exact."
+        f"The network that finds faces was kept from {manifest.name} {manifest.version}, which was written at commit "
+        f"{origin.commit or 'unknown'} by `{origin.command}`."
     )
     return Finding(
         split_weights(stored.tensors)[0],
@@ -109,8 +115,12 @@ def kept(stored: StoredDetector) -> Finding:
         manifest.min_score,
         manifest.small_bonus,
         manifest.measurements[:1],
-        origin.settings,
+        {name: value for name, value in origin.settings.items() if name not in LANDMARKS_SETTINGS},
+        manifest.max_side_px,
+        manifest.licence,
         f"{notes} {origin.notes}".strip(),
+        {f"kept: {name.removeprefix('kept: ')}": value for name, value in origin.data_sha256.items()}
+        | {"kept: weights": manifest.weights.sha256},
     )
 
 
@@ -125,10 +135,10 @@ def write_detector(
     own = as_json(settings)
     provenance = DetectorProvenance(
         data=DATA,
-        data_sha256=origin.data,
+        data_sha256=finding.data | origin.data,
         data_terms=TERMS,
         command=origin.command,
-        settings=finding.settings | {name: own[name] for name in ("refinement", "views", "landmarks")},
+        settings=finding.settings | {name: own[name] for name in LANDMARKS_SETTINGS},
         commit=origin.commit,
         seed=settings.seed,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -141,6 +151,7 @@ def write_detector(
             network=finding.network,
             refinement=manifest_refinement(settings.refinement),
             weights=store_weights(path, {**finding.tensors, **refining}),
+            max_side_px=finding.max_side_px,
             min_score=finding.min_score,
             small_bonus=finding.small_bonus,
             provenance=provenance,

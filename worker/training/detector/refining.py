@@ -2,14 +2,19 @@
 
 Every face is drawn once, upright, on a small canvas; the views that the network learns from are cut from it, turned,
 moved and scaled as much as the landmarks of a detector are off, and worsened as video is.  The landmarks are the
-teacher's, the median of several views, as its single answers differ by about as much as the network's should.
+median of several of the teacher's answers, as single ones differ by about as much as the network's should; without a
+teacher they are those of the data.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from worker.faces import Detector
 from worker.faces.levelled import VIEWS, Levelled
-from worker.faces.refinement import USUAL, VIEW_PX, RefinementNet
+from worker.faces.refinement import MIDDLE_GREY, USUAL, VIEW_PX, RefinementNet
 from worker.maps import MIRRORED, aligning, moved, warped
 from worker.records import Floats, Image
 from worker.training.detector.material import Material
@@ -33,13 +38,12 @@ from worker.training.place import Place, generator
 
 CANVAS_PX = 96
 CANVAS_SHOWS = 1.7  # sides of a view
-VIEWS_OF_A_FACE = 3  # the teacher is asked about one in so many views of a face, and about others of the next face
-VALIDATION_SEED = 78
+ONE_VIEW_IN = 3  # so many of the teacher's views are asked for about a face, and others about the next face
+VIEW_SEED, VALIDATION_SEED = 78, 79
 LANDMARKS_FILE = "landmarks.npz"
 EYES = float(USUAL[1, 0] - USUAL[0, 0])  # eye distance in sides of a view
 SMOOTH = 0.03  # errors below this share of the eye distance count squared
 LIGHT_GREY, CONTRAST_GREY, SLOPE_GREY = 25.0, 0.3, 15.0  # spreads of brightness, log contrast, and light from a side
-MIDDLE = 128.0
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,7 @@ def draw_views(
 ) -> ViewBatch:
     """One view of each canvas, (B, 96, 96) uint8; marks: (B, 5, 2) in -1..1."""
     count = len(canvases)
-
-    def normal(*size: int) -> Tensor:
-        return torch.randn(size, generator=rng)
-
-    def uniform(*size: int) -> Tensor:
-        return torch.rand(size, generator=rng)
+    normal, uniform = partial(torch.randn, generator=rng), partial(torch.rand, generator=rng)
 
     turn = normal(count) * float(np.deg2rad(how.turn))
     zoom = (normal(count) * how.zoom).exp()
@@ -105,19 +104,14 @@ def draw_views(
 def _worsened(views: Tensor, rng: torch.Generator, how: ViewSettings) -> Tensor:
     """(B, 1, 48, 48) views in less light, from a side, coarser, noisy, partly covered."""
     count = len(views)
-
-    def normal(*size: int) -> Tensor:
-        return torch.randn(size, generator=rng)
-
-    def uniform(*size: int) -> Tensor:
-        return torch.rand(size, generator=rng)
+    normal, uniform = partial(torch.randn, generator=rng), partial(torch.rand, generator=rng)
 
     coarse = views.clone()
     for part in torch.arange(count).tensor_split(4)[: round(4 * how.coarse)]:  # a size for each quarter: one call each
         side = int(torch.randint(how.coarsest_px, VIEW_PX, (1,), generator=rng))
         small = F.interpolate(views[part], size=(side, side), mode="area")
         coarse[part] = F.interpolate(small, size=(VIEW_PX, VIEW_PX), mode="bilinear")
-    lit = (coarse - MIDDLE) * (normal(count, 1, 1, 1) * CONTRAST_GREY).exp() + MIDDLE
+    lit = (coarse - MIDDLE_GREY) * (normal(count, 1, 1, 1) * CONTRAST_GREY).exp() + MIDDLE_GREY
     across = torch.linspace(-1, 1, VIEW_PX).view(1, 1, 1, -1)
     lit = lit + normal(count, 1, 1, 1) * LIGHT_GREY
     lit = lit + normal(count, 1, 1, 1) * SLOPE_GREY * across + normal(count, 1, 1, 1) * SLOPE_GREY * across.mT
@@ -146,7 +140,7 @@ class RefinementTask:
     def batches(self, order: list[Tensor], epoch: int, first_step: int) -> Iterator[ViewBatch]:
         """The batches of an epoch from step `first_step` on."""
         for step in range(first_step, len(order)):
-            rng = generator(self.settings.seed, VALIDATION_SEED, epoch, step, self.place.rank)
+            rng = generator(self.settings.seed, VIEW_SEED, epoch, step, self.place.rank)
             faces = order[step]
             batch = draw_views(
                 self.train.canvases[faces], self.train.marks[faces], rng, self.settings.views, worsened=True
@@ -182,7 +176,7 @@ class _Asked(Dataset[Floats]):
 
     def __init__(self, pictures: list[Image], faces: Floats, teacher: Detector) -> None:
         self.pictures, self.faces = pictures, faces
-        self.teachers = [Levelled(teacher, VIEWS[start::VIEWS_OF_A_FACE]) for start in range(VIEWS_OF_A_FACE)]
+        self.teachers = [Levelled(teacher, VIEWS[start::ONE_VIEW_IN]) for start in range(ONE_VIEW_IN)]
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -190,15 +184,19 @@ class _Asked(Dataset[Floats]):
     def __getitem__(self, item: int) -> Floats:
         face = self.faces[item]
         picture = np.asarray(cv2.cvtColor(self.pictures[item], cv2.COLOR_GRAY2RGB), np.uint8)
-        teacher = self.teachers[item % VIEWS_OF_A_FACE]
+        teacher = self.teachers[item % ONE_VIEW_IN]
         agreed = teacher.landmarks(picture, face[:4], face[4:].reshape(5, 2))
         return face if agreed is None else np.concatenate([face[:4], agreed.reshape(-1)]).astype(np.float32)
 
 
-def ask_again(material: Material, teacher: Detector, run: Run, processes: int) -> Material:
-    """The material with landmarks that several views of every face agree on; asked once a run, kept in its folder."""
+def ask_again(material: Material, teacher: Detector, run: Run, files: Mapping[str, str], processes: int) -> Material:
+    """The material with landmarks that several views of every face agree on; asked once a run, kept in its folder.
+
+    files: hashes of the data and the teacher, by name; answers about others that lie in the folder do not count.
+    """
     kept = run.folder / LANDMARKS_FILE
-    if run.place.first and not kept.exists():
+    asked = json.dumps([sorted(files.items()), [asdict(view) for view in VIEWS], ONE_VIEW_IN])
+    if run.place.first and not _answers(kept, asked):
         count = len(material.portraits) + len(material.tight)
         run.journal.say(f"asking the teacher again about {count} faces, in several views of each")
         portraits = _Asked(material.portraits, material.faces, teacher)
@@ -206,6 +204,7 @@ def ask_again(material: Material, teacher: Detector, run: Run, processes: int) -
         partial = kept.with_suffix(".part.npz")
         np.savez(
             partial,
+            asked=np.array(asked),
             faces=_asked("landmarks of portraits", portraits, processes, run.journal),
             tight_faces=_asked("landmarks of tight faces", tight, processes, run.journal),
         )
@@ -213,6 +212,14 @@ def ask_again(material: Material, teacher: Detector, run: Run, processes: int) -
     run.place.wait()
     with np.load(kept, allow_pickle=False) as file:
         return replace(material, faces=file["faces"], tight_faces=file["tight_faces"])
+
+
+def _answers(kept: Path, asked: str) -> bool:
+    try:
+        with np.load(kept, allow_pickle=False) as file:
+            return bool(str(file["asked"]) == asked)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return False
 
 
 def _asked(what: str, faces: _Asked, processes: int, journal: Journal) -> Floats:

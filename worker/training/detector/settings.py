@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from worker.faces.network import DetectorSizes
-from worker.faces.refinement import RefinementSizes
+from worker.faces.refinement import VIEW_PX, RefinementSizes
 from worker.training.errors import RecipeError
 from worker.training.recipes import Stage, replaced
+
+MOST_CHANNELS = 1024  # that a manifest allows
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class ViewSettings:
     """What the views look like that landmarks are made exact in; see `worker.training.detector.refining`.
 
     The spreads by which a detector's landmarks misplace a face: turn in degrees, zoom as a logarithm, shift in sides of
-    the view.  The shares of `narrowed`, `coarse` (shown in at least `coarsest_px` pixels) and `covered` views.  noise:
-    the strongest, in grey values.
+    the view.  The shares of `narrowed`, `coarse` (in quarters; shown in at least `coarsest_px` pixels) and `covered`
+    views.  noise: the strongest, in grey values.
     """
 
     turn: float = 10.0
@@ -141,8 +143,13 @@ def detector_settings(overrides: Iterable[str] = ()) -> DetectorSettings:
     settings = replaced(DetectorSettings(), overrides)
     if settings.stage.batch < 1 or settings.stage.epochs < 1 or settings.scenes_an_epoch < settings.stage.batch:
         raise RecipeError("stage.batch and stage.epochs must be at least 1, scenes_an_epoch at least stage.batch")
-    if settings.landmarks.batch < 1 or settings.landmarks.epochs < 1:
-        raise RecipeError("landmarks.batch and landmarks.epochs must be at least 1")
+    if settings.landmarks.batch < 1 or settings.landmarks.epochs < 1 or settings.held_out_portraits < 1:
+        raise RecipeError("landmarks.batch, landmarks.epochs and held_out_portraits must be at least 1")
+    channels = (*settings.refinement.widths, settings.refinement.last)
+    if len(channels) != 6 or not all(1 <= count <= MOST_CHANNELS for count in channels):
+        raise RecipeError(f"refinement needs five widths and last, each of 1 to {MOST_CHANNELS} channels")
+    if not 1 <= settings.views.coarsest_px < VIEW_PX:
+        raise RecipeError(f"views.coarsest_px must lie in 1..{VIEW_PX - 1}")
     if any(side < 64 for side in settings.scenes.sides) or not settings.scenes.sides:
         raise RecipeError("scenes.sides must name sides of at least 64 pixels")
     return settings

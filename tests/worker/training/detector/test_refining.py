@@ -106,14 +106,16 @@ def test_an_untrained_network_leaves_landmarks_and_learns_to_move_them() -> None
     assert after["challenge_metric"] == pytest.approx(1 - after["landmark_error"])
 
 
-class Shifted:
-    """A teacher whose every answer is one face in the middle, its landmarks one pixel to the right in each view."""
+class Usual:
+    """A teacher that finds one usual face in the middle of every view."""
 
-    name, batch = "shifted", 1
-    asked = 0
+    name, batch = "usual", 1
+
+    def __init__(self) -> None:
+        self.asked = 0
 
     def detect(self, images: Sequence[Image], min_score: float | None) -> list[Detections]:
-        Shifted.asked += len(images)
+        self.asked += len(images)
         found = []
         for image in images:
             middle = np.array([image.shape[1], image.shape[0]], np.float32) / 2
@@ -123,18 +125,28 @@ class Shifted:
         return found
 
 
-def test_the_teacher_is_asked_once_a_run(tmp_path: Path) -> None:
-    """A resumed run learns from the same landmarks and asks nobody."""
+@pytest.mark.parametrize("processes", [0, 1])
+def test_the_teacher_is_asked_once_about_the_same(processes: int, tmp_path: Path) -> None:
+    """A resumed run learns from the same landmarks; about other data or of another teacher it is asked anew."""
     picture, row = picture_of(0)
-    nothing = np.zeros((0, 14), np.float32)
-    material = Material([picture] * 3, np.stack([row] * 3), [], [], [], nothing)
+    moved_row = row + np.tile(np.array([7, -5], np.float32), 7)
+    material = Material([picture, picture], np.stack([row, moved_row]), [], [], [picture], row[None])
     run = Run(tmp_path, PLACE, Journal(None, shown=False), 1, half_precision=False)
-    first = ask_again(material, Shifted(), run, 0)
-    asked = Shifted.asked
-    assert asked >= 3
-    again = ask_again(material, Shifted(), run, 0)
-    assert Shifted.asked == asked
+    teacher = Usual()
+    first = ask_again(material, teacher, run, {"data": "1"}, processes)
+    for before, after in ((row, first.faces[0]), (moved_row, first.faces[1]), (row, first.tight_faces[0])):
+        assert np.array_equal(before[:4], after[:4])
+        middle = (before[:2] + before[2:4]) / 2
+        # Every view has the face's middle at its own middle, give or take the views' offsets and turns.
+        assert after[4:].reshape(5, 2).mean(axis=0) == pytest.approx(middle, abs=14)
+        assert not np.array_equal(before[4:], after[4:])
+    silent = Usual()
+    again = ask_again(material, silent, run, {"data": "1"}, processes)
+    assert silent.asked == 0
     assert np.array_equal(first.faces, again.faces)
-    assert not np.array_equal(first.faces, material.faces)
-    assert np.array_equal(first.faces[:, :4], material.faces[:, :4])
-    assert first.tight_faces.shape == (0, 14)
+    assert np.array_equal(first.tight_faces, again.tight_faces)
+    other = Usual()
+    ask_again(material, other, run, {"data": "2"}, 0)
+    assert other.asked >= 3
+    (tmp_path / "landmarks.npz").write_bytes(b"damaged")
+    ask_again(material, other, run, {"data": "2"}, 0)

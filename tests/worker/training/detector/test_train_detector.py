@@ -9,18 +9,26 @@ import numpy as np
 import pytest
 import torch
 
-from model_store.detector import load_detector
+from model_store.detector import load_detector, store_weights, write_manifest
 from worker.detectors import open_detector
 from worker.faces.network import DetectorSizes
 from worker.records import Detections
 from worker.training.detector import validation
 from worker.training.detector.command import DetectorOrder, train_detector
+from worker.training.detector.refining import ViewBatch
 from worker.training.detector.scenes import Scene
 from worker.training.detector.settings import detector_settings
 from worker.training.detector.task import SceneBatch
 from worker.training.detector.validation import choose_threshold, measure_scenes
-from worker.training.errors import CheckpointError, DataError, Interrupted, RecipeError, TrainingError
-from worker.training.loop import Trainer
+from worker.training.errors import (
+    CheckpointError,
+    DataError,
+    DeviceTooSmallError,
+    Interrupted,
+    RecipeError,
+    TrainingError,
+)
+from worker.training.loop import Outcome, Trainer
 
 MINIATURE = (
     "sizes.stem=4,8",
@@ -51,10 +59,11 @@ def order(data: Path, folder: Path, *, resume: bool = False) -> DetectorOrder:
     return DetectorOrder(detector_settings(MINIATURE), data, None, folder / "out", folder / "run", resume, "cpu")
 
 
+@pytest.mark.parametrize("stage", ["detector", "landmarks"])
 def test_a_resumed_training_ends_at_the_same_weights(
-    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: str, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped in its second epoch and continued, it writes the file that an undisturbed one writes, and that serves."""
+    """Stopped in the second epoch of either stage and continued, it writes what an undisturbed one does, and serves."""
     train_detector(order(data_folder, tmp_path / "a"))
     straight = load_detector(tmp_path / "a" / "out")
 
@@ -62,7 +71,7 @@ def test_a_resumed_training_ends_at_the_same_weights(
 
     def stopping(trainer: Trainer[SceneBatch], wrapped: torch.nn.Module, batch: SceneBatch) -> torch.Tensor:
         loss = steps(trainer, wrapped, batch)
-        if trainer.epoch == 1:
+        if (trainer.name, trainer.epoch) == (stage, 1):
             trainer.step += 1
             trainer._save()
             raise Interrupted("stopped")
@@ -108,6 +117,63 @@ def test_a_kept_network_gets_exact_landmarks_only(data_folder: Path, tmp_path: P
     }
 
 
+def test_what_is_kept_stays_what_it_is(data_folder: Path, tmp_path: Path) -> None:
+    """Size of frames, licence, and the hashes of what it learnt from, also when it is kept a second time."""
+    train_detector(order(data_folder, tmp_path / "a"))
+    first = load_detector(tmp_path / "a" / "out")
+    manifest = first.manifest.model_copy(update={"max_side_px": 960, "licence": "CC BY-NC 4.0"})
+    write_manifest(tmp_path / "a" / "out", manifest, "card")
+    for before, after in (("a", "b"), ("b", "c")):
+        train_detector(replace(order(data_folder, tmp_path / after), network=tmp_path / before / "out"))
+    last = load_detector(tmp_path / "c" / "out").manifest
+    assert (last.max_side_px, last.licence) == (960, "CC BY-NC 4.0")
+    assert set(last.provenance.data_sha256) == {
+        "detector_faces.npz",
+        "detector_backgrounds.npz",
+        "kept: detector_faces.npz",
+        "kept: detector_backgrounds.npz",
+        "kept: weights",
+    }
+    assert last.measurements[0] == manifest.measurements[0]
+    assert len(last.measurements) == 2
+
+
+def test_the_second_stage_may_change_once_the_first_is_done(
+    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of memory there, a smaller batch and --resume do not cost the first stage."""
+    run = Trainer[ViewBatch].run
+
+    def failing(trainer: Trainer[ViewBatch]) -> Outcome:
+        if trainer.name == "landmarks":
+            raise DeviceTooSmallError("lower landmarks.batch")
+        return run(trainer)
+
+    monkeypatch.setattr(Trainer, "run", failing)
+    with pytest.raises(DeviceTooSmallError):
+        train_detector(order(data_folder, tmp_path))
+    monkeypatch.setattr(Trainer, "run", run)
+    again = order(data_folder, tmp_path, resume=True)
+    smaller = replace(again.settings, landmarks=replace(again.settings.landmarks, batch=2))
+    train_detector(replace(again, settings=smaller))
+    assert load_detector(tmp_path / "out").manifest.provenance.settings["landmarks"]["batch"] == 2
+
+
+def test_a_network_that_does_not_fit_is_told_at_once(data_folder: Path, tmp_path: Path) -> None:
+    """Which part of it, and what of it, in one line."""
+    train_detector(order(data_folder, tmp_path))
+    stored = load_detector(tmp_path / "out")
+    manifest = stored.manifest.model_copy(update={"refinement": None})
+    write_manifest(tmp_path / "out", manifest, "card")
+    with pytest.raises(TrainingError, match=r"DetectorNet: Unexpected key\(s\).*refinement") as raised:
+        train_detector(replace(order(data_folder, tmp_path / "b"), network=tmp_path / "out"))
+    assert "\n" not in str(raised.value)
+    without = {key: value for key, value in stored.tensors.items() if not key.startswith("refinement.")}
+    plain = manifest.model_copy(update={"weights": store_weights(tmp_path / "out", without)})
+    write_manifest(tmp_path / "out", plain, "card")
+    assert open_detector(f"mien:{tmp_path / 'out'}", torch.device("cpu")).name == "mien"
+
+
 def test_a_network_that_is_none_is_one_line(data_folder: Path, tmp_path: Path) -> None:
     """Said before anything is trained."""
     with pytest.raises(TrainingError, match="nowhere"):
@@ -130,7 +196,15 @@ def test_bad_data_and_settings_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "detector_backgrounds.npz").write_bytes(b"no zip")
     with pytest.raises(DataError, match="is not a NumPy"):
         train_detector(order(tmp_path, tmp_path))
-    for wrong in ("scenes.sides=32", "stage.batch=0", "landmarks.epochs=0", "scenes.sidez=3"):
+    for wrong in (
+        "scenes.sides=32",
+        "stage.batch=0",
+        "landmarks.epochs=0",
+        "views.coarsest_px=48",
+        "refinement.widths=4,4",
+        "refinement.last=2048",
+        "scenes.sidez=3",
+    ):
         with pytest.raises(RecipeError):
             detector_settings([wrong])
 
