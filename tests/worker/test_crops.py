@@ -7,42 +7,14 @@ import numpy as np
 import pytest
 
 from worker.crops import CropSpec, crop_aligned, crop_box, crop_whole
-from worker.maps import aligning
 
 TEMPLATE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
 RGB = CropSpec(48, "rgb", TEMPLATE, 1.0, 0.0)
 GREY = CropSpec(48, "grey", TEMPLATE, 1.0, 0.0)
 
 
-def known_transform(seed: int) -> np.ndarray:
-    """A random similarity (2, 3) that turns, scales and shifts."""
-    rng = np.random.default_rng(seed)
-    angle, scale = rng.uniform(-np.pi, np.pi), rng.uniform(0.1, 10)
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return np.hstack([turn, rng.uniform(-100, 100, (2, 1))])
-
-
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], np.float32)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_similarity_recovers_a_known_transform(seed: int) -> None:
-    """From points and where a similarity takes them, that similarity comes back."""
-    points = np.random.default_rng(seed).uniform(-50, 50, (5, 2)).astype(np.float32)
-    truth = known_transform(seed)
-    np.testing.assert_allclose(aligning(points, apply(truth, points)), truth, rtol=1e-4, atol=2e-3)
-
-
-def test_similarity_never_mirrors() -> None:
-    """Mirrored points are met by a turn and a scale: the determinant stays positive."""
-    matrix = aligning(TEMPLATE, TEMPLATE * np.array([-1, 1], np.float32))
-    assert np.linalg.det(matrix[:, :2]) >= 0
-
-
-def test_similarity_of_one_point_is_finite() -> None:
-    """Landmarks that all lie in one place give a matrix of numbers."""
-    assert np.isfinite(aligning(np.zeros((5, 2), np.float32), TEMPLATE)).all()
 
 
 @pytest.mark.parametrize("size_px", [24, 48, 130, 400])

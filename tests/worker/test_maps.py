@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from worker.maps import LONGEST_PX, inverse, moved, seen_part, similarity, warped
+from worker.faces.refinement import USUAL
+from worker.maps import LONGEST_PX, aligning, inverse, moved, seen_part, similarity, warped
 from worker.records import Image
 
 
@@ -62,3 +63,24 @@ def test_very_long_pictures_can_be_seen() -> None:
     view = warped(picture, similarity((34005, 20), (20, 20), (1, 1), 0), 40, 40, cv2.BORDER_REPLICATE)
     assert view[20, 20, 0] == 255
     assert view[20, 5, 0] == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_aligning_recovers_a_known_similarity(seed: int) -> None:
+    """From points and where a similarity takes them, that similarity comes back."""
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(-50, 50, (5, 2)).astype(np.float32)
+    scale = float(rng.uniform(0.1, 10))
+    to = (float(rng.uniform(-100, 100)), float(rng.uniform(-100, 100)))
+    truth = similarity((0, 0), to, (scale, scale), float(rng.uniform(-180, 180)))
+    np.testing.assert_allclose(aligning(points, moved(points, truth).astype(np.float32)), truth, rtol=1e-4, atol=2e-3)
+
+
+def test_aligning_never_mirrors() -> None:
+    """Mirrored points are met by a turn and a scale: the determinant stays positive."""
+    assert np.linalg.det(aligning(USUAL, USUAL * np.array([-1, 1], np.float32))[:, :2]) >= 0
+
+
+def test_aligning_one_point_is_finite() -> None:
+    """Landmarks that all lie in one place give a map of numbers."""
+    assert np.isfinite(aligning(np.zeros((5, 2), np.float32), USUAL)).all()
