@@ -82,7 +82,8 @@ def _zip_entries(path: Path, limits: DecodeLimits, opened: ExitStack) -> list[En
         except UNPACKING:
             return None  # damaged, encrypted, or packed in a way that Python does not read
 
-    wanted = [info for info in infos if not info.is_dir() and _is_image(info.filename) and not _is_link(info)]
+    # `is_dir` fails for an entry without a name, which is no image.
+    wanted = [info for info in infos if _is_image(info.filename) and not info.is_dir() and not _is_link(info)]
     wanted.sort(key=lambda info: _natural(info.filename))
     return [lambda info=info: read(info) for info in wanted]  # type: ignore[misc]
 
