@@ -125,15 +125,14 @@ class Usual:
         return found
 
 
-@pytest.mark.parametrize("processes", [0, 1])
-def test_the_teacher_is_asked_once_about_the_same(processes: int, tmp_path: Path) -> None:
+def test_the_teacher_is_asked_once_about_the_same(tmp_path: Path) -> None:
     """A resumed run learns from the same landmarks; about other data or of another teacher it is asked anew."""
     picture, row = picture_of(0)
     moved_row = row + np.tile(np.array([7, -5], np.float32), 7)
     material = Material([picture, picture], np.stack([row, moved_row]), [], [], [picture], row[None])
     run = Run(tmp_path, PLACE, Journal(None, shown=False), 1, half_precision=False)
     teacher = Usual()
-    first = ask_again(material, teacher, run, {"data": "1"}, processes)
+    first = ask_again(material, teacher, run, {"data": "1"}, 0)
     for before, after in ((row, first.faces[0]), (moved_row, first.faces[1]), (row, first.tight_faces[0])):
         assert np.array_equal(before[:4], after[:4])
         middle = (before[:2] + before[2:4]) / 2
@@ -141,7 +140,7 @@ def test_the_teacher_is_asked_once_about_the_same(processes: int, tmp_path: Path
         assert after[4:].reshape(5, 2).mean(axis=0) == pytest.approx(middle, abs=14)
         assert not np.array_equal(before[4:], after[4:])
     silent = Usual()
-    again = ask_again(material, silent, run, {"data": "1"}, processes)
+    again = ask_again(material, silent, run, {"data": "1"}, 0)
     assert silent.asked == 0
     assert np.array_equal(first.faces, again.faces)
     assert np.array_equal(first.tight_faces, again.tight_faces)
