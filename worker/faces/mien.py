@@ -6,7 +6,7 @@ each other go through the network together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -17,13 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worker.devices import OutOfDeviceMemoryError, on_device
-from worker.faces.network import DetectorNet, DetectorSizes, all_cells
+from worker.faces.network import DetectorNet, DetectorSizes, Tensors, all_cells, load_weights
 from worker.faces.refinement import RefinementSizes, Refiner
 from worker.faces.suppression import faces_in
 from worker.fused import for_inference
 from worker.records import Detections, Image
-
-Tensors = Mapping[str, npt.NDArray[np.float32]]
 
 BATCH_CPU = 1  # more frames at once leave the caches
 BATCH_GPU = 16
@@ -61,7 +59,7 @@ class Mien:
             weights, refining = split_weights(weights)
             self._refiner = Refiner(spec.refinement, refining, device)
         net = DetectorNet(spec.sizes)
-        net.load_state_dict({key: torch.from_numpy(np.asarray(value)) for key, value in weights.items()})
+        load_weights(net, weights)
         with torch.no_grad():
             next(net.stem.parameters()).div_(255)  # so that the network takes pixels as they are
         self.batch = BATCH_CPU if device.type == "cpu" else BATCH_GPU

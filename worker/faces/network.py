@@ -10,10 +10,12 @@ Source of the idea: Tian et al. 2019, FCOS; Wu, Peng, Yu 2023, YuNet.  The netwo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +27,7 @@ PRIOR = 0.01  # share of cells with a face that an untrained network answers
 MAX_LOG_SIZE = 5.0  # a box is at most e^5 strides wide, so that no weights can overflow it
 
 Unit = Literal["dense", "separable"]
+Tensors = Mapping[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -52,18 +55,20 @@ class DetectorNet(nn.Module):
 
     def __init__(self, sizes: DetectorSizes) -> None:
         super().__init__()
-        self.stem = nn.Sequential(_conv(3, sizes.stem[0], 3, 2), _conv(sizes.stem[0], sizes.stem[1], 3, 2))
+        self.stem = nn.Sequential(
+            convolution_unit(3, sizes.stem[0], 3, 2), convolution_unit(sizes.stem[0], sizes.stem[1], 3, 2)
+        )
         before = (sizes.stem[1], *sizes.widths)
         self.stages = nn.ModuleList(
             nn.Sequential(
-                _conv(narrow, wide, 3, 2) if kind == "dense" or i == 0 else _separable(narrow, wide, 2),
-                *(_conv(wide, wide, 3) if kind == "dense" else _separable(wide, wide) for _ in range(depth)),
+                convolution_unit(narrow, wide, 3, 2) if kind == "dense" or i == 0 else _separable(narrow, wide, 2),
+                *(convolution_unit(wide, wide, 3) if kind == "dense" else _separable(wide, wide) for _ in range(depth)),
             )
             for i, (narrow, wide, depth, kind) in enumerate(
                 zip(before[:3], sizes.widths, sizes.depths, sizes.units, strict=True)
             )
         )
-        self.lateral = nn.ModuleList(_conv(width, sizes.neck, 1) for width in sizes.widths)
+        self.lateral = nn.ModuleList(convolution_unit(width, sizes.neck, 1) for width in sizes.widths)
         self.smooth = nn.ModuleList(_separable(sizes.neck, sizes.neck) for _ in STRIDES)
         self.predict = nn.ModuleList(nn.Conv2d(sizes.neck, OUTPUTS, 1) for _ in STRIDES)
 
@@ -131,9 +136,7 @@ def grid_sizes(height: int, width: int) -> list[tuple[int, int]]:
 
 def initialise(net: DetectorNet) -> None:
     """Scores start at `PRIOR`, boxes at twice the stride, landmarks at the centre."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    initialise_convolutions(net)
     for layer in net.predict:
         assert isinstance(layer, nn.Conv2d) and layer.bias is not None  # noqa: S101, PT018 - for mypy
         nn.init.normal_(layer.weight, std=0.01)
@@ -143,7 +146,20 @@ def initialise(net: DetectorNet) -> None:
             layer.bias[3:5] = 0.7
 
 
-def _conv(before: int, after: int, kernel: int, step: int = 1) -> nn.Sequential:
+def initialise_convolutions(net: nn.Module) -> None:
+    """He initialisation."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def load_weights(net: nn.Module, weights: Tensors) -> None:
+    """Raises: RuntimeError if they do not fit."""
+    net.load_state_dict({key: torch.from_numpy(np.asarray(value)) for key, value in weights.items()})
+
+
+def convolution_unit(before: int, after: int, kernel: int, step: int = 1) -> nn.Sequential:
+    """Convolution, batch normalisation and ReLU, which `worker.fused` merges."""
     convolution = nn.Conv2d(before, after, kernel, step, kernel // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
 

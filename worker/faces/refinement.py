@@ -7,7 +7,7 @@ and not from the reduced one; what is left to learn is how far each landmark lie
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from worker.faces.network import Tensors, convolution_unit, initialise_convolutions, load_weights
 from worker.fused import for_inference
 from worker.maps import Map, aligning, inverse, moved, seen_part, size_change, warped_part
 from worker.records import Detections, Floats, Image
@@ -50,8 +51,8 @@ class RefinementNet(nn.Module):
         steps = (2, 1, 2, 1, 2)
         before = (1, *sizes.widths)
         self.features = nn.Sequential(
-            *(_conv(a, b, 3, step) for a, b, step in zip(before[:5], sizes.widths, steps, strict=True)),
-            _conv(sizes.widths[-1], sizes.last, 1, 1),
+            *(convolution_unit(a, b, 3, step) for a, b, step in zip(before[:5], sizes.widths, steps, strict=True)),
+            convolution_unit(sizes.widths[-1], sizes.last, 1, 1),
         )
         self.places = nn.Linear(sizes.last * (VIEW_PX // 8) ** 2, 2 * len(USUAL))
 
@@ -62,12 +63,10 @@ class RefinementNet(nn.Module):
 class Refiner:
     """The network on one device."""
 
-    def __init__(
-        self, sizes: RefinementSizes, weights: Mapping[str, npt.NDArray[np.float32]], device: torch.device
-    ) -> None:
+    def __init__(self, sizes: RefinementSizes, weights: Tensors, device: torch.device) -> None:
         """Raises: RuntimeError if the weights do not fit the sizes."""
         net = RefinementNet(sizes)
-        net.load_state_dict({key: torch.from_numpy(np.asarray(value)) for key, value in weights.items()}, strict=True)
+        load_weights(net, weights)
         self._device = device
         example = torch.zeros((1, 1, VIEW_PX, VIEW_PX), device=device).contiguous(memory_format=torch.channels_last)
         self._net = for_inference(net.requires_grad_(requires_grad=False), example)
@@ -122,16 +121,9 @@ def upright_view(image: Image, how: Map) -> Image:
 
 def initialise(net: RefinementNet) -> None:
     """An untrained network leaves the landmarks almost where they are."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    initialise_convolutions(net)
     nn.init.normal_(net.places.weight, std=1e-3)
     nn.init.zeros_(net.places.bias)
-
-
-def _conv(before: int, after: int, kernel: int, step: int) -> nn.Sequential:
-    convolution = nn.Conv2d(before, after, kernel, step, kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
 
 
 def _landmarks(faces: Detections) -> Floats:

@@ -79,12 +79,17 @@ class Run:
     resume: bool = False
 
 
+def check_shares(name: str, stage: Stage, place: Place) -> None:
+    """Raises: TrainingError for a batch that the processes cannot share; for those who ask before an earlier stage."""
+    if stage.batch % place.world:
+        raise TrainingError(f"{name}.batch {stage.batch} is not a multiple of the {place.world} processes")
+
+
 class Trainer(Generic[Batch]):
     """Trains one stage.  `name` names its checkpoints and curves."""
 
     def __init__(self, name: str, task: Task[Batch], stage: Stage, run: Run) -> None:
-        if stage.batch % run.place.world:
-            raise TrainingError(f"{name}.batch {stage.batch} is not a multiple of the {run.place.world} processes")
+        check_shares(name, stage, run.place)
         self.name, self.task, self.stage, self.run_ = name, task, stage, run
         self.stage_seed = zlib.crc32(name.encode())
         self.steps = math.ceil(task.size / stage.batch)

@@ -30,10 +30,9 @@ from worker.training.detector.settings import DetectorSettings, as_json
 from worker.training.detector.task import DetectorTask, SceneBatch
 from worker.training.detector.teaching import teach
 from worker.training.detector.validation import Validation
-from worker.training.errors import DataError, TrainingError
+from worker.training.errors import DataError
 from worker.training.fingerprint import sha256_of, signature_of
-from worker.training.loop import Outcome, Run, Trainer
-from worker.training.place import Place
+from worker.training.loop import Outcome, Run, Trainer, check_shares
 from worker.training.session import training_session
 
 STAGE, LANDMARKS_STAGE = "detector", "landmarks"
@@ -74,7 +73,8 @@ def train_detector(order: DetectorOrder) -> None:
             files[order.teacher.name] = sha256_of(order.teacher)
             if (order.data / TIGHT_FILE).exists():
                 files[TIGHT_FILE] = sha256_of(order.data / TIGHT_FILE)
-        _fits(order.settings, place)
+        for name, stage in (("stage", order.settings.stage), ("landmarks", order.settings.landmarks)):
+            check_shares(name, stage, place)  # now, not after hours of what comes before
         stored = None if order.network is None else _stored(order.network)
         how = as_json(replace(order.settings, loaders=0))
         run = session.run(order.settings, signature_of(how, files, place.world))
@@ -90,24 +90,10 @@ def train_detector(order: DetectorOrder) -> None:
             f"{len(train.people)} of people"
         )
         if stored is None:
-            task = DetectorTask(
-                order.settings,
-                train,
-                Validation(
-                    held_out,
-                    order.settings.scenes,
-                    order.settings.small_bonus,
-                    None if teacher is None else partial(teach, teacher=teacher),
-                ),
-                new_net(order.settings),
-                place,
-                order.run_dir,
-                loaders,
-            )
             # What only the second stage needs may change while the first one's weights are kept.
             first = {name: value for name, value in how.items() if name not in LANDMARKS_SETTINGS}
             run_first = replace(run, signature=signature_of(first, files, place.world))
-            outcome = Trainer[SceneBatch](STAGE, task, order.settings.stage, run_first).run()
+            outcome = _train_finding(order.settings, train, held_out, run_first, teacher, loaders)
             finding = trained(outcome, order.settings, _command(order))
         else:
             finding = kept(stored)
@@ -117,6 +103,16 @@ def train_detector(order: DetectorOrder) -> None:
             origin = Origin(files, _command(order), session.started()["commit"])
             write_detector(order.out, names, finding, landmarks, order.settings, origin)
             journal.say(f"{order.out} is ready")
+
+
+def _train_finding(
+    settings: DetectorSettings, train: Material, held_out: Material, run: Run, teacher: YuNet | None, loaders: int
+) -> Outcome:
+    """The first stage: the network that finds faces."""
+    teaching = None if teacher is None else partial(teach, teacher=teacher)
+    validation = Validation(held_out, settings.scenes, settings.small_bonus, teaching)
+    task = DetectorTask(settings, train, validation, new_net(settings), run.place, run.folder, loaders)
+    return Trainer[SceneBatch](STAGE, task, settings.stage, run).run()
 
 
 def _train_landmarks(settings: DetectorSettings, train: Material, held_out: Material, run: Run) -> Outcome:
@@ -152,13 +148,6 @@ def _stored(folder: Path) -> StoredDetector:
     stored = load_detector(folder)
     build_mien(stored, torch.device("cpu"))  # one that does not fit its manifest is told now and not when it serves
     return stored
-
-
-def _fits(settings: DetectorSettings, place: Place) -> None:
-    """Raises: TrainingError for a batch that the processes cannot share, before hours of the other stage."""
-    for name, stage in (("stage", settings.stage), (LANDMARKS_STAGE, settings.landmarks)):
-        if stage.batch % place.world:
-            raise TrainingError(f"{name}.batch {stage.batch} is not a multiple of the {place.world} processes")
 
 
 def _teacher(order: DetectorOrder) -> YuNet | None:

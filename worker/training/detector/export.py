@@ -18,7 +18,8 @@ from model_store.detector import (
     write_manifest,
 )
 from worker.detectors import manifest_refinement, manifest_sizes
-from worker.faces.mien import REFINEMENT, Tensors, split_weights
+from worker.faces.mien import REFINEMENT, split_weights
+from worker.faces.network import Tensors
 from worker.training.detector.settings import DetectorSettings, as_json
 from worker.training.loop import METRIC, Outcome
 

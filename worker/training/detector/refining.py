@@ -69,7 +69,7 @@ def upright_faces(pictures: list[Image], faces: Floats) -> UprightFaces:
     places = ((USUAL - 0.5) / CANVAS_SHOWS + 0.5) * CANVAS_PX
     for i, (picture, face) in enumerate(zip(pictures, faces, strict=True)):
         own = face[4:].reshape(5, 2)
-        how = np.asarray(aligning(own, places), np.float64)
+        how = aligning(own, places)
         canvases[i] = warped(picture, how, CANVAS_PX, CANVAS_PX, cv2.BORDER_REPLICATE)
         marks[i] = moved(own, how) / CANVAS_PX * 2 - 1
     return UprightFaces(torch.from_numpy(canvases), torch.from_numpy(marks))
@@ -201,14 +201,14 @@ def ask_again(material: Material, teacher: Detector, run: Run, files: Mapping[st
         run.journal.say(f"asking the teacher again about {count} faces, in several views of each")
         portraits = _Asked(material.portraits, material.faces, teacher)
         tight = _Asked(material.tight, material.tight_faces, teacher)
-        partial = kept.with_suffix(".part.npz")
+        beside = kept.with_suffix(".part.npz")
         np.savez(
-            partial,
+            beside,
             asked=np.array(asked),
             faces=_asked("landmarks of portraits", portraits, processes, run.journal),
             tight_faces=_asked("landmarks of tight faces", tight, processes, run.journal),
         )
-        os.replace(partial, kept)
+        os.replace(beside, kept)
     run.place.wait()
     with np.load(kept, allow_pickle=False) as file:
         return replace(material, faces=file["faces"], tight_faces=file["tight_faces"])

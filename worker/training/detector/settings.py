@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from worker.faces.network import DetectorSizes
 from worker.faces.refinement import VIEW_PX, RefinementSizes
 from worker.training.errors import RecipeError
 from worker.training.recipes import Stage, replaced
 
+ADAMW = Stage(  # what both stages share
+    optimiser="adamw",
+    decay_biases=False,
+    schedule="linear",
+    warmup_steps=200,
+    weight_average=0.998,
+    clip_norm=5.0,
+)
+FINDING_STAGE = replace(ADAMW, epochs=11, batch=24, learning_rate=2.5e-3, weight_decay=0.02, decay_from=0.35)
+LANDMARKS_STAGE = replace(ADAMW, epochs=20, batch=128, learning_rate=3e-3, weight_decay=0.01, decay_from=0.3)
 MOST_CHANNELS = 1024  # that a manifest allows
 
 
@@ -97,38 +107,10 @@ class DetectorSettings:
     sizes: DetectorSizes = field(default_factory=DetectorSizes)
     scenes: SceneSettings = field(default_factory=SceneSettings)
     loss: LossSettings = field(default_factory=LossSettings)
-    stage: Stage = field(
-        default_factory=lambda: Stage(
-            epochs=11,
-            batch=24,
-            optimiser="adamw",
-            learning_rate=2.5e-3,
-            weight_decay=0.02,
-            decay_biases=False,
-            schedule="linear",
-            warmup_steps=200,
-            decay_from=0.35,
-            weight_average=0.998,
-            clip_norm=5.0,
-        )
-    )
+    stage: Stage = FINDING_STAGE
     refinement: RefinementSizes = field(default_factory=RefinementSizes)
     views: ViewSettings = field(default_factory=ViewSettings)
-    landmarks: Stage = field(
-        default_factory=lambda: Stage(
-            epochs=20,
-            batch=128,
-            optimiser="adamw",
-            learning_rate=3e-3,
-            weight_decay=0.01,
-            decay_biases=False,
-            schedule="linear",
-            warmup_steps=200,
-            decay_from=0.3,
-            weight_average=0.998,
-            clip_norm=5.0,
-        )
-    )
+    landmarks: Stage = LANDMARKS_STAGE
     scenes_an_epoch: int = 14400
     held_out_portraits: int = 500
     held_out_backgrounds: int = 100
