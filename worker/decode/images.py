@@ -22,6 +22,10 @@ from worker.decode import (
 from worker.decode.archives import has_signature, open_entries
 from worker.records import DecodedFrame, Image, VideoInfo
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_CHUNK_FRAME = 12  # bytes of a chunk around its data: length, type, checksum
+PNG_LAST_CHUNK = b"IEND"
+
 
 class ImagesSource:
     """Images of an archive as the frames of one clip, in natural name order at a given frame rate; read once.
@@ -91,7 +95,7 @@ class ImagesSource:
         """BGR, as OpenCV has it."""
         self._clock.tick()
         data = self._entries[index]()
-        if data is None or not has_signature(data):
+        if data is None or not has_signature(data) or _promises_more(data):
             return None
         try:
             bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -105,3 +109,16 @@ class ImagesSource:
     def _picture(self, bgr: Image) -> Image:
         height, width = bgr.shape[:2]
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=self._canvas(height, width)), np.uint8)
+
+
+def _promises_more(data: bytes) -> bool:
+    """Whether this is a PNG with a chunk that says to be longer than what follows.
+
+    OpenCV takes the chunk's word, up to 4 GiB of memory and seconds to fill it, before it finds the image cut short.
+    """
+    if not data.startswith(PNG_SIGNATURE):
+        return False
+    at = len(PNG_SIGNATURE)
+    while at < len(data) and data[at + 4 : at + 8] != PNG_LAST_CHUNK:
+        at += PNG_CHUNK_FRAME + int.from_bytes(data[at : at + 4], "big")
+    return at > len(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import struct
 import tarfile
 import zipfile
@@ -76,6 +77,17 @@ def test_a_damaged_image_keeps_its_place(tmp_path: Path, kind: str) -> None:
     assert values(list(source.frames())) == [None, 10, 20, None, 40]
     assert len(source.warnings) == 1
     assert source.warnings[0].endswith("frames 0, 3")
+
+
+def test_a_png_that_promises_more_keeps_its_place(tmp_path: Path) -> None:
+    """A chunk that says to be of 4 GB is not given them."""
+    whole = picture(80)
+    data = whole.index(b"IDAT") - 4
+    promising = whole[:data] + struct.pack(">I", 0xFF7FFFEC) + whole[data + 4 :]
+    path = pack(tmp_path, "zip", [("1.png", picture(70)), ("2.png", promising), ("3.png", whole + b"more")])
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert values(list(ImagesSource(path, "zip", 10, LIMITS).frames())) == [70, None, 80]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 1_000_000
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".JPG"])
