@@ -59,3 +59,12 @@ def redis_url(redis_server: str) -> str:
     with redis.Redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` run where there is one."""
+    if item.get_closest_marker("gpu") is not None:
+        import torch  # most tests of the front end do without it
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")

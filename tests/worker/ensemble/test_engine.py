@@ -18,6 +18,7 @@ from worker.devices import OutOfDeviceMemoryError
 from worker.ensemble import engine as engine_module
 from worker.ensemble.engine import Crops, Engine, EngineStoppedError, Step
 from worker.ensemble.networks import Ensemble, fuse
+from worker.ensemble.precision import Precision
 
 SHAPE = (16, 16, 1)
 NO_ROWS = np.empty(0, np.int64)
@@ -72,14 +73,14 @@ def step_of(crops: Crops) -> Step:
     return Step(crops, windows, NO_ROWS, None)
 
 
-def check(ensemble: Ensemble, step: Step) -> None:
+def check(ensemble: Ensemble, step: Step, tolerance: float = 1e-5) -> None:
     """The step's results are those of its own crops."""
     result = step.result.result(20)
     for row, window in enumerate(step.windows):
         for name, expected in ensemble.window_probabilities(
             torch.from_numpy(np.stack([step.crops[i] for i in window]))
         ).items():
-            np.testing.assert_allclose(result[name][row], expected.numpy(), atol=1e-5)
+            np.testing.assert_allclose(result[name][row], expected.numpy(), atol=tolerance)
 
 
 def test_waiting_steps_share_a_batch(engine: Engine, ensemble: Ensemble) -> None:
@@ -345,3 +346,21 @@ def test_counters_taken_from_several_threads_add_up(engine: Engine) -> None:
             step.result.result(20)
         done.set()
         assert sum(future.result() for future in taken) + engine.take_stats().crops == 80
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("graphs", "mode"), [(False, "eager"), (True, "cuda-graphs")])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 0.15)])  # bf16 on a CPU: 0.04
+def test_a_gpu_answers_as_the_plain_way(
+    ensemble: Ensemble, precision: Precision, tolerance: float, graphs: bool, mode: str
+) -> None:
+    """Batches of one crop, of a few and of many, recorded as graphs and not, in both precisions."""
+    engine = Engine(ensemble, SHAPE, torch.device("cuda:0"), precision, graphs=graphs)
+    try:
+        assert engine.mode == mode
+        for length in (1, 7, 40, 7):
+            step = step_of(clip(length, length))
+            engine.submit(step)
+            check(ensemble, step, tolerance)
+    finally:
+        engine.close()

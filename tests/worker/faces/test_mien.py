@@ -136,3 +136,23 @@ def test_reduced_sizes_keep_at_least_a_pixel() -> None:
     assert reduced_size(1080, 1920, 640) == (360, 640)
     assert reduced_size(270, 480, 640) == (270, 480)
     assert reduced_size(1, 4000, 640) == (1, 640)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("scale", [0.5, 1.9])
+def test_a_gpu_finds_the_same(scale: float) -> None:
+    """The same faces, as exactly as half precision and another way to reduce a frame allow, in several batches."""
+    image = scaled(portrait(), scale)
+    images = [image, np.zeros_like(image), np.ascontiguousarray(image[:, ::-1])]
+    on_gpu = open_detector("mien", torch.device("cuda:0"))
+    assert isinstance(on_gpu, Mien)
+    found = on_gpu.detect(images * on_gpu.batch, None)
+    expected = detector().detect(images, None)
+    for i, faces in enumerate(found):
+        known = expected[i % len(images)]
+        assert len(faces) == len(known)
+        assert faces.landmarks is not None
+        assert known.landmarks is not None
+        assert faces.boxes / scale == pytest.approx(known.boxes / scale, abs=3)
+        assert faces.landmarks / scale == pytest.approx(known.landmarks / scale, abs=3)
+        assert faces.scores == pytest.approx(known.scores, abs=0.03)

@@ -91,3 +91,18 @@ def test_weights_of_other_sizes_are_refused() -> None:
     """Nothing is guessed."""
     with pytest.raises(RuntimeError, match="size mismatch"):
         Refiner(RefinementSizes(), weights(np.zeros((5, 2), np.float32)), CPU)
+
+
+@pytest.mark.gpu
+def test_a_gpu_answers_as_a_cpu() -> None:
+    """The same landmarks for every number of faces, padded up or not."""
+    rng = np.random.default_rng(4)
+    image = rng.integers(0, 256, (160, 160, 3), np.uint8)
+    torch.manual_seed(5)
+    kept = stored(RefinementNet(SIZES).eval())
+    on_cpu, on_gpu = (Refiner(SIZES, kept, torch.device(name)) for name in ("cpu", "cuda:0"))
+    for count in (1, 3, MOST_FACES, MOST_FACES + 2):
+        marks = [face(tuple(rng.uniform(40, 120, 2)), 50, rng.normal(0, 20))[0] for _ in range(count)]
+        (expected,), (found,) = (refiner.refine([image], [detections(*marks)]) for refiner in (on_cpu, on_gpu))
+        assert found.landmarks is not None
+        assert found.landmarks == pytest.approx(expected.landmarks, abs=0.1)
