@@ -26,10 +26,11 @@ MAX_ENTRIES_FACTOR = 2  # entries that are no images may be as many as the image
 MAX_NAME_BYTES = 2**20  # a tar's long name or extended header
 MAX_DIRECTORY_BYTES = 256 * 2**20  # a zip's directory, which `zipfile` reads at once
 HEAD_BYTES = 16  # tell an image from something else before all of it is inflated
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # First bytes, and those at offset 8; OpenCV reads more formats than we want to offer to strangers.
 SIGNATURES: tuple[tuple[bytes, bytes], ...] = (
     (b"\xff\xd8\xff", b""),
-    (b"\x89PNG\r\n\x1a\n", b""),
+    (PNG_SIGNATURE, b""),
     (b"RIFF", b"WEBP"),
 )
 # What `zipfile` raises for an entry that it cannot unpack.

@@ -19,10 +19,9 @@ from worker.decode import (
     UndecodableInputError,
     new_image,
 )
-from worker.decode.archives import has_signature, open_entries
+from worker.decode.archives import PNG_SIGNATURE, has_signature, open_entries
 from worker.records import DecodedFrame, Image, VideoInfo
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_CHUNK_FRAME = 12  # bytes of a chunk around its data: length, type, checksum
 PNG_LAST_CHUNK = b"IEND"
 

@@ -35,7 +35,7 @@ from worker.training.fingerprint import sha256_of, signature_of
 from worker.training.loop import Outcome, Run, Trainer, check_shares
 from worker.training.session import training_session
 
-STAGE, LANDMARKS_STAGE = "detector", "landmarks"
+FINDING, LANDMARKS = "detector", "landmarks"  # the stages, as checkpoints and curves name them
 CORES_A_LOADER = 2  # one of so many cores composes scenes
 
 
@@ -112,7 +112,7 @@ def _train_finding(
     teaching = None if teacher is None else partial(teach, teacher=teacher)
     validation = Validation(held_out, settings.scenes, settings.small_bonus, teaching)
     task = DetectorTask(settings, train, validation, new_net(settings), run.place, run.folder, loaders)
-    return Trainer[SceneBatch](STAGE, task, settings.stage, run).run()
+    return Trainer[SceneBatch](FINDING, task, settings.stage, run).run()
 
 
 def _train_landmarks(settings: DetectorSettings, train: Material, held_out: Material, run: Run) -> Outcome:
@@ -125,7 +125,7 @@ def _train_landmarks(settings: DetectorSettings, train: Material, held_out: Mate
         begin_refinement(net)
     faces = upright_faces([*train.portraits, *train.tight], np.concatenate([train.faces, train.tight_faces]))
     task = RefinementTask(settings, faces, upright_faces(held_out.portraits, held_out.faces), net, run.place)
-    return Trainer[ViewBatch](LANDMARKS_STAGE, task, settings.landmarks, run).run()
+    return Trainer[ViewBatch](LANDMARKS, task, settings.landmarks, run).run()
 
 
 def new_net(settings: DetectorSettings) -> DetectorNet:

@@ -18,7 +18,7 @@ from model_store.detector import (
     write_manifest,
 )
 from worker.detectors import manifest_refinement, manifest_sizes
-from worker.faces.mien import REFINEMENT, split_weights
+from worker.faces.mien import REFINEMENT, MienSpec, split_weights
 from worker.faces.network import Tensors
 from worker.training.detector.settings import DetectorSettings, as_json
 from worker.training.loop import METRIC, Outcome
@@ -66,7 +66,7 @@ class Finding:
     small_bonus: float
     measurements: tuple[DetectorMeasurement, ...]
     settings: dict[str, Any]
-    max_side_px: int = 640
+    max_side_px: int = MienSpec.max_side_px
     licence: str = LICENCE
     notes: str = ""
     data: dict[str, str] = field(default_factory=dict)
