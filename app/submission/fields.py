@@ -16,11 +16,20 @@ class OptionFields:
     def __init__(self) -> None:
         self._values: dict[str, str] = {}
 
-    def add(self, name: str, value: str) -> None:
-        """One more option.  Raises: InvalidOption if it is unknown, repeated, or cannot have this value."""
+    @staticmethod
+    def check_name(name: str) -> None:
+        """Raises: InvalidOption if there is no such option."""
         if name not in JobOptions.model_fields:
             known = ", ".join(JobOptions.model_fields)
-            raise InvalidOption(f"There is no option {name[:64]!r}; there are: {known}.", field=name[:64])
+            raise InvalidOption(
+                f"There is no option {name[:64]!r}; there are: {known}. What is to be labelled goes in a form's part "
+                "`file`, several images in parts `frames`.",
+                field=name[:64],
+            )
+
+    def add(self, name: str, value: str) -> None:
+        """One more option.  Raises: InvalidOption if it is unknown, repeated, or cannot have this value."""
+        self.check_name(name)
         if name in self._values:
             raise InvalidOption(f"{name} is given more than once.", field=name)
         _parse({name: value})

@@ -76,6 +76,8 @@ async def _receive_form(
             value.clear()
             if name in CONTENT:
                 inbox.begin(name)
+            else:  # before its value: a video under another name is long
+                options.check_name(name)
         elif isinstance(event, PartEnd):
             if name in CONTENT:
                 await inbox.end()

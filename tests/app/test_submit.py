@@ -157,6 +157,15 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
 }
 
 
+def test_a_file_under_another_name(api: httpx.Client) -> None:
+    """The most likely slip, a video in a part called `video`, is told where it goes, however long the video is."""
+    answer = api.post("/v1/jobs", files={"video": ("a.mp4", MP4 + bytes(200_000))})
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["field"]) == (422, "invalid_option", "video")
+    assert "'video'" in problem["detail"]
+    assert "`file`" in problem["detail"]
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_refusals_leave_nothing(case: str, make_api: Any, uploads: Path, redis_url: str) -> None:
     """Each bad request has its status and code, and leaves neither file nor key."""
