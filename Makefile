@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test fuzz fuzz-api soak lint train-default train-detector environment redis
+.PHONY: help demo run test test-docker fuzz fuzz-api soak lint train-default train-detector environment redis
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,6 +22,9 @@ test: lint ## run every check and the whole test suite
 	MIEN_REDIS_URL= .make/find_redis.sh
 	.make/find_chromium.sh
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE)
+
+test-docker: $(INSTALLED) ## build the images, run docker-compose.yml, label a video, kill and stop its services
+	$(PYTHON) -m pytest -m docker tests/docker
 
 fuzz: $(INSTALLED) ## ten minutes each of fuzzing what reads manifests, chunks, archives and options; MINUTES chooses
 	$(PYTHON) tests/bench/fuzz.py --minutes $(or $(MINUTES),10)
