@@ -6,7 +6,6 @@ The whole service with real processes, for tests anywhere, is in `tests/service.
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,16 +15,9 @@ import pytest
 import redis
 
 import worker  # noqa: F401  # restricts OpenCV, which reads its settings when it is loaded
+from worker.demo.processes import free_port
 
 pytest_plugins = ["tests.service"]
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def main() -> None:
         clips = Clips(Path(folder))
         clip = clips.video(two_faces(), container="webm")
         with httpx.Client(base_url=service.url, timeout=60, trust_env=False) as http, sync_playwright() as playwright:
-            api = Api(service, http)
+            api = Api(http, service)
             sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
             browser = playwright.chromium.launch(executable_path=program, args=sandbox)
             for content in (clips.video(clips.pictures(30)), clip):

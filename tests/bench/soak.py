@@ -233,7 +233,7 @@ def started(seed: int) -> Iterator[Soak]:
         service.start("killed-0", *WORKER)
         service.wait_ready()
         with httpx.Client(base_url=service.url, timeout=60) as http:
-            yield Soak(Api(service, http), folder, random.Random(seed), videos)  # not a secret
+            yield Soak(Api(http, service), folder, random.Random(seed), videos)  # not a secret
 
 
 def main() -> None:

@@ -182,5 +182,5 @@ def film(clips: Clips) -> bytes:
 def labelled(service: Service, film: bytes) -> dict[str, Any]:
     """The film as a labelled job, for tests that only look."""
     with httpx.Client(base_url=service.url, timeout=60, trust_env=False) as http:
-        job, _ = Api(service, http).label(film, "film.webm")
+        job, _ = Api(http, service).label(film, "film.webm")
         return job

@@ -10,28 +10,21 @@ import os
 import secrets
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-import cv2
 import httpx
 import pytest
 
-from worker.demo.clip import FPS, HEIGHT, SECONDS, WIDTH, make_clip
+from tests.service import ROOT, Client, Clips, no_settings
 from worker.demo.processes import free_port
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(3600)]  # the worker's image for GPUs holds gigabytes
 
-ROOT = Path(__file__).resolve().parents[2]
 WORKER = "worker-cpu" if shutil.which("nvidia-smi") is None else "worker"
 SERVICES = ("redis", "app", WORKER)
 KEY = "a-key-of-the-tests"
-REPEATS = 20  # of the demo's clip: the job is to last while services are stopped
-REACHED_S = 300
-
-Job = dict[str, Any]
+FRAMES = 150
+LONG_FRAMES = 3000  # the job is to last while services are stopped
 
 
 class Compose:
@@ -41,15 +34,17 @@ class Compose:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.project = f"mien-test-{secrets.token_hex(4)}"
-        self._environment = os.environ | {
-            "MIEN_REDIS_PASSWORD": secrets.token_hex(16),
-            "MIEN_API_KEYS": KEY,
-            "MIEN_PUBLISH": f"127.0.0.1:{port}",
-        }
+        with no_settings():
+            self._environment = os.environ | {
+                "MIEN_REDIS_PASSWORD": secrets.token_hex(16),
+                "MIEN_API_KEYS": KEY,
+                "MIEN_PUBLISH": f"127.0.0.1:{port}",
+            }
 
     def __call__(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`docker compose ARGUMENTS`; without check its failure is answered."""
-        command = ["docker", "compose", "--project-name", self.project, "--profile", "cpu", *arguments]
+        own = ["--project-name", self.project, "--env-file", os.devnull, "--profile", "cpu"]
+        command = ["docker", "compose", *own, *arguments]
         done = subprocess.run(command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False)
         if check and done.returncode:
             pytest.fail(f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
@@ -72,39 +67,24 @@ def compose() -> Iterator[Compose]:
 
 
 @pytest.fixture
-def api(compose: Compose) -> Iterator[httpx.Client]:
+def client(compose: Compose) -> Iterator[Client]:
     """A client with the key."""
     headers = {"Authorization": f"Bearer {KEY}"}
-    with httpx.Client(base_url=compose.url, headers=headers, timeout=90, trust_env=False) as client:
-        yield client
+    with httpx.Client(base_url=compose.url, headers=headers, timeout=90, trust_env=False) as http:
+        yield Client(http)
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's clip."""
-    return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
+def film(clips: Clips) -> bytes:
+    """Long enough on any machine."""
+    pictures = clips.pictures(FRAMES, (640, 360))
+    return clips.video(pictures * (LONG_FRAMES // FRAMES))
 
 
-@pytest.fixture(scope="module")
-def long_clip(clip: Path) -> Path:
-    """The same, over and over."""
-    path = clip.with_name("long.mp4")
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (WIDTH, HEIGHT))
-    for _ in range(REPEATS):
-        reader = cv2.VideoCapture(str(clip))
-        while (read := reader.read())[0]:
-            writer.write(read[1])
-        reader.release()
-    writer.release()
-    return path
-
-
-def test_labels_every_frame(api: httpx.Client, clip: Path) -> None:
+def test_labels_every_frame(client: Client, clips: Clips) -> None:
     """A real face goes through all containers."""
-    job = _when(api, _submit(api, clip), _ended)
-    assert job["state"] == "succeeded", job["error"]
-    records = api.get(f"/v1/jobs/{job['id']}/frames", params={"limit": 5000}).json()["frames"]
-    assert [record["frame_index"] for record in records] == list(range(FPS * SECONDS))
+    _, records = client.label(clips.video(clips.pictures(FRAMES)))
+    assert [record["frame_index"] for record in records] == list(range(FRAMES))
     assert all(len(record["faces"]) == 1 for record in records)
 
 
@@ -115,22 +95,22 @@ def test_wants_a_key(compose: Compose) -> None:
 
 
 @pytest.mark.parametrize("service", ["redis", WORKER])
-def test_a_killed_service_loses_nothing(compose: Compose, api: httpx.Client, long_clip: Path, service: str) -> None:
+def test_a_killed_service_loses_nothing(compose: Compose, client: Client, film: bytes, service: str) -> None:
     """A job outlives the worker that runs it, and the Redis that knows of it."""
-    job = _when(api, _submit(api, long_clip), _under_way)
+    job_id = client.running(client.submit(film)["id"])["id"]
     compose("kill", service)
     compose("up", "--detach", "--wait", *SERVICES)
-    _ends_whole(api, job)
+    _ends_whole(client, job_id)
 
 
-def test_a_stopped_worker_hands_over(compose: Compose, api: httpx.Client, long_clip: Path) -> None:
+def test_a_stopped_worker_hands_over(compose: Compose, client: Client, film: bytes) -> None:
     """`docker compose stop` puts the running job back, uncharged."""
-    job = _when(api, _submit(api, long_clip), _under_way)
+    job_id = client.running(client.submit(film)["id"])["id"]
     compose("stop", WORKER)
-    job = api.get(f"/v1/jobs/{job['id']}").json()
+    job = client.job(job_id)
     assert (job["state"], job["attempts"]) == ("queued", 0)
     compose("start", WORKER)
-    _ends_whole(api, job)
+    _ends_whole(client, job_id)
 
 
 @pytest.mark.parametrize("service", ["app", WORKER])
@@ -153,10 +133,8 @@ def test_worker_reaches_nothing_outside(compose: Compose) -> None:
     if not address:
         pytest.skip("nothing outside is reached from here, by the API's container either")
     from_worker = compose.inside(WORKER, "python3", "-c", call, address)
-    assert (from_worker.returncode, from_worker.stdout) == (
-        1,
-        "",
-    )  # timed out, or unreachable: Docker's versions differ
+    # Timed out or unreachable, as Docker's version has it.
+    assert (from_worker.returncode, from_worker.stdout) == (1, "")
     assert "create_connection" in from_worker.stderr
 
 
@@ -165,32 +143,7 @@ def test_redis_wants_its_password(compose: Compose) -> None:
     assert "NOAUTH" in compose.inside("redis", "redis-cli", "ping").stdout
 
 
-def _submit(api: httpx.Client, video: Path) -> Job:
-    answer = api.post("/v1/jobs", files={"file": (video.name, video.read_bytes())})
-    assert answer.status_code == httpx.codes.ACCEPTED, answer.text
-    job: Job = answer.json()
-    return job
-
-
-def _when(api: httpx.Client, job: Job, reached: Callable[[Job], bool]) -> Job:
-    deadline = time.monotonic() + REACHED_S
-    while not reached(job):
-        assert time.monotonic() < deadline, job
-        time.sleep(0.1)
-        job = api.get(f"/v1/jobs/{job['id']}").json()
-    return job
-
-
-def _under_way(job: Job) -> bool:
-    assert not _ended(job), job
-    return bool(job["state"] == "running" and job["progress"]["frames_done"])
-
-
-def _ended(job: Job) -> bool:
-    return job["state"] in {"succeeded", "failed", "canceled"}
-
-
-def _ends_whole(api: httpx.Client, job: Job) -> None:
-    job = _when(api, job, _ended)
+def _ends_whole(client: Client, job_id: str) -> None:
+    job = client.ended(job_id)
     assert job["state"] == "succeeded", job["error"]
-    assert job["progress"]["frames_done"] == REPEATS * FPS * SECONDS
+    assert job["progress"]["frames_done"] == LONG_FRAMES

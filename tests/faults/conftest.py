@@ -147,7 +147,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
         serving(folder, MIEN_HEARTBEAT_S=HEARTBEAT_S, MIEN_MIN_UPLOAD_RATE="0") as service,
         httpx.Client(base_url=service.url, timeout=60, trust_env=False) as http,
     ):
-        faulty = Faulty(Api(service, http), folder)
+        faulty = Faulty(Api(http, service), folder)
         until(faulty._answers)
         with faulty.connection() as connection:
             connection.config_set("appendonly", "yes")

@@ -59,7 +59,7 @@ def test_a_job_with_all_that_may_hang_on_it(tmp_path: Path, clips: Clips, receiv
         "MIEN_HEARTBEAT_S": "0.25",  # so that it sweeps every three seconds
     }
     with serving(tmp_path, **settings) as service, httpx.Client(base_url=service.url, timeout=90) as http:
-        faulty = Faulty(Api(service, http), tmp_path)
+        faulty = Faulty(Api(http, service), tmp_path)
         service.wait_live()
         until(faulty._answers)
         service.environment["MIEN_HEARTBEAT_S"] = "5"

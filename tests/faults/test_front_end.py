@@ -34,7 +34,7 @@ def front_end(stack: ExitStack, folder: Path, **settings: str) -> Faulty:
     service = stack.enter_context(serving(folder, **settings))
     http = stack.enter_context(httpx.Client(base_url=service.url, timeout=60, trust_env=False))
     service.wait_live()
-    faulty = Faulty(Api(service, http), folder)
+    faulty = Faulty(Api(http, service), folder)
     until(faulty._answers)
     return faulty
 

@@ -138,7 +138,7 @@ class HostileApi(Api):
 
 @pytest.fixture
 def hostile(api: Api) -> HostileApi:
-    return HostileApi(api.service, api.http)
+    return HostileApi(api.http, api.service)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -148,7 +148,7 @@ def _no_harm(service: Service, clips: Clips) -> Iterator[None]:
 
     clip = clips.video(clips.pictures(12))
     with httpx.Client(base_url=service.url, timeout=60, trust_env=False) as http:
-        api = Api(service, http)
+        api = Api(http, service)
         _, before = api.label(clip)
         loads, worker = service.model_loads(), service.process("worker").pid
         yield
