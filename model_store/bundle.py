@@ -158,6 +158,24 @@ def write_tensors(folder: Path, file: str, tensors: Mapping[str, np.ndarray]) ->
     return WeightsFile(file=file, sha256=hashlib.sha256(data).hexdigest())
 
 
+def write_backbone(out: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a backbone that training can start from, a new safetensors file.
+
+    Raises: BundleError if `out` exists or does not end in .safetensors; then nothing is written.
+    """
+    if out.suffix != ".safetensors":
+        raise BundleError(f"{out} should end in .safetensors")
+    if out.exists():
+        raise BundleError(f"{out} already exists; name a new file")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f"{out.stem}.part.safetensors")
+    try:
+        write_tensors(part.parent, part.name, tensors)
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `bundle.json`."""
     (folder / MANIFEST_FILE).write_text(_manifest_text(manifest))

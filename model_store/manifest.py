@@ -78,6 +78,14 @@ class CompactResNetSpec(_Frozen):
     blocks: tuple[int, ...] = Field(min_length=1)
 
 
+class MobileNetV1Spec(_Frozen):
+    """MobileNet on crops that it enlarges to `side` pixels."""
+
+    architecture: Literal["mobilenet_v1"] = "mobilenet_v1"
+    width: int = Field(32, ge=1)
+    side: int = Field(128, ge=32, le=1024, multiple_of=32)
+
+
 class FrameHeadSpec(_Frozen):
     """A linear classifier on one frame's feature."""
 
@@ -103,7 +111,7 @@ class TransformerHeadSpec(_Frozen):
     position_axis: Literal["batch", "time"] = "time"
 
 
-BackboneSpec = Annotated[ResNet50CaffeSpec | CompactResNetSpec, Field(discriminator="architecture")]
+BackboneSpec = Annotated[ResNet50CaffeSpec | CompactResNetSpec | MobileNetV1Spec, Field(discriminator="architecture")]
 HeadSpec = Annotated[FrameHeadSpec | RecurrentHeadSpec | TransformerHeadSpec, Field(discriminator="architecture")]
 HEAD_OF_MEMBER: dict[MemberName, str] = {"cnn": "frame", "cnn_rnn": "gru", "cnn_transformer": "transformer"}
 

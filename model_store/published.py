@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_store.bundle import BundleError, NewBundle, Tensors, write_manifest, write_tensors
+from model_store.bundle import BundleError, NewBundle, Tensors, write_backbone, write_manifest, write_tensors
 from model_store.manifest import (
     Alignment,
     FrameHeadSpec,
@@ -84,23 +84,13 @@ def import_backbone(path: Path, out: Path) -> None:
 
     Raises: BundleError if the file is no such checkpoint or `out` exists; then nothing is written.
     """
-    if out.suffix != ".safetensors":
-        raise BundleError(f"{out} should end in .safetensors")
-    if out.exists():
-        raise BundleError(f"{out} already exists; name a new file")
     expected = _backbone_shapes() | {
         "classifier.weight": (VGGFACE2_CLASSES, FEATURE, 1, 1),
         "classifier.bias": (VGGFACE2_CLASSES,),
     }
     state = _checked(path, _load(path), expected)
     kept = {key: value for key, value in state.items() if not key.startswith("classifier.")}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f"{out.stem}.part.safetensors")
-    try:
-        write_tensors(part.parent, part.name, kept)
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
+    write_backbone(out, kept)
 
 
 def _read_member(path: Path, member: MemberName) -> Tensors:

@@ -47,13 +47,14 @@ class InputSettings:
 
 @dataclass(frozen=True)
 class BackboneSettings:
-    """`compact_resnet` reads stem, widths and blocks; `resnet50_caffe` reads width and blocks."""
+    """`compact_resnet` reads stem, widths and blocks; `resnet50_caffe` width and blocks; `mobilenet_v1` width and side."""
 
-    architecture: Literal["compact_resnet", "resnet50_caffe"] = "compact_resnet"
+    architecture: Literal["compact_resnet", "resnet50_caffe", "mobilenet_v1"] = "compact_resnet"
     stem: int = 32
     widths: tuple[int, ...] = (64, 128, 256)
     width: int = 64
     blocks: tuple[int, ...] = (1, 2, 2)
+    side: int = 128
 
 
 @dataclass(frozen=True)
@@ -184,10 +185,10 @@ def published() -> Settings:
     )
 
 
-def default() -> Settings:
-    """Our recipe, the one of the bundle that ships."""
+def compact() -> Settings:
+    """A small backbone from random weights."""
     return Settings(
-        recipe="default",
+        recipe="compact",
         static=Stage(
             epochs=40,
             batch=128,
@@ -226,7 +227,27 @@ def default() -> Settings:
     )
 
 
-RECIPES = {"published": published, "default": default}
+def default() -> Settings:
+    """Our recipe, the one of the bundle that ships: as `compact`, on a backbone that knows faces (`--backbone`)."""
+    base = compact()
+    return dataclasses.replace(
+        base,
+        recipe="default",
+        backbone=BackboneSettings("mobilenet_v1", width=32, side=128),
+        static=dataclasses.replace(
+            base.static,
+            epochs=10,
+            batch=64,
+            optimiser="adamw",
+            learning_rate=1e-3,
+            weight_decay=0.05,
+            warmup_steps=200,
+            decay_from=0.2,
+        ),
+    )
+
+
+RECIPES = {"published": published, "default": default, "compact": compact}
 
 
 def recipe(name: str, overrides: Iterable[str] = ()) -> Settings:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model_store.manifest import BackboneSpec, CompactResNetSpec, FrameHeadSpec, ResNet50CaffeSpec
+from model_store.manifest import BackboneSpec, CompactResNetSpec, FrameHeadSpec, MobileNetV1Spec, ResNet50CaffeSpec
 from worker.bundles import build_backbone, build_head
 from worker.ensemble.backbones import initialise
 from worker.ensemble.networks import Normalise
@@ -58,6 +58,8 @@ def backbone_spec(settings: BackboneSettings) -> BackboneSpec:
     """The manifest's words for the backbone."""
     if settings.architecture == "compact_resnet":
         return CompactResNetSpec(stem=settings.stem, widths=settings.widths, blocks=settings.blocks)
+    if settings.architecture == "mobilenet_v1":
+        return MobileNetV1Spec(width=settings.width, side=settings.side)
     return ResNet50CaffeSpec(width=settings.width, blocks=settings.blocks)
 
 
