@@ -47,7 +47,8 @@ lint: $(INSTALLED) ## run the linters, the type checker and the import law
 train-default: $(INSTALLED) ## retrain the bundle that ships; DATA=folder with *train*.npz and *valid*.npz (`stills` layout)
 	@test -n "$(DATA)" || { echo "usage: make train-default DATA=folder with *train*.npz and *valid*.npz"; exit 2; }
 	$(PYTHON) -m worker train --recipe default --layout stills --data "$(DATA)" \
-		--backbone model_store/backbones/faces.safetensors --out model_store/bundles/default --run-dir runs/default --resume --name default --version "$(or $(VERSION),1)"
+		--backbone model_store/backbones/faces.safetensors --out model_store/bundles/default \
+		--run-dir runs/default --resume --name default --version "$(or $(VERSION),1)"
 
 # The teacher's landmarks, composed scenes, two small networks, threshold, manifest, card: under two hours on two cores.
 train-detector: $(INSTALLED) ## retrain the face detector that ships; DATA=folder with detector_*.npz, TEACHER=YuNet's file

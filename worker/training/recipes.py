@@ -236,7 +236,7 @@ def default() -> Settings:
         backbone=BackboneSettings("mobilenet_v1", width=32, side=128),
         static=dataclasses.replace(
             base.static,
-            epochs=10,
+            epochs=12,
             batch=64,
             optimiser="adamw",
             learning_rate=1e-3,
