@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worker.ensemble.backbones import Backbone, CompactResNet, ResNet50Caffe
+from worker.ensemble.backbones import Backbone, CompactResNet, MobileNetV1, ResNet50Caffe
 from worker.fused import FusedConv, for_inference
 
 TOLERANCE = 2e-6
@@ -59,6 +59,7 @@ def images(count: int, channels: int, size: int) -> Tensor:
     [
         (lambda: CompactResNet(1, 8, (16, 24), (1, 2)), 1, 24),
         (lambda: ResNet50Caffe(width=8, blocks=(2, 1, 2, 1)), 3, 64),
+        (lambda: MobileNetV1(1, width=4, side=64), 1, 24),
         (Awkward, 4, 12),
     ],
 )
@@ -74,10 +75,17 @@ def test_equal_to_the_plain_network(make: Callable[[], nn.Module], channels: int
         assert torch.equal(given, before)
 
 
-@pytest.mark.parametrize("backbone", [CompactResNet(1, 8, (16, 24), (1, 2)), ResNet50Caffe(width=8)])
-def test_nothing_is_left_between_convolutions(backbone: Backbone) -> None:
+@pytest.mark.parametrize(
+    ("backbone", "channels"),
+    [
+        (CompactResNet(1, 8, (16, 24), (1, 2)), 1),
+        (ResNet50Caffe(width=8), 3),
+        (MobileNetV1(1, width=4, side=64), 1),
+    ],
+)
+def test_nothing_is_left_between_convolutions(backbone: Backbone, channels: int) -> None:
     """Every convolution is fused; no batch-norm, addition or ReLU is left beside them."""
-    fast = for_inference(filled(backbone), images(2, 1 if isinstance(backbone, CompactResNet) else 3, 64))
+    fast = for_inference(filled(backbone), images(2, channels, 64))
     called = [str(node.target) for node in fast.graph.nodes if node.op == "call_function"]
     assert not any("relu" in name or "add" in name for name in called)
     kinds = {type(module) for module in fast.modules()} - {type(fast), nn.Module}

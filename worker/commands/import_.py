@@ -1,4 +1,4 @@
-"""`python -m worker import`: published checkpoints to a bundle, VGGFace2 weights to a backbone."""
+"""`python -m worker import`: published checkpoints to a bundle, weights that know faces to a backbone."""
 
 from __future__ import annotations
 
@@ -21,23 +21,30 @@ def command(
     cnn_rnn: File = None,
     cnn_transformer: File = None,
     name: Annotated[str | None, typer.Option(help="the bundle's name")] = None,
-    backbone: Annotated[Path | None, typer.Option(help="resnet50_ft_dag.pth")] = None,
+    backbone: Annotated[Path | None, typer.Option(help="resnet50_ft_dag.pth, or faceres.json and --faces")] = None,
+    faces: Annotated[Path | None, typer.Option(help="stills .npz: faceres.json lacks the batch-norms")] = None,
 ) -> None:
-    """Give either --cnn, --cnn-rnn, --cnn-transformer and --name, or --backbone."""
+    """Give either --cnn, --cnn-rnn, --cnn-transformer and --name, or --backbone (a .json with --faces)."""
     members: dict[MemberName, Path | None] = {"cnn": cnn, "cnn_rnn": cnn_rnn, "cnn_transformer": cnn_transformer}
     files = {member: path for member, path in members.items() if path is not None}
     if backbone is not None and (files or name):
         raise typer.BadParameter("goes alone with --out", param_hint="--backbone")
     if backbone is None and (len(files) < len(members) or name is None):
         raise typer.BadParameter("give --cnn, --cnn-rnn, --cnn-transformer and --name, or --backbone")
+    if (faces is not None) != (backbone is not None and backbone.suffix == ".json"):
+        raise typer.BadParameter("belongs to a --backbone that ends in .json", param_hint="--faces")
     from model_store.published import import_backbone, import_published  # noqa: PLC0415  # loads torch
+    from worker.training.errors import DataError  # noqa: PLC0415
+    from worker.training.face_weights import import_face_backbone  # noqa: PLC0415  # loads torch
 
     try:
-        if backbone is not None:
+        if backbone is not None and faces is not None:
+            import_face_backbone(backbone, faces, out)
+        elif backbone is not None:
             import_backbone(backbone, out)
         elif name is not None:
             import_published(files, name, out)
-    except BundleError as error:
+    except (BundleError, DataError) as error:
         raise CommandError(str(error)) from None
     except ValidationError as error:
         raise CommandError(f"--name {name!r}: {error.errors()[0]['msg']}") from None

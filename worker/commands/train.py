@@ -1,6 +1,6 @@
 """`python -m worker train`: labelled data in, a bundle out.
 
-    python -m worker train --data ferplus/ --out bundles/mine
+    python -m worker train --data ferplus/ --backbone model_store/backbones/faces.safetensors --out bundles/mine
     python -m worker train --recipe published --layout affwild2 --data Aff-Wild2/ --backbone vggface2.safetensors \\
         --out bundles/published
     torchrun --nproc-per-node 4 -m worker train ...
@@ -29,11 +29,13 @@ def command(
     data: Annotated[Path | None, typer.Option(help="Stills .npz or folder of two, Aff-Wild2 folder, or CSV.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the new bundle.")] = None,
     layout: Annotated[str, typer.Option(help="stills, affwild2 or manifest.")] = "stills",
-    recipe: Annotated[str, typer.Option(help="default or published.")] = "default",
+    recipe: Annotated[str, typer.Option(help="default, compact or published.")] = "default",
     validation: Annotated[Path | None, typer.Option(help="Validation .npz or CSV, where --data has none.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="path=value, e.g. static.epochs=3.")] = None,
     show_settings: Annotated[bool, typer.Option(help="Print the recipe's settings as JSON and stop.")] = False,
-    backbone: Annotated[Path | None, typer.Option(help="Backbone weights to start from (.safetensors).")] = None,
+    backbone: Annotated[
+        Path | None, typer.Option(help="Backbone weights to start from, e.g. model_store/backbones/faces.safetensors.")
+    ] = None,
     teacher: Annotated[Path | None, typer.Option(help="detector: YuNet's ONNX file, labels more pictures.")] = None,
     network: Annotated[
         Path | None, typer.Option(help="detector: a stored one that keeps its network; only landmarks are trained.")

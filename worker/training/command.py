@@ -78,6 +78,7 @@ def train(order: Order) -> None:
         files = source.fingerprints()
         if order.backbone is not None:
             files[order.backbone.name] = sha256_of(order.backbone)
+            terms = terms.started_from(order.backbone.name)
         run = session.run(order.settings, run_signature(order.settings, files, session.place.world))
         trained = train_ensemble(order.settings, source, run, order.backbone)
         session.place.wait()  # the others are done then: what is left takes long, and they would wait for it in vain

@@ -59,6 +59,8 @@ def train_ensemble(settings: Settings, source: Source, run: Run, backbone_file: 
     net = new_static_net(settings, len(source.labels), source.auxiliary if settings.stills.auxiliary else ())
     if backbone_file is not None:
         load_backbone(net, backbone_file)
+    elif settings.backbone.architecture != "compact_resnet":
+        run.journal.say("the backbone starts from random weights; this recipe expects trained ones, see --backbone")
     static = Trainer("static", source.static_task(net, run.place), settings.static, run).run()
     run.journal.say(f"static: best epoch {static.epoch}")
     net.load_state_dict(static.state)

@@ -45,6 +45,14 @@ class DataTerms:
     terms: str
     licence: str
 
+    def started_from(self, backbone: str) -> DataTerms:
+        """The same, where the backbone began with weights that others trained."""
+        return dataclasses.replace(
+            self,
+            description=f"{self.description} The backbone started from the weights in {backbone}.",
+            terms=f"{self.terms} The terms of {backbone}, and of what it was trained on, hold too.",
+        )
+
 
 @dataclass(frozen=True)
 class Trained:

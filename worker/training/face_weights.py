@@ -5,12 +5,13 @@ with further outputs for age and gender that are left out here.  Source: Savchen
 representations for age, gender and identity recognition (doi 10.7717/peerj-cs.197).
 
 Its batch-norms are folded into its convolutions.  Training needs them, so they are put back: their statistics come from
-given faces, and their weights are such that nothing of what the network computes changes.
+given faces, and their weights are such that the network computes what it did.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +30,13 @@ from worker.training.stills import read_images
 FACES = 1024
 # What was taken from each pixel, in 0..255, when it was trained: the mean of its blue, green and red means.
 PIXEL_MEAN = (103.939 + 116.779 + 123.68) / 3
-STEM, STEM_BIAS = "conv1/convolution/merged_input", "conv1_bn/batchnorm_1/sub"
 
 
 def import_face_backbone(model: Path, stills: Path, out: Path) -> None:
     """Write `faceres.json`, with `faceres.bin` beside it, as a safetensors backbone for grey crops.
 
     stills: a file of the `stills` layout, of which the first 1,024 images give the batch-norms' statistics.
-    Raises: BundleError if the model is not that one or `out` exists; then nothing is written.  DataError for the stills.
+    Raises: BundleError if the model is not that one or `out` exists; DataError for the stills; nothing is written then.
     """
     weights = _read(model)
     settings = InputSettings()
@@ -58,7 +58,8 @@ def _read(model: Path) -> Tensors:
         for entry in listed:
             dtype = np.dtype(entry.get("quantization", entry)["dtype"])
             count = int(np.prod(entry["shape"], dtype=np.int64))
-            tensors[entry["name"]] = np.frombuffer(stored, dtype, count, start).reshape(entry["shape"])
+            values = np.frombuffer(stored, dtype, count, start).reshape(entry["shape"])
+            tensors[entry["name"]] = values.astype(np.float32)
             start += count * dtype.itemsize
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise BundleError(f"{model} is no TensorFlow.js model with its weights beside it: {error}") from None
@@ -67,26 +68,42 @@ def _read(model: Path) -> Tensors:
 
 def _fill(network: MobileNetV1, weights: Tensors, faces: Tensor, settings: InputSettings) -> None:
     """The published weights, for a grey image in our normalisation; `faces` give the batch-norms' statistics."""
+    x = network.enlarged(faces)
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    published = _convolutions(weights, settings, units=len(network.units))
+    for conv, norm, (kernel, bias) in zip(convolutions, norms, published, strict=True):
+        x = _set(conv, norm, kernel, bias, x)
+
+
+def _convolutions(weights: Tensors, settings: InputSettings, units: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Kernel and bias of every convolution, in the network's order."""
     gain = settings.std[0] / PIXEL_SCALE
     offset = settings.mean[0] / PIXEL_SCALE - PIXEL_MEAN
     # Three equal channels: their kernels' sum.
-    stem = _kernel(weights, STEM).sum(dim=1, keepdim=True)
-    bias = torch.from_numpy(weights[STEM_BIAS]).float() + offset * stem.sum(dim=(1, 2, 3))
-    x = network.enlarged(faces)
-    x = _set(network.stem, network.stem_bn, stem * gain, bias, x)
-    for k, unit in enumerate(network.units, start=1):
-        depthwise = _kernel(weights, f"conv_dw_{k}/depthwise_kernel").transpose(0, 1)
-        scale = torch.from_numpy(weights[f"conv_dw_{k}_bn/batchnorm_1/mul"]).float().view(-1, 1, 1, 1)
-        bias = torch.from_numpy(weights[f"conv_dw_{k}_bn/batchnorm_1/sub"]).float()
-        x = _set(unit.depthwise, unit.depthwise_bn, depthwise * scale, bias, x)
+    stem = _kernel(weights, "conv1/convolution/merged_input").sum(dim=1, keepdim=True)
+    yield stem * gain, _vector(weights, "conv1_bn/batchnorm_1/sub") + offset * stem.sum(dim=(1, 2, 3))
+    for k in range(1, units + 1):
+        scale = _vector(weights, f"conv_dw_{k}_bn/batchnorm_1/mul").view(-1, 1, 1, 1)
+        depthwise = _kernel(weights, f"conv_dw_{k}/depthwise_kernel").transpose(0, 1) * scale
+        yield depthwise, _vector(weights, f"conv_dw_{k}_bn/batchnorm_1/sub")
         pointwise = _kernel(weights, f"conv_pw_{k}/convolution/merged_input")
-        bias = torch.from_numpy(weights[f"conv_pw_{k}_bn/batchnorm_1/sub"]).float()
-        x = _set(unit.pointwise, unit.pointwise_bn, pointwise, bias, x)
+        yield pointwise, _vector(weights, f"conv_pw_{k}_bn/batchnorm_1/sub")
 
 
 def _kernel(weights: Tensors, name: str) -> Tensor:
     """TensorFlow's (H, W, in, out) as (out, in, H, W), turned by 180 degrees as `MobileNetV1` wants it."""
-    return torch.from_numpy(weights[name]).float().permute(3, 2, 0, 1).flip((2, 3))
+    return _tensor(weights, name, 4).permute(3, 2, 0, 1).flip((2, 3))
+
+
+def _vector(weights: Tensors, name: str) -> Tensor:
+    return _tensor(weights, name, 1)
+
+
+def _tensor(weights: Tensors, name: str, dimensions: int) -> Tensor:
+    if name not in weights or weights[name].ndim != dimensions:
+        raise BundleError(f"not the expected network: no {name!r} of {dimensions} dimensions")
+    return torch.from_numpy(weights[name])
 
 
 def _set(conv: nn.Conv2d, norm: nn.BatchNorm2d, kernel: Tensor, bias: Tensor, x: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Recipes: every setting of a training, in one dataclass, under a name.
 
 `published` is the recipe of the paper's code (MODEL: SGD, ten epochs, cross entropy over all nine outputs, no
-rebalancing).  `default` is ours: small networks, soft targets, rebalancing, averaged weights, calibrated fusion.
+rebalancing).  `default` is ours: soft targets, rebalancing, averaged weights, calibrated fusion, on a small backbone
+that was trained on faces before; `compact` is the same on a backbone that starts from nothing.
 A setting is overridden by its path, for example `static.epochs=3` or `heads.embedding=96`.
 """
 
@@ -47,7 +48,7 @@ class InputSettings:
 
 @dataclass(frozen=True)
 class BackboneSettings:
-    """`compact_resnet` reads stem, widths and blocks; `resnet50_caffe` width and blocks; `mobilenet_v1` width and side."""
+    """`compact_resnet` reads stem, widths, blocks; `resnet50_caffe` width, blocks; `mobilenet_v1` width, side."""
 
     architecture: Literal["compact_resnet", "resnet50_caffe", "mobilenet_v1"] = "compact_resnet"
     stem: int = 32

@@ -12,6 +12,7 @@ import pytest
 from worker.training.stills import LABELS, VOTES_OF_LABELS
 
 MINIATURE = (
+    "backbone.architecture=compact_resnet",
     "input.size=16",
     "backbone.stem=4",
     "backbone.widths=8,8",

@@ -58,5 +58,5 @@ def test_a_wrong_override_is_one_clear_line(override: str, words: str) -> None:
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     """The message lists them."""
-    with pytest.raises(RecipeError, match="published, default"):
+    with pytest.raises(RecipeError, match="published, default, compact"):
         recipe("best")

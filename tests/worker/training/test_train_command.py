@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,31 +14,11 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from model_store.bundle import load_bundle
+from tests.commands import run, start
 from worker.bundles import build_ensemble, module_tensors
 from worker.training.recipes import recipe
 from worker.training.static import new_static_net
 from worker.training.stills import LABELS, read_stills
-
-ROOT = Path(__file__).parents[3]
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    """Start a command of the worker."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "worker", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run(*arguments: str) -> tuple[int, str, str]:
-    """Exit status, stdout, stderr of a command."""
-    process = start(*arguments)
-    out, err = process.communicate(timeout=200)
-    return process.returncode, out, err
 
 
 def options(settings: list[str]) -> list[str]:
