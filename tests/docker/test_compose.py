@@ -58,6 +58,8 @@ class Compose:
 @pytest.fixture(scope="module")
 def compose() -> Iterator[Compose]:
     """The running stack; its containers, networks and volumes are gone at the end, its images stay."""
+    if shutil.which("docker") is None:
+        pytest.fail("there is no `docker` command here; these tests need a Docker engine with compose", pytrace=False)
     stack = Compose()
     try:
         stack("up", "--build", "--detach", "--wait", *SERVICES)
