@@ -52,7 +52,7 @@ def model_card(manifest: Manifest) -> str:
     if not manifest.measurements:
         lines += ["Nothing yet.", ""]
     lines += [
-        "Weights and temperatures of the fusion and the best epoch were chosen on the validation data, so figures "
+        "Weights and temperatures of the fusion and the best epochs were chosen on the validation data, so figures "
         "measured on it are slightly too good.",
         "",
         "## Training data",

@@ -62,7 +62,7 @@ def train_ensemble(settings: Settings, source: Source, run: Run, backbone_file: 
     elif settings.backbone.architecture != "compact_resnet":
         run.journal.say("the backbone starts from random weights; this recipe expects trained ones, see --backbone")
     static = Trainer("static", source.static_task(net, run.place), settings.static, run).run()
-    run.journal.say(f"static: best epoch {static.epoch}")
+    run.journal.say(f"static: epoch {static.epoch} is kept")
     net.load_state_dict(static.state)
     net.to(run.place.device).eval().requires_grad_(False)
 
@@ -72,7 +72,7 @@ def train_ensemble(settings: Settings, source: Source, run: Run, backbone_file: 
         head = new_head(spec, net.backbone.feature_size, len(source.labels), settings.seed + 1 + k)
         task = TemporalTask(head, train, validation, settings, run.place)
         outcome = Trainer(f"temporal-{name}", task, settings.temporal, run).run()
-        run.journal.say(f"{name}: best epoch {outcome.epoch}")
+        run.journal.say(f"{name}: epoch {outcome.epoch} is kept")
         head.load_state_dict(outcome.state)
         heads[name] = head.eval().requires_grad_(False)
     fusion = fuse_members(heads, validation) if settings.fit_fusion else equal_fusion(len(heads))

@@ -59,7 +59,7 @@ class Task(Protocol, Generic[Batch]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The best weights of a stage, on the CPU, with their epoch (from 1) and metrics."""
+    """The weights of a stage that are kept, on the CPU, with their epoch (from 1) and metrics."""
 
     state: State
     epoch: int
@@ -108,7 +108,7 @@ class Trainer(Generic[Batch]):
 
     @property
     def best_file(self) -> Path:
-        """Weights of the best epoch so far."""
+        """Weights of the epoch that is kept, so far."""
         return self.run_.folder / f"{self.name}.best.pt"
 
     def run(self) -> Outcome:
@@ -195,7 +195,7 @@ class Trainer(Generic[Batch]):
         metrics = self.task.validate(self.average.model.eval()) if place.first else {METRIC: 0.0}
         metrics[METRIC] = place.from_first(metrics[METRIC])
         self.epoch, self.step = self.epoch + 1, 0
-        improved = all(metrics[METRIC] > epoch[METRIC] for epoch in self.history)
+        improved = self.stage.keep == "last" or all(metrics[METRIC] > epoch[METRIC] for epoch in self.history)
         self.history.append({"loss": loss, **metrics})
         if improved:
             self.best_epoch = self.epoch
@@ -205,7 +205,7 @@ class Trainer(Generic[Batch]):
         self._save()
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         title = f"{self.name} epoch {self.epoch}/{self.stage.epochs}"
-        self.run_.journal.say(f"{title}: loss {loss:.4f}, {shown}{' (best)' if improved else ''}")
+        self.run_.journal.say(f"{title}: loss {loss:.4f}, {shown}{' (kept)' if improved else ''}")
         self.run_.journal.scalars(f"{self.name}/validation", metrics, self.epoch * self.steps)
 
     def _save(self) -> None:
