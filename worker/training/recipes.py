@@ -76,9 +76,10 @@ class Stage:
     batch: items a step, over all processes.  schedule: `steps` multiplies the rate by 0.1 after each epoch of
     `milestones`; `linear` warms up over `warmup_steps`, holds, then falls to 0 from `decay_from` of the epochs on.
     weight_average: decay of an exponential average of the weights, which is then what is measured and kept; 0 for
-    none.  clip_norm: largest norm of the gradient; 0 for any.  keep: the epoch with the `best` validation metric, or the
-    `last`.  patience: stop after so many epochs without a better one; 0 for never.  rebalance: items are drawn in proportion to (most frequent / own label)^rebalance;
-    0 takes every item once an epoch.  mixup: both parameters of the Beta distribution that mixes pairs; 0 for none.
+    none.  clip_norm: largest norm of the gradient; 0 for any.  keep: the epoch with the `best` validation metric, or
+    the `last` one.  patience: stop after so many epochs without a better metric; 0 for never.  rebalance: items are
+    drawn in proportion to (most frequent / own label)^rebalance; 0 takes every item once an epoch.  mixup: both
+    parameters of the Beta distribution that mixes pairs; 0 for none.
     """
 
     epochs: int = 10
@@ -245,8 +246,8 @@ def default() -> Settings:
             weight_decay=0.05,
             warmup_steps=200,
             decay_from=0.2,
-            # The metric hangs on a few dozen faces of the rare labels.  It was best in epoch 5 of 12, whose cross entropy
-            # against the votes, 0.624, was far from the last one's 0.599.
+            # The metric hangs on a few dozen faces of the rare labels: it was best in epoch 5 of 12, where the cross
+            # entropy against the votes was 0.624, and 0.599 at the end.
             keep="last",
         ),
     )

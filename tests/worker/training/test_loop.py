@@ -142,6 +142,19 @@ def test_best_epoch_is_kept_and_patience_ends_the_training(tmp_path: Path) -> No
     assert all(torch.equal(value, states[1][key]) for key, value in outcome.state.items())
 
 
+def test_the_last_epoch_is_kept_where_the_stage_says_so(tmp_path: Path) -> None:
+    """However much better an earlier one was; resumed, it is still the one."""
+    settings = settings_of("temporal.epochs=3", "temporal.keep=last")
+    current = trainer(tmp_path, settings)
+    metrics: Iterator[float] = iter([0.5, 0.7, 0.6])
+    current.task.validate = lambda _: {METRIC: next(metrics)}  # type: ignore[method-assign]
+    outcome = current.run()
+    assert (outcome.epoch, outcome.metrics) == (3, {METRIC: 0.6})
+    average = current.average.model.state_dict()
+    assert all(torch.equal(value, average[key]) for key, value in outcome.state.items())
+    assert_equal(outcome, trainer(tmp_path, settings, resume=True).run())
+
+
 def test_running_out_of_memory_says_which_setting_to_lower(tmp_path: Path) -> None:
     """The message names temporal.batch and its value."""
     current = trainer(tmp_path, settings_of())
