@@ -147,7 +147,7 @@ def test_the_last_epoch_is_kept_where_the_stage_says_so(tmp_path: Path) -> None:
     settings = settings_of("temporal.epochs=3", "temporal.keep=last")
     current = trainer(tmp_path, settings)
     metrics: Iterator[float] = iter([0.5, 0.7, 0.6])
-    current.task.validate = lambda _: {METRIC: next(metrics)}  # type: ignore[method-assign]
+    current.task.validate = lambda model: {METRIC: next(metrics)}  # type: ignore[method-assign]
     outcome = current.run()
     assert (outcome.epoch, outcome.metrics) == (3, {METRIC: 0.6})
     average = current.average.model.state_dict()
