@@ -35,7 +35,7 @@ def command(
         raise typer.BadParameter("belongs to a --backbone that ends in .json", param_hint="--faces")
     from model_store.published import import_backbone, import_published  # noqa: PLC0415  # loads torch
     from worker.training.errors import DataError  # noqa: PLC0415
-    from worker.training.face_weights import import_face_backbone  # noqa: PLC0415  # loads torch
+    from worker.training.face_weights import import_face_backbone  # noqa: PLC0415
 
     try:
         if backbone is not None and faces is not None:

@@ -132,7 +132,7 @@ class _SeparableUnit(nn.Module):
         self.pointwise_bn = nn.BatchNorm2d(size_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and self.stride > 1:
+        if self.training and self.stride > 1 and not x.is_cuda:
             # Every place, then every second one: the same numbers.  The gradient of a depthwise convolution with a
             # stride is far slower in oneDNN than four times as many places without one.
             x = F.conv2d(x, self.depthwise.weight, padding=1, groups=self.depthwise.groups)

@@ -195,9 +195,9 @@ class Trainer(Generic[Batch]):
         metrics = self.task.validate(self.average.model.eval()) if place.first else {METRIC: 0.0}
         metrics[METRIC] = place.from_first(metrics[METRIC])
         self.epoch, self.step = self.epoch + 1, 0
-        improved = self.stage.keep == "last" or all(metrics[METRIC] > epoch[METRIC] for epoch in self.history)
+        kept = self.stage.keep == "last" or all(metrics[METRIC] > epoch[METRIC] for epoch in self.history)
         self.history.append({"loss": loss, **metrics})
-        if improved:
+        if kept:
             self.best_epoch = self.epoch
             if place.first:
                 state = {key: value.detach().cpu() for key, value in self.average.model.state_dict().items()}
@@ -205,7 +205,7 @@ class Trainer(Generic[Batch]):
         self._save()
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         title = f"{self.name} epoch {self.epoch}/{self.stage.epochs}"
-        self.run_.journal.say(f"{title}: loss {loss:.4f}, {shown}{' (kept)' if improved else ''}")
+        self.run_.journal.say(f"{title}: loss {loss:.4f}, {shown}{' (kept)' if kept else ''}")
         self.run_.journal.scalars(f"{self.name}/validation", metrics, self.epoch * self.steps)
 
     def _save(self) -> None:
