@@ -297,6 +297,8 @@ def check(settings: Settings) -> None:
     compact = settings.backbone.architecture == "compact_resnet"
     if compact and len(settings.backbone.widths) != len(settings.backbone.blocks):
         raise RecipeError("backbone.widths and backbone.blocks must name the same number of stages")
+    if settings.backbone.side < 32 or settings.backbone.side % 32:
+        raise RecipeError("backbone.side must be a multiple of 32")
 
 
 def _replaced(node: Any, path: list[str], value: str, whole: str) -> Any:

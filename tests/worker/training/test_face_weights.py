@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.commands import run
+from tests.commands import ROOT, run
 from worker.ensemble.backbones import MOBILENET_UNITS, MobileNetV1
-from worker.training.recipes import InputSettings
+from worker.training.ensemble import load_backbone
+from worker.training.recipes import InputSettings, recipe
+from worker.training.static import new_static_net
 
 Weights = dict[str, np.ndarray]
 
@@ -97,6 +99,16 @@ def test_the_imported_backbone_computes_what_the_published_network_does(
         expected, found = reference(weights, enlarged), network(normalised)
     assert found.shape == (4, 1024)
     assert (found - expected).abs().mean() < 0.01 * expected.abs().mean()
+
+
+def test_the_backbone_that_ships_fits_the_recipe_it_is_made_for() -> None:
+    """`make train-default` starts from it, and it computes finite numbers."""
+    net = new_static_net(recipe("default"), 7)
+    load_backbone(net, ROOT / "model_store" / "backbones" / "faces.safetensors")
+    with torch.inference_mode():
+        features = net.eval().backbone(torch.zeros(1, 1, 48, 48))
+    assert features.isfinite().all()
+    assert features.max() > 0
 
 
 def test_files_that_are_not_that_network_are_refused_in_one_line(

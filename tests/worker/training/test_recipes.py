@@ -46,6 +46,7 @@ def test_settings_are_overridden_by_their_path() -> None:
         ("window", "path=value"),
         ("window=8", "must be odd"),
         ("input.colour=rgb", "3 value"),
+        ("backbone.side=100", "backbone.side must be a multiple of 32"),
         ("heads.embedding=30", "multiple of heads.attention_heads"),
     ],
 )
