@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.service import ROOT
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:

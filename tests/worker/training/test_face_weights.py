@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.commands import ROOT, run
+from tests.commands import run
+from tests.service import ROOT
 from worker.ensemble.backbones import MOBILENET_UNITS, MobileNetV1
 from worker.training.ensemble import load_backbone
 from worker.training.recipes import InputSettings, recipe
