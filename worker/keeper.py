@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +11,7 @@ from contextlib import contextmanager
 import structlog
 import torch
 
+from worker import memory
 from worker.serving import Serving
 
 log = structlog.get_logger(__name__)
@@ -103,5 +102,4 @@ def give_back_memory() -> None:
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
         torch.accelerator.empty_host_cache()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)
+    memory.give_back()

@@ -12,6 +12,8 @@ from importlib import import_module
 import typer
 from pydantic import ValidationError
 
+from worker import memory
+
 COMMANDS = {
     "run": "Take jobs until SIGTERM.",
     "label": "Label videos, image folders or images here, without Redis.",
@@ -49,6 +51,7 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in {"--help", "-h"} or name not in COMMANDS:
         _overview(wrong=None if name in {"--help", "-h"} else name)
+    memory.keep()
     module = import_module(f"worker.commands.{MODULES.get(name, name)}")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name, help=COMMANDS[name], epilog=getattr(module, "EPILOG", None))(module.command)

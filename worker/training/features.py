@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from worker.ensemble.backbones import Backbone
+from worker.ensemble.passes import batch_sizes
+from worker.fused import for_inference
 from worker.training.journal import Bar
 
 FEATURE_BATCH = 256
@@ -25,20 +27,25 @@ def compute_features(
 ) -> Tensor:
     """Features of `count` crops, (count, D) in `dtype` on the CPU.
 
-    batches: crops (N, H, W, C), uint8 or float32 in 0..255, in order.  The backbone runs in eval mode, where it is.
+    batches: crops (N, H, W, C), uint8 or float32 in 0..255, in order.  As in serving they pass through a folded copy of
+    the backbone, where that is, in batches as large as are good for the device.
     """
-    backbone.eval()
     device = next(backbone.parameters()).device
+    precision = torch.bfloat16 if half_precision else torch.float32
+    ready: nn.Module | None = None
     # Made outside of inference mode, or else it could not be trained on.
     features = torch.empty((count, backbone.feature_size), dtype=dtype)
     done = 0
-    for crops in batches:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half_precision):
-            found = backbone(normalise(crops.to(device, non_blocking=True)))
-            features[done : done + len(crops)] = found.to("cpu", dtype)
-        done += len(crops)
+    for batch in batches:
+        with torch.inference_mode():
+            for crops in torch.split(batch, batch_sizes(device)[-1]):
+                images = normalise(crops.to(device, non_blocking=True)).to(precision)
+                if ready is None:
+                    ready = for_inference(backbone, images)
+                features[done : done + len(crops)] = ready(images).to("cpu", dtype)
+                done += len(crops)
         if bar is not None:
-            bar.advance(len(crops))
+            bar.advance(len(batch))
     if done != count:
         raise ValueError(f"expected {count} crops, got {done}")
     return features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from worker.ensemble.backbones import CompactResNet
@@ -17,3 +18,19 @@ def test_features_can_be_trained_on() -> None:
     assert features.shape == (5, 6)
     assert not features.is_inference()
     assert not features.requires_grad
+
+
+def test_features_are_the_backbones() -> None:
+    """Folded and in pieces of batches, it computes what the plain backbone does; the backbone is left as it is."""
+    torch.manual_seed(0)
+    backbone = CompactResNet(1, 4, (6,), (1,)).train()
+    normalise = Normalise(1 / 255, (0.5,), (0.25,))
+    crops = torch.randint(0, 256, (70, 8, 8, 1), dtype=torch.uint8)
+    with torch.no_grad():
+        backbone(normalise(crops))  # batch-norm statistics of its own
+    found = compute_features(
+        backbone, normalise, iter([crops[:50], crops[50:]]), 70, half_precision=False, dtype=torch.float32
+    )
+    with torch.inference_mode():
+        expected = backbone.eval()(normalise(crops))
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-5)
