@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from worker import commands, memory
 from worker.settings import WorkerSettings
 
 
@@ -54,3 +55,14 @@ def test_a_command_that_there_is_not_is_bad_usage() -> None:
     assert ended.returncode == 2
     assert "no command 'dance'" in ended.stderr
     assert "label" in ended.stderr
+
+
+def test_every_command_keeps_the_memory_that_it_frees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything else, since threads that there are have memory of their own."""
+    kept: list[None] = []
+    monkeypatch.setattr(memory, "keep", lambda: kept.append(None))
+    for name in commands.COMMANDS:
+        monkeypatch.setattr(sys, "argv", ["worker", name, "--help"])
+        with pytest.raises(SystemExit):
+            commands.main()
+    assert len(kept) == len(commands.COMMANDS)
