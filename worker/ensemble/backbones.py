@@ -10,11 +10,12 @@ Residual Learning (arXiv 1512.03385); Howard et al. 2017, MobileNets (arXiv 1704
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 
 class Backbone(nn.Module):
@@ -165,13 +166,27 @@ class MobileNetV1(Backbone):
         self.units = nn.Sequential(*(_SeparableUnit(size_in, out, stride) for (size_in, out), stride in pairs))
 
     def forward(self, images: Tensor) -> Tensor:
-        x = F.relu(self.stem_bn(self.stem(self.enlarged(images))))
+        x = F.relu(self.stem_bn(self.stem(turned_and_enlarged(images, self.side))))
         return self.units(x).mean(dim=(2, 3))  # type: ignore[no-any-return]  # (N, D)
 
-    def enlarged(self, images: Tensor) -> Tensor:
-        """What the first convolution sees: (N, C, side, side), turned."""
-        turned = images.flip((2, 3))
-        return F.interpolate(turned, size=(self.side, self.side), mode="bicubic", align_corners=False)
+
+@fx.wrap
+def turned_and_enlarged(images: Tensor, side: int) -> Tensor:
+    """What a `MobileNetV1`'s first convolution sees: (N, C, H, W) -> (N, C, side, side), turned, bicubic.
+
+    The values of `F.interpolate`, as two products of matrices in float32, which a CPU computes faster.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        rows, columns = (_enlarging(size, side, images.device) for size in images.shape[2:])
+        return (rows @ (images.float() @ columns.T)).to(images.dtype)
+
+
+@cache
+def _enlarging(size: int, side: int, device: torch.device) -> Tensor:
+    """(side, size) float32: turns and enlarges a column of pixels."""
+    with torch.inference_mode(mode=False):  # a tensor of inference mode could not be trained with
+        one_each = torch.eye(size, device=device)[None, None]
+        return F.interpolate(one_each, size=(side, size), mode="bicubic", align_corners=False)[0, 0].flip(1)
 
 
 # Channels of each unit as a multiple of the stem's, and its stride.

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from model_store.bundle import BundleError, Tensors, write_backbone
 from worker.bundles import module_tensors
-from worker.ensemble.backbones import MobileNetV1
+from worker.ensemble.backbones import MobileNetV1, turned_and_enlarged
 from worker.ensemble.networks import Normalise
 from worker.training.recipes import InputSettings
 from worker.training.static import PIXEL_SCALE
@@ -68,7 +68,7 @@ def _read(model: Path) -> Tensors:
 
 def _fill(network: MobileNetV1, weights: Tensors, faces: Tensor, settings: InputSettings) -> None:
     """The published weights, for a grey image in our normalisation; `faces` give the batch-norms' statistics."""
-    x = network.enlarged(faces)
+    x = turned_and_enlarged(faces, network.side)
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     published = _convolutions(weights, settings, units=len(network.units))

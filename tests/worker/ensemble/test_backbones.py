@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from worker.ensemble.backbones import MobileNetV1, initialise
+from worker.ensemble.backbones import MobileNetV1, initialise, turned_and_enlarged
 
 
 def test_training_computes_what_serving_does() -> None:
@@ -37,3 +38,14 @@ def test_a_side_that_cannot_be_halved_five_times_is_refused() -> None:
     """The padding of strided convolutions fits even sizes alone."""
     with pytest.raises(ValueError, match="multiple of 32"):
         MobileNetV1(1, side=100)
+
+
+@pytest.mark.parametrize(("height", "width", "channels"), [(48, 48, 1), (40, 56, 3)])
+def test_a_crop_is_turned_and_enlarged_as_bicubic_interpolation_does(height: int, width: int, channels: int) -> None:
+    """To rounding; in bfloat16 the result alone is rounded."""
+    images = torch.randn((2, channels, height, width), generator=torch.manual_seed(0))
+    expected = F.interpolate(images.flip((2, 3)), size=(64, 64), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(turned_and_enlarged(images, 64), expected, rtol=0, atol=1e-5)
+    half = images.bfloat16()
+    expected = F.interpolate(half.float().flip((2, 3)), size=(64, 64), mode="bicubic", align_corners=False).bfloat16()
+    torch.testing.assert_close(turned_and_enlarged(half, 64), expected)
