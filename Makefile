@@ -6,6 +6,9 @@ INSTALLED := .venv/.installed
 # process, so that what its tests share is made once.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 
+# Of what is retrained: never that of a model that shipped.
+VERSION ?= $(shell date +%Y-%m-%d)
+
 .DEFAULT_GOAL := help
 .PHONY: help demo run test test-docker fuzz fuzz-api soak lint train-default train-detector environment redis
 
@@ -48,13 +51,13 @@ train-default: $(INSTALLED) ## retrain the bundle that ships; DATA=folder with *
 	@test -n "$(DATA)" || { echo "usage: make train-default DATA=folder with *train*.npz and *valid*.npz"; exit 2; }
 	$(PYTHON) -m worker train --recipe default --layout stills --data "$(DATA)" \
 		--backbone model_store/backbones/faces.safetensors --out model_store/bundles/default \
-		--run-dir runs/default --resume --name default --version "$(or $(VERSION),1)"
+		--run-dir runs/default --resume --name default --version "$(VERSION)"
 
 # The teacher's landmarks, composed scenes, two small networks, threshold, manifest, card: under two hours on two cores.
 train-detector: $(INSTALLED) ## retrain the face detector that ships; DATA=folder with detector_*.npz, TEACHER=YuNet's file
 	@test -n "$(DATA)" || { echo "usage: make train-detector DATA=folder with detector_*.npz [TEACHER=YuNet's ONNX file]"; exit 2; }
 	$(PYTHON) -m worker train detector --data "$(DATA)" $(if $(TEACHER),--teacher "$(TEACHER)") \
-		--out model_store/detectors/default --run-dir runs/detector --resume --name default --version "$(or $(VERSION),1)"
+		--out model_store/detectors/default --run-dir runs/detector --resume --name default --version "$(VERSION)"
 
 environment: $(INSTALLED) ## make .venv
 
