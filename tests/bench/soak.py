@@ -33,6 +33,7 @@ from app.contract import keys
 from tests.service import Api, Clips, serving
 from worker.demo.processes import Process
 
+EXPIRED_S = 90  # RQ keeps the list of a job's executions for a minute longer than a heartbeat is valid
 SAMPLE_S = 5.0
 LAST_JOBS_S = 300  # after the last submission, until the last job must have ended
 FLAT = 0.05
@@ -259,7 +260,7 @@ def main() -> None:
         soak.over.set()
         for thread in threads:
             thread.join(60)
-        time.sleep(25)  # what RQ keeps of the last executions expires
+        time.sleep(EXPIRED_S)
         found = report(soak, states, soak.leaked())
     print(json.dumps(found))
     raise SystemExit(not found["ok"])
