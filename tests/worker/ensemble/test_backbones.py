@@ -43,7 +43,7 @@ def test_a_side_that_cannot_be_halved_five_times_is_refused() -> None:
 @pytest.mark.parametrize(("height", "width", "channels"), [(48, 48, 1), (40, 56, 3)])
 def test_a_crop_is_turned_and_enlarged_as_bicubic_interpolation_does(height: int, width: int, channels: int) -> None:
     """To rounding; in bfloat16 the result alone is rounded."""
-    images = torch.randn((2, channels, height, width), generator=torch.manual_seed(0))
+    images = torch.randn((2, channels, height, width), generator=torch.Generator().manual_seed(0))
     expected = F.interpolate(images.flip((2, 3)), size=(64, 64), mode="bicubic", align_corners=False)
     torch.testing.assert_close(turned_and_enlarged(images, 64), expected, rtol=0, atol=1e-5)
     half = images.bfloat16()

@@ -22,10 +22,11 @@ def test_features_can_be_trained_on() -> None:
 
 def test_features_are_the_backbones() -> None:
     """Folded and in pieces of batches, it computes what the plain backbone does; the backbone is left as it is."""
-    torch.manual_seed(0)
-    backbone = CompactResNet(1, 4, (6,), (1,)).train()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone = CompactResNet(1, 4, (6,), (1,)).train()
+        crops = torch.randint(0, 256, (70, 8, 8, 1), dtype=torch.uint8)
     normalise = Normalise(1 / 255, (0.5,), (0.25,))
-    crops = torch.randint(0, 256, (70, 8, 8, 1), dtype=torch.uint8)
     with torch.no_grad():
         backbone(normalise(crops))  # batch-norm statistics of its own
     found = compute_features(
