@@ -16,11 +16,11 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from app import logs
-from app.background import background
+from app.background.child import background
 from app.contract.settings import described, mistakes
 from app.contract.uploads import UnusableStoreError, UploadStore
+from app.http.protocol import BoundedProtocol
 from app.main import create_app
-from app.protocol import BoundedProtocol
 from app.services import Services
 from app.settings import Settings
 

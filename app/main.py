@@ -10,14 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from app import errors
+from app.http import errors
+from app.http.openapi_document import document
 from app.metrics import MetricsMiddleware, RequestMetrics
 from app.middleware.drain import DrainMiddleware
 from app.middleware.forwarded import ForwardedMiddleware
 from app.middleware.head import HeadMiddleware
 from app.middleware.request_id import RequestIdMiddleware
 from app.middleware.unexpected import UnexpectedMiddleware
-from app.openapi_document import document
 from app.routes import digests, events, frames, health, jobs, metrics, models, pages, video
 from app.services import open_services
 from app.settings import Settings

@@ -15,15 +15,15 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from app.changes import ChangeHub
 from app.contract.uploads import UploadStore
-from app.digest_cache import DigestCache
-from app.limits import RateLimiter
-from app.probe import StoreProbe
-from app.queueing import Queueing
-from app.registry import Registry
+from app.jobs.admission import RateLimiter
+from app.jobs.changes import ChangeHub
+from app.jobs.live_workers import Registry
+from app.jobs.queueing import Queueing
+from app.jobs.store import JobStore
+from app.jobs.upload_probe import StoreProbe
+from app.reports.digest_cache import DigestCache
 from app.settings import Settings
-from app.store import JobStore
 
 REDIS_TIMEOUT_S = 5
 REDIS_RETRIES = 2  # a client learns within seconds that Redis is away, and a restart of Redis passes unseen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 from pathlib import PurePosixPath
 from typing import Annotated
@@ -10,7 +12,9 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from app.contract.settings import SharedSettings
-from app.webhooks.signing import secret_bytes
+
+SIGNING_PREFIX = "whsec_"  # of Standard Webhooks
+SIGNING_BYTES = range(24, 65)
 
 
 def _split(value: object) -> object:
@@ -75,8 +79,13 @@ class Settings(SharedSettings):
     @classmethod
     def _signs(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value():
-            secret_bytes(value.get_secret_value())
+            _key_of(value.get_secret_value())
         return value
+
+    @property
+    def callback_key(self) -> bytes:
+        """The key that signs webhooks."""
+        return _key_of(self.callback_secret.get_secret_value())
 
     @property
     def bundle_name(self) -> str:
@@ -108,3 +117,14 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _key_of(secret: str) -> bytes:
+    """The key of a webhook secret as operators and receivers share it.  Raises: ValueError if it is none."""
+    try:
+        key = base64.b64decode(secret.removeprefix(SIGNING_PREFIX), validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) not in SIGNING_BYTES:
+        raise ValueError("whsec_ and base64 of 24 to 64 bytes, such as from: openssl rand -base64 32")
+    return key

@@ -1,8 +1,8 @@
 """RQ's bookkeeping of jobs, as far as Mien's own would be undone by it.
 
-A job's record says which execution has it (`app.contract.transitions`); `app.recovery` has jobs started again whose
-worker died.  So a worker neither retries jobs nor looks after those of others, and touches nothing of a job that it
-lost to another.
+A job's record says which execution has it (`app.contract.scripts.transitions`); `app.background.recovery` has jobs
+started again whose worker died.  So a worker neither retries jobs nor looks after those of others, and touches nothing
+of a job that it lost to another.
 """
 
 from __future__ import annotations

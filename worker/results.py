@@ -1,7 +1,7 @@
 """Writes one execution of a job to Redis: claim, chunks of frames with progress, end.
 
-Every write is a script of `app.contract.transitions`, fenced by the execution's token: once another execution has the
-job, or the job is gone, nothing is written any more and `LostError` says so.
+Every write is a script of `app.contract.scripts.transitions`, fenced by the execution's token: once another execution
+has the job, or the job is gone, nothing is written any more and `LostError` says so.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any, cast
 
 import redis
 
-from app.contract import chunks, keys, metrics, transitions
+from app.contract import chunks, keys, metrics
 from app.contract.frames import Frame
 from app.contract.jobs import JobRecord, Progress, State, to_field, utc_now
+from app.contract.scripts import transitions
 
 ON_TIME = 0.9  # a share of the claimed frames by which a count may be off and still be believed
 CHECK_S = 0.5  # how often a running job asks whether it is still wanted

@@ -9,7 +9,7 @@ import structlog
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import errors
+from app.http import errors
 
 log = structlog.get_logger(__name__)
 

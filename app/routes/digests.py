@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from app import caching
-from app.dependencies import IfNoneMatch, RecordDep, ServicesDep
-from app.openapi import not_modified, problems
-from app.results import Results, is_complete
-from app.summary import Summary, summarise
-from app.timeline import draw
+from app.http import caching
+from app.http.openapi_examples import not_modified, problems
+from app.jobs.results import Results, is_complete
+from app.reports.summary import Summary, summarise
+from app.reports.timeline import draw
+from app.routes.dependencies import IfNoneMatch, RecordDep, ServicesDep
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 

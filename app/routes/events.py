@@ -18,16 +18,16 @@ from fastapi.responses import StreamingResponse
 
 from app.contract.frames import frame_record
 from app.contract.jobs import JobRecord
-from app.dependencies import LinksDep, RecordDep, ServicesDep
-from app.errors import ProblemError
-from app.links import LinkMaker
-from app.openapi import event_stream, problems
-from app.packing import gzipped, takes_gzip
-from app.results import Page, Results, is_complete
+from app.http.errors import ProblemError
+from app.http.gzip_stream import gzipped, takes_gzip
+from app.http.links import LinkMaker
+from app.http.openapi_examples import event_stream, problems
+from app.jobs.results import Page, Results, is_complete
+from app.jobs.store import Seen
+from app.routes.dependencies import LinksDep, RecordDep, ServicesDep
 from app.routes.frames import MAX_POSITION, WithMembers
+from app.routes.job_view import job_view
 from app.services import Services
-from app.store import Seen
-from app.views import job_view
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 

@@ -12,15 +12,16 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from app import caching, hume
 from app.contract.exports import MEDIA_TYPES, ExportFormat, export
 from app.contract.frames import FrameRecord, frame_record
 from app.contract.jobs import JobRecord
-from app.dependencies import IfNoneMatch, LinksDep, RecordDep, ServicesDep
-from app.links import LinkMaker, job_path
-from app.negotiation import FrameFormat, accepted
-from app.openapi import frame_formats, not_modified, problems
-from app.results import Page, Results, is_complete
+from app.http import caching
+from app.http.links import LinkMaker, job_path
+from app.http.negotiation import FrameFormat, accepted
+from app.http.openapi_examples import frame_formats, not_modified, problems
+from app.jobs.results import Page, Results, is_complete
+from app.reports import hume
+from app.routes.dependencies import IfNoneMatch, LinksDep, RecordDep, ServicesDep
 from app.services import Services
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])

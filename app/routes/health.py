@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 
 from app.contract.workers import WorkerInfo
-from app.dependencies import ServicesDep
+from app.routes.dependencies import ServicesDep
 from app.services import Services
 
 router = APIRouter(prefix="/health", tags=["health"])

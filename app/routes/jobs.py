@@ -8,18 +8,18 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from app import caching
 from app.contract.jobs import Job, State
-from app.dependencies import IfNoneMatch, LinksDep, OwnerDep, RecordDep, SeenDep, ServicesDep
-from app.errors import Conflict
-from app.links import LinkMaker, job_path
-from app.listing import Place, list_jobs
-from app.openapi import not_modified, problems, submission_docs, submitted
-from app.prefer import MAX_WAIT_S, wait_seconds
-from app.store import Seen
+from app.http import caching
+from app.http.errors import Conflict
+from app.http.links import LinkMaker, job_path
+from app.http.openapi_examples import not_modified, problems, submission_docs, submitted
+from app.http.prefer import MAX_WAIT_S, wait_seconds
+from app.jobs.listing import Place, list_jobs
+from app.jobs.store import Seen
+from app.routes.dependencies import IfNoneMatch, LinksDep, OwnerDep, RecordDep, SeenDep, ServicesDep
+from app.routes.job_view import job_view
+from app.routes.long_poll import has_ended, wait_until
 from app.submission.submit import submit
-from app.views import job_view
-from app.waiting import has_ended, wait_until
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from app.dependencies import ServicesDep
+from app.http.openapi_examples import problems
 from app.metrics import render
-from app.openapi import problems
+from app.routes.dependencies import ServicesDep
 
 router = APIRouter(tags=["health"])
 

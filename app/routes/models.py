@@ -6,9 +6,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from app.contract.workers import ModelInfo, WorkerInfo
-from app.dependencies import OwnerDep, ServicesDep
-from app.errors import NotFound
-from app.openapi import problems
+from app.http.errors import NotFound
+from app.http.openapi_examples import problems
+from app.routes.dependencies import OwnerDep, ServicesDep
 from app.services import Services
 
 router = APIRouter(prefix="/v1/models", tags=["models"])

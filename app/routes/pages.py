@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from starlette.types import Scope
 
 from app.contract.colours import colours
-from app.dependencies import ServicesDep
+from app.routes.dependencies import ServicesDep
 
 router = APIRouter(tags=["pages"])
 

@@ -14,11 +14,11 @@ from pydantic import BaseModel
 from app.contract import keys
 from app.contract.jobs import ENDED, JobRecord
 from app.contract.uploads import VIDEO
-from app.dependencies import LinksDep, RecordDep, ServicesDep
-from app.errors import Conflict
-from app.links import job_path
-from app.openapi import annotated_video, problems
-from app.prefer import MAX_WAIT_S
+from app.http.errors import Conflict
+from app.http.links import job_path
+from app.http.openapi_examples import annotated_video, problems
+from app.http.prefer import MAX_WAIT_S
+from app.routes.dependencies import LinksDep, RecordDep, ServicesDep
 from app.services import Services
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from app.contract.options import JobOptions
-from app.errors import InvalidOption, invalid_option
+from app.http.errors import InvalidOption, invalid_option
 
 MAX_VALUE_BYTES = 64 * 1024
 

@@ -18,7 +18,7 @@ import redis.asyncio
 from app.contract import keys
 from app.contract.jobs import InputInfo
 from app.contract.options import JobOptions
-from app.errors import Conflict, IdempotencyMismatch, InvalidOption
+from app.http.errors import Conflict, IdempotencyMismatch, InvalidOption
 
 HEADER = "Idempotency-Key"
 CLAIM_S = 30  # how long the making of a job may take

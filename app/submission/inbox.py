@@ -10,7 +10,7 @@ from typing import IO
 
 from app.contract.jobs import InputInfo, InputKind, MediaType
 from app.contract.uploads import UploadStore, UploadWriter
-from app.errors import InvalidOption, UploadTooLarge
+from app.http.errors import InvalidOption, UploadTooLarge
 from app.submission.media import HEAD_BYTES, ImageType, image_type, media_type
 
 MAX_FRAMES = 10_000  # several `frames` in one request

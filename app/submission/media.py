@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from app.contract.jobs import MediaType
-from app.errors import UnsupportedMedia
+from app.http.errors import UnsupportedMedia
 
 ImageType = Literal["jpg", "png", "webp"]
 

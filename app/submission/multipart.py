@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.errors import BadRequest
+from app.http.errors import BadRequest
 
 
 @dataclass(frozen=True, slots=True)

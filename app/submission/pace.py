@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from app.errors import UploadTooSlow
+from app.http.errors import UploadTooSlow
 
 
 async def paced(body: AsyncIterator[bytes], min_rate: int, window_s: float) -> AsyncIterator[bytes]:

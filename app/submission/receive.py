@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from app.errors import BadRequest, InvalidOption, UnsupportedMedia, UploadTooLarge
+from app.http.errors import BadRequest, InvalidOption, UnsupportedMedia, UploadTooLarge
 from app.settings import Settings
 from app.submission.fields import MAX_VALUE_BYTES, OptionFields
 from app.submission.inbox import Inbox

@@ -16,10 +16,10 @@ from app.contract import keys
 from app.contract.jobs import InputInfo, JobRecord, MediaType, ModelRef, utc_now
 from app.contract.options import JobOptions
 from app.contract.workers import ModelInfo
-from app.errors import InvalidOption
-from app.limits import check_queues, check_room
+from app.http.errors import InvalidOption
+from app.jobs.admission import check_queues, check_room
+from app.jobs.store import UndecidedError
 from app.services import Services
-from app.store import UndecidedError
 from app.submission import idempotency
 from app.submission.fields import OptionFields
 from app.submission.inbox import Inbox

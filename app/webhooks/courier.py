@@ -159,8 +159,7 @@ class Courier:
             return "busy"
         async with host:
             body = delivery.body()
-            secret = self._settings.callback_secret.get_secret_value()
-            signed = headers(secret, f"msg_{delivery.job_id}", int(time.time()), body)
+            signed = headers(self._settings.callback_key, f"msg_{delivery.job_id}", int(time.time()), body)
             try:
                 status = await asyncio.to_thread(post, target, body, signed, self._settings)
             except ForbiddenTargetError as error:

@@ -11,7 +11,7 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from app.errors import InvalidOption
+from app.http.errors import InvalidOption
 from app.settings import Settings
 
 _PORTS = {"https": 443, "http": 80}

@@ -17,10 +17,11 @@ import pytest
 import redis
 import uvicorn
 
-from app.contract import chunks, keys, transitions
+from app.contract import chunks, keys
 from app.contract.frames import Face, Frame
 from app.contract.jobs import JobRecord, to_field, utc_now
-from app.contract.recovery import RECOVER
+from app.contract.scripts import transitions
+from app.contract.scripts.recovery import RECOVER
 from app.contract.workers import MemberInfo, ModelInfo, WorkerInfo
 from app.main import create_app
 from app.settings import Settings

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from app.contract import chunks
 from app.contract.frames import Face, Frame
 from app.contract.options import JobOptions
-from app.errors import BadRequest, InvalidOption
+from app.http.errors import BadRequest, InvalidOption
 from app.submission.fields import OptionFields
 from app.submission.multipart import PartEnd, PartStart, parts
 from model_store.bundle import BUNDLES_DIR, MANIFEST_FILE, BundleError, load_bundle, read_manifest

@@ -9,11 +9,12 @@ from typing import Any, cast
 import pytest
 import redis
 
-from app.contract import chunks, keys, transitions
+from app.contract import chunks, keys
 from app.contract.frames import Face, Frame
 from app.contract.jobs import InputInfo, JobRecord, ModelRef, State
 from app.contract.options import JobOptions
-from app.contract.recovery import RECOVER
+from app.contract.scripts import transitions
+from app.contract.scripts.recovery import RECOVER
 from worker import results
 from worker.results import CanceledError, Execution, LostError, ResultsFullError
 

@@ -1,0 +1,71 @@
+"""The front end's child process: `python -m app.background`
+
+It delivers webhooks, sweeps, and looks after lost jobs and those that nobody takes.
+
+`python -m app` starts it (see `child`) and holds the other end of its standard input: when that closes, however the
+front end ended, this process ends, too.  Several (one a front end) share the work through Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import suppress
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from app import logs
+from app.background.queue_timeout import Unserved
+from app.background.recovery import Recovery
+from app.background.sweeper import Sweeper
+from app.contract.uploads import UploadStore
+from app.jobs.queueing import Queueing
+from app.jobs.store import JobStore
+from app.services import REDIS_TIMEOUT_S
+from app.settings import Settings
+from app.webhooks.courier import Courier
+
+
+async def work(settings: Settings) -> None:
+    """Deliver and sweep until cancelled."""
+    timeouts: dict[str, Any] = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S}
+    connection = redis.asyncio.Redis.from_url(settings.redis_url, **timeouts)
+    writer = redis.Redis.from_url(settings.redis_url, **timeouts)
+    try:
+        uploads = await asyncio.to_thread(UploadStore, settings.uploads)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(Courier(connection, settings).run())
+            tasks.create_task(Sweeper(connection, uploads, settings.result_ttl_s, settings.heartbeat_s).run())
+            queueing = Queueing(writer, connection)
+            tasks.create_task(Recovery(connection, queueing, uploads, settings).run())
+            jobs = JobStore(connection, queueing, uploads, settings.result_ttl_s)
+            tasks.create_task(Unserved(connection, jobs, settings).run())
+    finally:
+        writer.close()
+        await connection.aclose()
+
+
+async def _until_parent_ends(settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("not in a task")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    loop.add_reader(sys.stdin.fileno(), task.cancel)
+    with suppress(asyncio.CancelledError):
+        await work(settings)
+
+
+def main() -> None:
+    """Entry point."""
+    settings = Settings()
+    logs.configure(settings.log_level, settings.log_json)
+    asyncio.run(_until_parent_ends(settings))
+
+
+if __name__ == "__main__":
+    main()

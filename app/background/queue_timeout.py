@@ -1,0 +1,66 @@
+"""Ends jobs that no worker takes.
+
+Those of a bundle that nobody serves any more would wait, and keep their input, for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import cast
+
+import redis.asyncio
+import structlog
+from redis.exceptions import RedisError
+
+from app.contract import keys
+from app.contract.jobs import JobError, JobRecord, utc_now
+from app.contract.settings import SharedSettings
+from app.jobs.store import JobStore
+
+HEARTBEATS = 12  # from one round to the next; a minute unless the operator sets them otherwise
+LONGEST_WAIT_S = 86_400  # or as long as results live, where that is longer
+
+log = structlog.get_logger(__name__)
+
+
+class Unserved:
+    """Looks after jobs that wait too long until it is cancelled; any number may do this at once."""
+
+    def __init__(self, connection: redis.asyncio.Redis, jobs: JobStore, settings: SharedSettings) -> None:
+        self._redis = connection
+        self._jobs = jobs
+        self._longest = timedelta(seconds=max(LONGEST_WAIT_S, settings.result_ttl_s))
+        self._every_s = HEARTBEATS * settings.heartbeat_s
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            try:
+                await self.look()
+            except (RedisError, OSError) as error:
+                log.warning("unserved_failed", error=type(error).__name__)
+            await asyncio.sleep(self._every_s)
+
+    async def look(self) -> None:
+        """One round."""
+        opened = [job_id.decode() for job_id in cast(list[bytes], await self._redis.hkeys(keys.OPEN))]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in opened:
+                pipe.hmget(keys.job(job_id), "state", "created_at", "started_at")
+            found = cast(list[list[bytes | None]], await pipe.execute())
+        for job_id, (state, *times) in zip(opened, found, strict=True):
+            # One that ran and waits again has not waited since it was made.
+            since = max((datetime.fromisoformat(time.decode()) for time in times if time), default=None)
+            if state == b"queued" and since is not None and utc_now() - since > self._longest:
+                await self._give_up(job_id)
+
+    async def _give_up(self, job_id: str) -> None:
+        fields = cast(dict[bytes, bytes], await self._redis.hgetall(keys.job(job_id)))
+        if not fields:
+            return
+        hours = round(self._longest / timedelta(hours=1))
+        error = JobError(code="not_started", detail=f"no worker took it for {hours} hours; submit it again later")
+        record = JobRecord.from_hash(fields)
+        if await self._jobs.fail_waiting(record, error):
+            log.warning("job_not_started", job_id=job_id, queue=record.queue, request_id=record.request_id)

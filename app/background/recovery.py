@@ -1,0 +1,151 @@
+"""Has jobs started again whose worker died: killed, out of memory, its host gone.
+
+Every open job should wait in its queue, or be in the hands of a worker that says so again and again.  A round looks at
+those that do not wait; what is to be done, and whether, is decided by one script (`app.contract.scripts.recovery`), so
+any number of front ends may do this at once, and one that is killed at it delays nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from datetime import timedelta
+from typing import Any, cast
+
+import redis.asyncio
+import structlog
+from redis.exceptions import RedisError
+
+from app.contract import keys
+from app.contract.jobs import MAX_ATTEMPTS, JobError, JobRecord, to_field, utc_now
+from app.contract.scripts import transitions
+from app.contract.scripts.recovery import RECOVER
+from app.contract.settings import SharedSettings
+from app.contract.uploads import UploadStore
+from app.jobs.queueing import RENDER_PREFIX, Queueing
+
+RQ_QUEUE_PREFIX = keys.rq_queue("")
+LOST = JobError(code="worker_lost", detail="its worker died again and again; the input may be too much for it")
+
+log = structlog.get_logger(__name__)
+
+
+class Recovery:
+    """Looks after lost jobs until it is cancelled, every other heartbeat."""
+
+    def __init__(
+        self, connection: redis.asyncio.Redis, queueing: Queueing, uploads: UploadStore, settings: SharedSettings
+    ) -> None:
+        self._redis = connection
+        self._queueing = queueing
+        self._uploads = uploads
+        self._ttl_s = settings.result_ttl_s
+        self._every_s = 2 * settings.heartbeat_s
+        self._grace_s = settings.heartbeat_ttl_s
+        self._not_before = 0.0
+        self._suspects: set[str] = set()
+        self._recover = connection.register_script(RECOVER)
+        self._finish = connection.register_script(transitions.FINISH)
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            try:
+                if time.monotonic() >= self._not_before and not await self._redis_is_young():
+                    await self.look()
+            except (RedisError, OSError) as error:
+                log.warning("recovery_failed", error=type(error).__name__)
+                self._wait()
+            await asyncio.sleep(self._every_s)
+
+    async def look(self) -> None:
+        """One round."""
+        before, self._suspects = self._suspects, set()
+        for queue, job_id in await self._not_waiting():
+            answer = await self._ask(queue, job_id, suspected=job_id in before)
+            if answer == "unqueued":
+                await self._queueing.restore(queue, job_id)
+                answer = await self._ask(queue, job_id, suspected=True)
+            if answer == "suspect":
+                self._suspects.add(job_id)
+            elif answer == "sealed":
+                await self._end(job_id)
+            elif answer == "cleared" and job_id.startswith(RENDER_PREFIX):
+                # A video that was being drawn: whoever asks for it again has it begun again.
+                await self._redis.delete(keys.render(job_id.removeprefix(RENDER_PREFIX)))
+            elif answer == "waits":
+                log.warning("job_recovered", job_id=job_id)
+
+    async def _redis_is_young(self) -> bool:
+        """Redis was started a moment ago: heartbeats may not have got through yet."""
+        server = await self._redis.info("server")
+        return int(server["uptime_in_seconds"]) < self._grace_s
+
+    def _wait(self) -> None:
+        """Redis was away, and for workers perhaps, too: let their heartbeats come first."""
+        self._not_before = time.monotonic() + self._grace_s
+        self._suspects = set()
+
+    async def _not_waiting(self) -> list[tuple[str, str]]:
+        """Queue and id of every job that does not wait: open ones, and whatever workers have, as RQ knows them."""
+        names = cast(set[bytes], await self._redis.smembers(keys.RQ_QUEUES))
+        queues = sorted(name.decode().removeprefix(RQ_QUEUE_PREFIX) for name in names)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(keys.OPEN)
+            for queue in queues:
+                pipe.lrange(keys.rq_queue(queue), 0, -1)
+                pipe.lrange(keys.rq_taken(queue), 0, -1)
+                pipe.zrange(keys.rq_running(queue), 0, -1)
+            opened, *lists = await pipe.execute()
+        found = {job_id.decode(): queue.decode() for job_id, queue in opened.items()}
+        waiting: set[str] = set()
+        for number, queue in enumerate(queues):
+            waits, taken, running = lists[3 * number : 3 * number + 3]
+            waiting |= {job_id.decode() for job_id in waits}
+            for entry in (*taken, *running):
+                found.setdefault(entry.decode().partition(":")[0], queue)
+        return [(queue, job_id) for job_id, queue in found.items() if job_id not in waiting]
+
+    async def _ask(self, queue: str, job_id: str, *, suspected: bool) -> str:
+        answer = await self._recover(
+            keys=[
+                keys.job(job_id),
+                keys.rq_queue(queue),
+                keys.rq_job(job_id),
+                keys.rq_taken(queue),
+                keys.rq_running(queue),
+            ],
+            args=[
+                job_id,
+                keys.frames(job_id, ""),
+                keys.changed(job_id),
+                int(suspected),
+                MAX_ATTEMPTS,
+                self._ttl_s,
+                self._ending(state="failed", error=LOST.model_dump()),
+                self._ending(state="canceled"),
+            ],
+        )
+        return bytes(answer).decode()
+
+    def _ending(self, **fields: Any) -> str:
+        now = utc_now()
+        times = {"finished_at": now, "expires_at": now + timedelta(seconds=self._ttl_s)}
+        texts = {name: to_field(value) for name, value in fields.items()}
+        texts |= {name: time.isoformat() for name, time in times.items()}
+        return json.dumps([part for pair in texts.items() for part in pair])
+
+    async def _end(self, job_id: str) -> None:
+        """Let a job end as it is sealed, in its worker's place."""
+        raw = cast(dict[bytes, bytes], await self._redis.hgetall(keys.job(job_id)))
+        if not raw:
+            return
+        record = JobRecord.from_hash(raw)
+        if not record.options.keep_input:
+            await asyncio.to_thread(self._uploads.delete, job_id)
+        await self._finish(
+            keys=[keys.job(job_id), keys.frames(job_id, record.execution)],
+            args=[record.execution, keys.changed(job_id)],
+        )
+        log.warning("job_ended_by_recovery", job_id=job_id)

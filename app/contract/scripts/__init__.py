@@ -1,0 +1,1 @@
+"""The Lua scripts that run in Redis, all beside each other."""

@@ -1,0 +1,1 @@
+"""What HTTP needs whatever the resource: problems, keys, caching, formats, addresses, the OpenAPI document."""

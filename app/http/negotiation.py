@@ -1,0 +1,53 @@
+"""Which format a client wants: `?format=`, or `Accept` where that is absent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from app.http.errors import NotAcceptable
+
+FrameFormat = Literal["json", "ndjson", "csv", "vtt", "hume"]
+
+_BY_TYPE: dict[str, FrameFormat] = {
+    "application/json": "json",
+    "application/x-ndjson": "ndjson",
+    "application/ndjson": "ndjson",
+    "application/jsonl": "ndjson",
+    "text/csv": "csv",
+    "text/vtt": "vtt",
+    "application/*": "json",
+    "text/*": "csv",
+    "*/*": "json",
+}
+
+
+def accepted(header: str | None) -> FrameFormat:
+    """The format that `Accept` likes best; JSON where it has no wish.
+
+    Raises: NotAcceptable if it names none that there is.
+    """
+    if not header or not header.strip():
+        return "json"
+    best: tuple[float, int, FrameFormat] | None = None
+    for order, part in enumerate(header.split(",")):
+        media, _, parameters = part.partition(";")
+        name = media.strip().lower()
+        quality = _quality(parameters)
+        # At equal quality a type that is named goes before one that a wildcard covers.
+        rank = (quality, -order - (1000 if "*" in name else 0))
+        if name in _BY_TYPE and quality > 0 and (best is None or rank > best[:2]):
+            best = (*rank, _BY_TYPE[name])
+    if best is None:
+        raise NotAcceptable("Frames are there as application/json, application/x-ndjson, text/csv and text/vtt.")
+    return best[2]
+
+
+def _quality(parameters: str) -> float:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                return min(max(float(value), 0.0), 1.0)
+            except ValueError:
+                return 0.0
+    return 1.0

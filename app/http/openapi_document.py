@@ -1,0 +1,173 @@
+"""The whole OpenAPI document: what FastAPI derives from the routes, with problems, keys and examples added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.http.errors import Problem
+
+_JOB_ID = "7c9e6679f7424de2944be07fc1f90ae7"
+_LABELS = ["Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise"]
+_SCORES = {"Neutral": 0.05, "Anger": 0.01, "Disgust": 0.01, "Fear": 0.01, "Happiness": 0.88, "Sadness": 0.02}
+_SHARES = {name: {"share": 1.0 if name == "Happiness" else 0.0, "mean_score": 0.14286} for name in _LABELS}
+_JOB: dict[str, Any] = {
+    "id": _JOB_ID,
+    "state": "running",
+    "created_at": "2026-11-24T07:49:22.351Z",
+    "started_at": "2026-11-24T07:49:23.012Z",
+    "finished_at": None,
+    "expires_at": "2026-11-25T07:49:22.351Z",
+    "options": {
+        "sample_fps": None,
+        "faces": "detect",
+        "max_faces": 10,
+        "min_face_px": 16,
+        "min_score": None,
+        "members": None,
+        "model": None,
+        "fps": 30,
+        "start_s": None,
+        "end_s": None,
+        "callback_url": None,
+        "keep_input": False,
+    },
+    "model": {"name": "default", "version": "1"},
+    "input": {
+        "kind": "video",
+        "bytes": 208428,
+        "sha256": "95ee1a41bfd0f50a2f9d3384eeb11dfe7601db3a173f24825d5146369216f571",
+        "width": 640,
+        "height": 360,
+        "fps": 23.976,
+        "duration_s": 19.69,
+        "frame_count": 472,
+    },
+    "progress": {"frames_done": 128, "frames_total": 472, "frames_per_second": 41.3, "eta_s": 8.3},
+    "labels": _LABELS,
+    "detector": "yunet",
+    "error": None,
+    "warnings": [],
+    "attempts": 1,
+    "queue_position": None,
+    "links": {
+        "self": f"http://127.0.0.1:8000/v1/jobs/{_JOB_ID}",
+        **{
+            name: f"http://127.0.0.1:8000/v1/jobs/{_JOB_ID}/{name}"
+            for name in ("frames", "summary", "events", "cancel")
+        },
+    },
+}
+_PART = {
+    "frames": 128,
+    "start_s": 0.0,
+    "end_s": 5.34,
+    "label": "Happiness",
+    "labels": _SHARES,
+    "segments": [{"start_s": 0.0, "end_s": 5.34, "label": "Happiness", "mean_score": 0.88}],
+}
+_WORKER = {
+    "name": "host.1",
+    "state": "ready",
+    "detail": None,
+    "bundle": "default",
+    "version": "1",
+    "queue": "mien-default",
+    "device": "cuda:0",
+    "precision": "bf16",
+    "detector": "yunet",
+    "started_at": "2026-11-24T07:00:00Z",
+    "jobs_running": 0,
+    "jobs_done": 12,
+    "gpu_memory_bytes": 1200000000,
+    "rss_bytes": 900000000,
+}
+_MODEL = {
+    "name": "default",
+    "version": "1",
+    "queue": "mien-default",
+    "labels": _LABELS,
+    "window": 9,
+    "members": [{"name": "cnn", "backbone": "small", "head": "linear", "temperature": 1.1, "fusion_weight": 1.0}],
+    "metrics": [{"data": "ferplus", "accuracy": 0.8}],
+    "provenance": {"recipe": "default"},
+    "licence": "MIT",
+    "intended_use": "appearance of expressions in video",
+    "device": "cuda:0",
+    "workers": [_WORKER],
+}
+
+# By the name of a schema: an example of it.
+EXAMPLES: dict[str, Any] = {
+    "Job": _JOB,
+    "JobList": {"jobs": [_JOB], "next": None},
+    "FramePage": {
+        "job_id": _JOB_ID,
+        "labels": _LABELS,
+        "frames": [
+            {
+                "frame_index": 37,
+                "timestamp_s": 1.543,
+                "faces": [
+                    {
+                        "track_id": 0,
+                        "bbox": [212.5, 80.0, 96.25, 121.0],
+                        "detection_score": 0.93,
+                        "label": "Happiness",
+                        "score": 0.88,
+                        "scores": {**_SCORES, "Surprise": 0.02},
+                    }
+                ],
+            }
+        ],
+        "next": f"/v1/jobs/{_JOB_ID}/frames?from=500&limit=500",
+        "complete": False,
+    },
+    "Summary": {
+        "job_id": _JOB_ID,
+        "state": "running",
+        "complete": False,
+        "frames": 128,
+        "frames_with_faces": 128,
+        "frames_without_faces": 0,
+        "video": _PART,
+        "tracks": [{"track_id": 0, **_PART}],
+    },
+    "Rendering": {"job_id": _JOB_ID, "state": "running"},
+    "Model": _MODEL,
+    "ModelList": {"models": [_MODEL]},
+    "Live": {"status": "alive"},
+    "Ready": {"status": "ready", "redis": True, "uploads": True, "missing": [], "workers": [_WORKER]},
+}
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The document of an application."""
+    made = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes
+    )
+    components = made.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    components["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    # The last one: no key where the operator set none.
+    made["security"] = [{"bearer": []}, {"apiKey": []}, {}]
+    for path in made["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                _add_example(response)
+    return made
+
+
+def _add_example(response: dict[str, Any]) -> None:
+    content = response.get("content", {}).get("application/json", {})
+    schema = content.get("schema", {})
+    first = schema.get("anyOf", [schema])[0]
+    name = first.get("$ref", "").rpartition("/")[2]
+    if name in EXAMPLES:
+        content["example"] = EXAMPLES[name]

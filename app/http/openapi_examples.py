@@ -1,0 +1,174 @@
+"""What the OpenAPI document says beyond what the routes' types say: problems, examples, and the ways to submit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.contract.jobs import Job
+from app.contract.options import JobOptions
+from app.http import errors
+
+_KINDS = (
+    errors.BadRequest,
+    errors.Unauthorized,
+    errors.NotFound,
+    errors.UploadTooSlow,
+    errors.Conflict,
+    errors.Gone,
+    errors.UploadTooLarge,
+    errors.UnsupportedMedia,
+    errors.InvalidOption,
+    errors.IdempotencyMismatch,
+    errors.RateLimited,
+    errors.QueueFull,
+    errors.Unavailable,
+    errors.ResultsFull,
+    errors.StorageFull,
+    errors.NotAcceptable,
+)
+
+_IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
+_FILE_TYPES = (
+    "video/mp4",
+    "video/quicktime",
+    "video/webm",
+    "video/x-matroska",
+    "video/x-msvideo",
+    "video/mp2t",
+    "image/gif",
+    *_IMAGE_TYPES,
+    "application/zip",
+    "application/x-tar",
+)
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these problems; each has an example."""
+    return {status: _problem_response(status) for status in statuses}
+
+
+def _problem_response(status: int) -> dict[str, Any]:
+    kinds = [kind for kind in _KINDS if kind.status == status]
+    examples = {
+        kind.code: {
+            "value": {
+                "type": "about:blank",
+                "title": kind.title,
+                "status": status,
+                "detail": (kind.__doc__ or "").split("\n")[0],
+                "code": kind.code,
+                "request_id": "4f7c5b0e2a9d4c7d8e1f",
+            }
+        }
+        for kind in kinds
+    }
+    return {
+        "description": "; ".join(kind.title for kind in kinds),
+        "content": {
+            errors.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples},
+        },
+    }
+
+
+def not_modified() -> dict[int | str, dict[str, Any]]:
+    """The `responses` entry of a route that answers 304."""
+    return {304: {"description": "The version that If-None-Match names is the newest."}}
+
+
+def submitted() -> dict[int | str, dict[str, Any]]:
+    """The `responses` entry of a submission whose client waits for the end."""
+    return {200: {"model": Job, "description": "The job ended within the time that `Prefer: wait=N` gives."}}
+
+
+def frame_formats() -> dict[int | str, dict[str, Any]]:
+    """The `responses` entry of frames: a page of JSON, or text that streams."""
+    text = {media: {"schema": {"type": "string"}} for media in ("application/x-ndjson", "text/csv", "text/vtt")}
+    return {200: {"content": text, "description": "A page, or all frames as text."}}
+
+
+def event_stream() -> dict[int | str, dict[str, Any]]:
+    """The `responses` entry of an event stream."""
+    example = 'id: 64\nevent: frames\ndata: {"job_id":"7c9e6679f7424de2944be07fc1f90ae7","from":0,"frames":[]}\n\n'
+    event = {
+        "type": "object",
+        "properties": {
+            "event": {"enum": ["progress", "frames", "succeeded", "failed", "canceled"]},
+            "id": {"type": "string", "description": "position after the last frame; for Last-Event-ID"},
+            "data": {"type": "string", "description": "JSON: the job, or frames"},
+            "retry": {"type": "integer"},
+        },
+    }
+    content = {"text/event-stream": {"schema": event, "example": example}}
+    return {200: {"content": content, "description": "Events, until the job has ended."}}
+
+
+def annotated_video(waiting: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` entries of a video: whole, a part, not ready yet."""
+    content = {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}
+    return {
+        200: {"content": content, "description": "The video."},
+        202: {"model": waiting, "description": "It is being made; ask again after `Retry-After` seconds."},
+        206: {"content": content, "description": "The part that `Range` names."},
+        416: {"description": "The video is shorter than that."},
+    }
+
+
+def submission_docs() -> dict[str, Any]:
+    """Parameters and bodies of `POST /v1/jobs`, which the route reads itself, as a stream."""
+    options = {name: _plain(option) for name, option in JobOptions.model_json_schema()["properties"].items()}
+    binary = {"type": "string", "format": "binary"}
+    form = {
+        "type": "object",
+        "properties": {
+            "file": {**binary, "description": "a video, an animated GIF, one image, or a zip or tar of images"},
+            "frames": {
+                "type": "array",
+                "items": binary,
+                "maxItems": 10_000,
+                "description": "JPEG, PNG or WebP images, in order, instead of `file`",
+            },
+            **options,
+        },
+        "additionalProperties": False,
+    }
+    form_content = {
+        "schema": form,
+        "encoding": {
+            "file": {"contentType": ", ".join(_FILE_TYPES)},
+            "frames": {"contentType": ", ".join(_IMAGE_TYPES)},
+            # Lists are words with commas in forms as in queries.
+            "members": {"style": "form", "explode": False},
+        },
+        "example": {"file": "(the video)", "sample_fps": 5, "keep_input": True},
+    }
+    return {
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "style": "form",
+                "explode": False,
+                "description": option.get("description", ""),
+                "schema": {key: value for key, value in option.items() if key != "description"},
+            }
+            for name, option in options.items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": form_content,
+                **{media: {"schema": binary} for media in (*_FILE_TYPES, "application/octet-stream")},
+            },
+        },
+    }
+
+
+def _plain(option: dict[str, Any]) -> dict[str, Any]:
+    """An option's schema as text carries it: absent instead of null."""
+    kinds = [kind for kind in option.get("anyOf", []) if kind != {"type": "null"}]
+    rest = {key: value for key, value in option.items() if key not in {"anyOf", "title"}}
+    plain = {**rest, **kinds[0]} if kinds else rest
+    return {key: value for key, value in plain.items() if (key, value) != ("default", None)}

@@ -1,0 +1,151 @@
+"""RQ as the front end sees it: put a job in, take it out, say where it stands.
+
+RQ's own client is synchronous, so its calls run in threads; what only reads goes through the asynchronous client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import cast
+
+import redis
+import redis.asyncio
+from redis.client import Pipeline
+from redis.exceptions import WatchError
+from rq import Queue
+from rq.exceptions import NoSuchJobError
+from rq.job import Job as RqJob
+from rq.job import JobStatus
+from rq.serializers import JSONSerializer
+
+from app.contract import keys
+from app.contract.jobs import JOB_TIMEOUT_S, RENDER_TIMEOUT_S, JobRecord
+from app.http.errors import queue_full
+
+# Mien's own hash is the record of a job: RQ's goes when the job ends, or soon after where it failed.
+RQ_RESULT_TTL_S = 0
+RQ_FAILURE_TTL_S = 60
+RENDER_PREFIX = "render-"  # of RQ's id of a job that draws
+
+
+class Queueing:
+    """The queues of all bundles."""
+
+    def __init__(self, connection: redis.Redis, reader: redis.asyncio.Redis) -> None:
+        self._connection = connection
+        self._reader = reader
+
+    async def create(self, record: JobRecord, write: Callable[[Pipeline], None], max_queue: int = 0) -> None:
+        """Put a labelling job in, in one transaction with what `write` adds to it.
+
+        Raises: QueueFull if `max_queue` jobs wait already (0: no limit); RedisError; then
+        usually nothing is done, but the connection may have broken after all was.
+        """
+        await asyncio.to_thread(self._create, record, write, max_queue)
+
+    async def restore(self, queue: str, job_id: str) -> None:
+        """Write RQ's record of a labelling job anew, without putting it in.  Raises: RedisError."""
+        await asyncio.to_thread(self._restore, queue, job_id)
+
+    async def enqueue_render(self, job_id: str, seen: bytes, ttl_s: int) -> None:
+        """Have a job's annotated video made, in one transaction with what says so, which lives `ttl_s`.
+
+        seen: the state of its rendering, b"" for none; if that has changed, it is being made, and nothing is done.
+        Raises: RedisError.
+        """
+        await asyncio.to_thread(self._enqueue_render, job_id, seen, ttl_s)
+
+    async def remove(self, record: JobRecord) -> bool:
+        """Take a job out, and forget it unless a worker has it.  -> whether it waited."""
+        return await asyncio.to_thread(self._remove, record.queue, record.id)
+
+    async def depth(self, queue: str) -> int:
+        """Jobs that wait."""
+        return int(await self._reader.llen(queue_key(queue)))
+
+    async def positions(self, queues: Iterable[str]) -> dict[str, int]:
+        """Position of every job that waits in one of the queues."""
+        found: dict[str, int] = {}
+        for queue in queues:
+            waiting = cast(list[bytes], await self._reader.lrange(queue_key(queue), 0, -1))
+            found |= {job_id.decode(): position for position, job_id in enumerate(waiting)}
+        return found
+
+    async def oldest(self, queue: str) -> str | None:
+        """The job that runs next."""
+        found = cast(bytes | None, await self._reader.lindex(queue_key(queue), 0))
+        return None if found is None else found.decode()
+
+    def _queue(self, name: str) -> Queue:
+        return Queue(name, connection=self._connection, serializer=JSONSerializer)
+
+    def _create(self, record: JobRecord, write: Callable[[Pipeline], None], max_queue: int) -> None:
+        queue = self._queue(record.queue)
+        with self._connection.pipeline(transaction=True) as pipe:
+            for tried in itertools.count():
+                if max_queue:
+                    pipe.watch(queue.key)  # type: ignore[no-untyped-call]
+                    if tried and pipe.exists(keys.job(record.id)):
+                        return  # made, but the connection broke before Redis said so
+                    if pipe.llen(queue.key) >= max_queue:
+                        raise queue_full(max_queue)
+                    pipe.multi()
+                queue.enqueue_job(_labelling(queue, record.id), pipeline=pipe)
+                write(pipe)
+                with suppress(WatchError):  # the queue has changed, or the connection broke: count again
+                    pipe.execute()
+                    return
+
+    def _restore(self, queue: str, job_id: str) -> None:
+        _labelling(self._queue(queue), job_id).save()
+
+    def _enqueue_render(self, job_id: str, seen: bytes, ttl_s: int) -> None:
+        said = keys.render(job_id)
+        with self._connection.pipeline(transaction=True) as pipe:
+            pipe.watch(said)  # type: ignore[no-untyped-call]
+            if (pipe.hget(said, "state") or b"") != seen:
+                return
+            pipe.multi()
+            pipe.hset(said, "state", "queued")
+            pipe.expire(said, ttl_s)  # whoever draws it and dies leaves nothing for ever
+            self._queue(keys.RENDER_QUEUE).enqueue_call(
+                keys.RENDER_FUNCTION,
+                args=(job_id,),
+                timeout=RENDER_TIMEOUT_S,
+                result_ttl=RQ_RESULT_TTL_S,
+                failure_ttl=RQ_FAILURE_TTL_S,
+                description=f"render {job_id}",
+                job_id=f"{RENDER_PREFIX}{job_id}",
+                pipeline=pipe,
+            )
+            with suppress(WatchError):
+                pipe.execute()
+
+    def _remove(self, queue: str, job_id: str) -> bool:
+        waited = self._connection.lrem(queue_key(queue), 0, job_id)
+        with suppress(NoSuchJobError):
+            job = RqJob.fetch(job_id, connection=self._connection, serializer=JSONSerializer)
+            # A running job's record is its worker's, which removes it when it notices: it would come back as a stump.
+            if waited or job.get_status(refresh=False) != JobStatus.STARTED:
+                job.delete()
+        return bool(waited)
+
+
+def _labelling(queue: Queue, job_id: str) -> RqJob:
+    return queue.create_job(
+        keys.LABEL_FUNCTION,
+        args=(job_id,),
+        timeout=JOB_TIMEOUT_S,
+        result_ttl=RQ_RESULT_TTL_S,
+        failure_ttl=RQ_FAILURE_TTL_S,
+        description=f"label {job_id}",
+        job_id=job_id,
+    )
+
+
+def queue_key(queue: str) -> str:
+    """RQ's list of the ids that wait in a queue."""
+    return f"{Queue.redis_queue_namespace_prefix}{queue}"

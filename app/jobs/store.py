@@ -1,0 +1,167 @@
+"""Jobs in Redis, as the front end reads and changes them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import redis.asyncio
+from redis.client import Pipeline
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from app.contract import keys
+from app.contract.jobs import ENDED, JobError, JobRecord, to_field, utc_now
+from app.contract.scripts import transitions
+from app.contract.uploads import UploadStore
+from app.http.errors import Gone, NotFound
+from app.jobs.queueing import Queueing, queue_key
+
+# A job and its place in the queue at one time, in one round trip: clients ask for nothing more often.
+# KEYS[1]: the job's hash.  -> its fields and values, then its position or nothing.
+_LOOK = f"""
+local fields = redis.call('HGETALL', KEYS[1])
+local waits = redis.call('HMGET', KEYS[1], 'state', 'queue', 'id')
+if waits[1] ~= 'queued' then return {{fields, false}} end
+return {{fields, redis.call('LPOS', '{queue_key("")}' .. waits[2], waits[3])}}
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A job at one time.  position: how many jobs of its queue run first; None where it does not wait."""
+
+    record: JobRecord
+    position: int | None
+
+
+class UndecidedError(RedisConnectionError):
+    """The job may have been made: Redis went away before it said so.  Its input must stay, in case it was."""
+
+
+class JobStore:
+    """Records of jobs, with their place in RQ and the upload store."""
+
+    def __init__(self, connection: redis.asyncio.Redis, queueing: Queueing, uploads: UploadStore, ttl_s: int) -> None:
+        self._redis = connection
+        self._queueing = queueing
+        self._uploads = uploads
+        self._ttl_s = ttl_s
+        self._cancel = connection.register_script(transitions.CANCEL)
+        self._forget = connection.register_script(transitions.FORGET)
+        self._look = connection.register_script(_LOOK)
+
+    async def get(self, job_id: str, owner: str) -> JobRecord:
+        """An owner's job.  Raises: NotFound if there is none or it is another's, Gone if it has expired."""
+        return (await self.look(job_id, owner)).record
+
+    async def look(self, job_id: str, owner: str) -> Seen:
+        """An owner's job and its place in the queue.  Raises: as `get`."""
+        if keys.JOB_ID.fullmatch(job_id):
+            flat, position = cast(tuple[list[bytes], int | None], await self._look(keys=[keys.job(job_id)]))
+            if flat:
+                record = JobRecord.from_hash(dict(zip(flat[::2], flat[1::2], strict=True)))
+                if record.owner == owner:
+                    return Seen(record, position)
+            elif await self._redis.zscore(keys.jobs(owner), job_id) is not None:
+                raise Gone("This job and its results have expired.")
+        raise NotFound("There is no such job.")
+
+    async def create(self, record: JobRecord, max_queue: int = 0) -> None:
+        """Write a record and queue its job, in one step.  The input is stored already.
+
+        Raises: QueueFull if `max_queue` jobs wait already (0: no limit); UndecidedError;
+        other RedisErrors, after which there is nothing of the job.
+        """
+
+        def write(pipe: Pipeline) -> None:
+            pipe.hset(keys.job(record.id), mapping=cast(Any, record.to_hash()))
+            pipe.zadd(keys.jobs(record.owner), {record.id: _milliseconds(record.created_at)})
+            pipe.hset(keys.OPEN, record.id, record.queue)
+            if record.idempotency:  # claimed for a moment until now
+                pipe.persist(record.idempotency)  # its time to live is the job's, which counts from the end
+
+        making = asyncio.ensure_future(self._queueing.create(record, write, max_queue))
+        try:
+            await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await asyncio.wait([making])  # its thread cannot be stopped
+            await self._undo(record)
+            raise
+        except RedisError as error:
+            try:
+                await self._undo(record)
+            except RedisError:
+                raise UndecidedError(str(error)) from None
+            raise
+
+    async def cancel(self, record: JobRecord) -> str:
+        """Cancel a job: a queued one ends at once, a running one when its worker sees it.
+
+        -> canceled | requested | gone, or the state in which it has ended.
+        """
+        # The input goes before the end state shows; the job leaves the queue first, so that no worker misses its input.
+        drops_input = not record.options.keep_input
+        waited = record.state == "queued" and await self._queueing.remove(record)
+        if waited and drops_input:
+            await asyncio.to_thread(self._uploads.delete, record.id)
+        word = await self._end(record, state="canceled")
+        if word == "canceled" and not waited and drops_input:
+            await asyncio.to_thread(self._uploads.delete, record.id)
+        return word
+
+    async def fail_waiting(self, record: JobRecord, error: JobError) -> bool:
+        """End a job that waits as failed.  -> whether it did wait: where a worker has just taken it, nothing is done.
+
+        As in `cancel`, it leaves the queue first.
+        """
+        if not await self._queueing.remove(record):
+            return False
+        if not record.options.keep_input:
+            await asyncio.to_thread(self._uploads.delete, record.id)
+        await self._end(record, state="failed", error=error.model_dump())
+        return True
+
+    async def delete(self, record: JobRecord) -> None:
+        """Remove a job with all that belongs to it, cancelling it first where needed."""
+        if record.state not in ENDED:
+            await self.cancel(record)
+        await self._queueing.remove(record)
+        await asyncio.to_thread(self._uploads.delete, record.id)
+        await self._forget_record(record)
+
+    async def _end(self, record: JobRecord, **fields: Any) -> str:
+        now = utc_now()
+        ended: dict[str, Any] = {
+            **fields,
+            "finished_at": now,
+            "expires_at": now + timedelta(seconds=self._ttl_s),
+            "input_deleted": not record.options.keep_input,
+        }
+        arguments = [keys.changed(record.id), str(self._ttl_s), *_pairs(ended)]
+        return bytes(await self._cancel(keys=[keys.job(record.id)], args=arguments)).decode()
+
+    async def _undo(self, record: JobRecord) -> None:
+        await self._queueing.remove(record)
+        await self._forget_record(record)
+
+    async def _forget_record(self, record: JobRecord) -> None:
+        await self._forget(
+            keys=[keys.job(record.id), keys.jobs(record.owner)],
+            args=[keys.changed(record.id), keys.frames(record.id, ""), record.id],
+        )
+
+
+def _milliseconds(time: datetime) -> int:
+    return round(time.astimezone(UTC).timestamp() * 1000)
+
+
+def _pairs(fields: dict[str, Any]) -> list[str]:
+    """Hash fields as scripts take them: name, value, name, value."""
+    return [text for name, value in fields.items() for text in (name, _field(value))]
+
+
+def _field(value: Any) -> str:
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else to_field(value)

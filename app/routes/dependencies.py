@@ -1,0 +1,60 @@
+"""What routes take: services, the caller, and the job that the path names."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Request
+
+from app.contract.jobs import JobRecord
+from app.http.auth import owner_of
+from app.http.links import LinkMaker
+from app.jobs.store import Seen
+from app.services import Services
+
+# All of these are coroutines: FastAPI would run plain functions in threads, which costs more than they do.
+
+
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+
+
+async def _owner(request: Request, services: ServicesDep) -> str:
+    """Who calls, counted against its rate limit; where keys are off, each address counts for itself."""
+    owner = owner_of(request, services.settings)
+    await services.limiter.check(owner or (request.client.host if request.client else ""))
+    return owner
+
+
+OwnerDep = Annotated[str, Depends(_owner)]
+JobId = Annotated[str, Path(description="The job's id.", examples=["7c9e6679f7424de2944be07fc1f90ae7"])]
+
+
+async def _seen(job_id: JobId, services: ServicesDep, owner: OwnerDep) -> Seen:
+    return await services.jobs.look(job_id, owner)
+
+
+SeenDep = Annotated[Seen, Depends(_seen)]
+
+
+async def _record(seen: SeenDep) -> JobRecord:
+    return seen.record
+
+
+RecordDep = Annotated[JobRecord, Depends(_record)]
+
+
+async def _links(request: Request, services: ServicesDep) -> LinkMaker:
+    return LinkMaker(services.settings, request)
+
+
+LinksDep = Annotated[LinkMaker, Depends(_links)]
+
+IfNoneMatch = Annotated[
+    str | None,
+    Header(alias="If-None-Match", description="ETag of the version you have; 304 if it is the newest."),
+]

@@ -1,0 +1,15 @@
+"""A job's record as clients see it."""
+
+from __future__ import annotations
+
+from app.contract.jobs import Job, JobRecord
+from app.http.links import LinkMaker
+from app.jobs.store import Seen
+
+_SHARED = tuple(name for name in Job.model_fields if name in JobRecord.model_fields)
+
+
+def job_view(seen: Seen, links: LinkMaker) -> Job:
+    """A job as the API shows it.  Nothing is checked again: the record's own fields were, when it was read."""
+    shown = {name: getattr(seen.record, name) for name in _SHARED}
+    return Job.model_construct(**shown, queue_position=seen.position, links=links.of_job(seen.record.id))

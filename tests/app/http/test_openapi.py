@@ -1,0 +1,186 @@
+"""The API reference and the OpenAPI document say the same, and what they say is so."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.contract.jobs import Job
+from app.contract.options import JobOptions
+from app.http import errors
+from app.main import create_app
+from app.settings import Settings
+
+REFERENCE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+DOCUMENT: dict[str, Any] = create_app(Settings()).openapi()
+SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
+
+
+def table(first_heading: str) -> list[list[str]]:
+    """Rows of the reference's table whose first heading is this."""
+    found = re.search(rf"^\| {first_heading} \|.*\n\|[-|]+\n((?:\|.*\n)+)", REFERENCE, re.MULTILINE)
+    assert found is not None
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in found[1].strip().split("\n")]
+
+
+def operations() -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (method.upper(), path.replace("{job_id}", "{id}")): operation
+        for path, methods in DOCUMENT["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def test_every_call_is_documented_and_no_other() -> None:
+    """The reference's calls are exactly the document's."""
+    listed = {tuple(row[0].strip("`").split(" ")) for row in table("call")}
+    assert listed == set(operations())
+
+
+def parameters(call: tuple[str, str], place: str) -> set[str]:
+    return {given["name"] for given in operations()[call].get("parameters", []) if given["in"] == place}
+
+
+def test_every_parameter_is_documented_and_no_other() -> None:
+    """Each `?name=` of a call is a query parameter of its operation and no other is; headers are named somewhere."""
+    for cell, meaning, *_ in table("call"):
+        method, path = cell.strip("`").split(" ")
+        options = set(JobOptions.model_fields) if (method, path) == ("POST", "/v1/jobs") else set()
+        assert set(re.findall(r"`\?(\w+)=", meaning)) == parameters((method, path), "query") - options, cell
+        assert all(f"`{name}" in REFERENCE for name in parameters((method, path), "header"))
+
+
+# The rows of the table of answers, and the schemas that they list.
+ANSWERS = {
+    "list of jobs": {"JobList"},
+    "`error` of a job": {"JobError"},
+    "summary": {"Summary"},
+    "part": {"PartSummary", "TrackSummary"},
+    "share": {"LabelShare"},
+    "segment": {"Segment"},
+    "list of models": {"ModelList"},
+    "model": {"Model"},
+    "member": {"MemberInfo"},
+    "worker": {"WorkerInfo"},
+    "readiness": {"Ready"},
+    "liveness": {"Live"},
+    "video that is being made": {"Rendering"},
+}
+# Shown otherwise: as examples, in the table of options, in the text on errors and on `hume`.
+ELSEWHERE = {
+    *("Job", "InputInfo", "Progress", "Links", "ModelRef", "FrameRecord", "FaceRecord"),
+    *("FramePage", "JobOptions", "Problem", "HumeSource"),
+}
+
+
+def test_every_field_of_the_answers_is_documented_and_no_other() -> None:
+    """Each answer's row has the fields of its schemas, and every schema of the document has a row or an example."""
+    rows = {row[0]: set(re.findall(r"`(\w+)`", row[1])) for row in table("answer")}
+    assert set(rows) == set(ANSWERS)
+    for answer, names in ANSWERS.items():
+        assert rows[answer] == {field for name in names for field in SCHEMAS[name]["properties"]}, answer
+    assert set(SCHEMAS) == ELSEWHERE | {name for names in ANSWERS.values() for name in names}
+
+
+def test_every_field_of_frames_and_problems_is_documented_and_no_other() -> None:
+    """The example of a record, and the sentences on pages, errors and `hume`, have the fields of their schemas."""
+    found = re.search(r"^    (\{\"frame_index\".*?)\n\n", REFERENCE, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    frame, _, face = found[1].partition('"faces": [{')
+    assert {*re.findall(r'"(\w+)":', frame), "faces"} == set(SCHEMAS["FrameRecord"]["properties"])
+    nested = re.sub(r"\{[^{}]*\}", "{}", re.sub(r"\{\.\.\.\}", "0", face))
+    assert set(re.findall(r'"(\w+)":', nested)) == set(SCHEMAS["FaceRecord"]["properties"])
+    page = re.search(r"A page is `\{(.*?)\}`", REFERENCE, re.DOTALL)
+    problem = re.search(r"`application/problem\+json`: (.*?)\.\n", REFERENCE, re.DOTALL)
+    assert page is not None
+    assert problem is not None
+    assert set(re.findall(r'"(\w+)"', page[1])) == set(SCHEMAS["FramePage"]["properties"])
+    assert set(re.findall(r"`(\w+)`", problem[1])) == set(SCHEMAS["Problem"]["properties"])
+    assert all(f'"{name}"' in REFERENCE for name in SCHEMAS["HumeSource"]["properties"])
+
+
+def test_the_public_contract_is_kept() -> None:
+    """Where the project's contract lies beside the checkout: its calls and options are those of the document."""
+    contract = Path(__file__).parents[4] / "shared" / "API.md"
+    if not contract.is_file():
+        pytest.skip("the contract is not beside the checkout")
+    text = contract.read_text()
+    tables = re.findall(r"^\| (?:call|option) \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    calls, options = ([row.split("|")[1] for row in rows.strip().split("\n")] for rows in tables)
+    named = {tuple(name.split(" ")) for cell in calls for name in re.findall(r"`((?:GET|POST|DELETE) [^`]+)`", cell)}
+    pages = {("GET", path) for path in ("/", "/docs", "/openapi.json")}
+    assert named - pages <= set(operations())
+    assert {path for cell in calls for path in re.findall(r"(/[^`, ]*)", cell)} - {path for _, path in pages} == {
+        path for _, path in operations()
+    }
+    assert {name for cell in options for name in re.findall(r"`(\w+)`", cell)} == set(JobOptions.model_fields)
+
+
+def test_every_option_is_documented_and_no_other() -> None:
+    """Options in the reference, in the form, in the query and in the code are the same, with the same defaults."""
+    rows = {row[0].strip("`"): row[1].strip("`") for row in table("option")}
+    submit = operations()["POST", "/v1/jobs"]
+    form = submit["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    query = {parameter["name"] for parameter in submit["parameters"] if parameter["in"] == "query"}
+    assert set(rows) == set(JobOptions.model_fields) == query == set(form) - {"file", "frames"}
+    for name, shown in rows.items():
+        default = JobOptions.model_fields[name].default
+        if default is not None:
+            assert shown == (str(default).lower() if isinstance(default, bool) else str(default))
+
+
+def test_every_field_of_the_job_is_documented_and_no_other() -> None:
+    """The reference's example of a job has the fields of the schema, nested ones too."""
+    found = re.search(r"^    (\{\"id\": .*?\]?\}\})$", REFERENCE, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    example = json.loads(found[1].replace('"options": {...}', '"options": {}'))
+    assert set(example) == set(Job.model_fields) == set(SCHEMAS["Job"]["properties"])
+    for field, schema in {"input": "InputInfo", "progress": "Progress", "links": "Links", "model": "ModelRef"}.items():
+        assert set(example[field]) == set(SCHEMAS[schema]["properties"])
+    assert set(example["state"].split("|")) == set(SCHEMAS["Job"]["properties"]["state"]["enum"])
+
+
+def test_every_problem_is_documented_and_no_other() -> None:
+    """The reference's codes and statuses are those of the error classes."""
+    kinds = {(kind.code, kind.status) for kind in errors.ProblemError.__subclasses__()}
+    assert {(row[0].strip("`"), int(row[1])) for row in table("code")} == kinds
+    assert {row[0].strip("`") for row in table("format")} == {"json", "ndjson", "csv", "vtt", "hume"}
+
+
+@pytest.mark.parametrize("call", operations(), ids=" ".join)
+def test_every_call_has_examples_of_its_answers(call: tuple[str, str]) -> None:
+    """Each JSON answer has an example, each problem one for every code, and each call a summary."""
+    operation = operations()[call]
+    assert operation["summary"]
+    for status, response in operation["responses"].items():
+        assert response["description"]
+        for media, content in response.get("content", {}).items():
+            if media == errors.MEDIA_TYPE:
+                codes = {example["value"]["code"] for example in content["examples"].values()}
+                assert codes == {
+                    kind.code for kind in errors.ProblemError.__subclasses__() if kind.status == int(status)
+                }
+            elif media == "application/json":
+                first = content["schema"].get("anyOf", [content["schema"]])[0]
+                name = first["$ref"].rpartition("/")[2]
+                assert set(SCHEMAS[name].get("required", [])) <= set(content["example"])
+
+
+def test_the_client_in_the_reference_works(api: httpx.Client, worker: Any, make_frames: Any, tmp_path: Path) -> None:
+    """The Python client of the reference submits, waits and reads as it stands."""
+    found = re.search(r"```python\n(.*?)```", REFERENCE, re.DOTALL)
+    assert found is not None
+    names: dict[str, Any] = {}
+    exec(found[1].replace("http://127.0.0.1:8000", str(api.base_url)), names)
+    video = tmp_path / "a.mp4"
+    video.write_bytes(b"\x00\x00\x00\x18ftypisom" + bytes(500))
+    job_id = names["submit"](str(video), sample_fps="5")
+    worker.label(job_id, make_frames(70))
+    assert names["wait"](job_id)["options"]["sample_fps"] == 5
+    assert [frame["frame_index"] for frame in names["frames"](job_id)] == list(range(70))
+    names["api"].close()

@@ -1,0 +1,85 @@
+"""How many jobs may wait: told before a body is sent, and kept also where many come at once."""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.client import Pipeline
+from redis.exceptions import WatchError
+
+from app.jobs.queueing import Queueing
+
+MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(2000)
+
+
+def test_a_full_queue_is_told_before_the_body(make_api: Any, worker: Any) -> None:
+    """Nobody has to send a body that will not be taken; a form that may name a queue with room is waited for."""
+    api = make_api(max_queue=1)
+    key = {"Idempotency-Key": "k"}
+    first = api.post("/v1/jobs", content=MP4, headers=key).json()["id"]
+    head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\nExpect: 100-continue\r\nContent-Type: "
+    for media_type in ("video/mp4", "multipart/form-data; boundary=b"):
+        with socket.create_connection((api.base_url.host, api.base_url.port), timeout=60) as connection:
+            connection.sendall(f"{head}{media_type}\r\n\r\n".encode())
+            assert connection.recv(20).startswith(b"HTTP/1.1 429")
+    assert api.post("/v1/jobs", content=MP4, headers=key).json()["id"] == first
+    worker.announce("other")
+    form = {"files": {"file": ("a.mp4", MP4)}}
+    assert api.post("/v1/jobs", data={"model": "other"}, **form).status_code == 202
+    for other in ({"params": {"model": "other"}, "content": MP4}, {"data": {"model": "other"}, **form}):
+        assert api.post("/v1/jobs", **other).json()["code"] == "queue_full"
+
+
+def test_the_queue_limit_holds_for_jobs_that_come_at_once(
+    make_api: Any, worker: Any, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many find room before their body, no more are made than may wait; what is refused leaves nothing."""
+
+    async def room(*_: Any) -> int:
+        return 0
+
+    monkeypatch.setattr(Queueing, "depth", room)
+    api = make_api(max_queue=3)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: api.post("/v1/jobs", content=MP4), range(8)))
+    assert sorted(answer.status_code for answer in answers) == [202] * 3 + [429] * 5
+    assert worker.redis.llen("rq:queue:mien-default") == 3
+    assert len(list(uploads.iterdir())) == len(worker.redis.keys("mien:job:*")) == 3
+
+
+def test_a_job_whose_making_was_not_confirmed_is_made_once(
+    make_api: Any, worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the connection breaks behind the transaction, the job is neither refused nor made twice."""
+    broken: list[bool] = []
+    real = Pipeline.execute
+
+    def execute(pipe: Pipeline, *arguments: Any, **more: Any) -> Any:
+        watching = pipe.watching
+        done = real(pipe, *arguments, **more)
+        if watching and not broken:
+            broken.append(True)
+            raise WatchError("a ConnectionError occurred while watching one or more keys")
+        return done
+
+    monkeypatch.setattr(Pipeline, "execute", execute)
+    job_id = make_api(max_queue=1).post("/v1/jobs", content=MP4).json()["id"]
+    assert broken
+    assert worker.redis.lrange("rq:queue:mien-default", 0, -1) == [job_id.encode()]
+
+
+def test_queue_limit(make_api: Any, worker: Any, uploads: Path) -> None:
+    """A full queue refuses with 429 and Retry-After, and takes jobs again when one has left."""
+    api = make_api(max_queue=2)
+    first = api.post("/v1/jobs", content=MP4).json()["id"]
+    api.post("/v1/jobs", content=MP4)
+    answer = api.post("/v1/jobs", content=MP4)
+    assert (answer.status_code, answer.json()["code"]) == (429, "queue_full")
+    assert int(answer.headers["retry-after"]) > 0
+    assert len(list(uploads.iterdir())) == 2
+    worker.claim(first)
+    assert api.post("/v1/jobs", content=MP4).status_code == 202

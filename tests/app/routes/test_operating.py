@@ -1,0 +1,210 @@
+"""What operators see: health, models, metrics, start and stop."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.contract import metrics
+from app.contract.uploads import UploadStore
+from app.routes import health
+from app.settings import Settings
+
+Submit = Callable[..., str]
+
+
+def test_ready_says_what_is_missing(api: httpx.Client, worker: Any, uploads: Path) -> None:
+    """Ready needs Redis, a writable store and a ready worker; 503 names each that is missing."""
+    answer = api.get("/health/ready")
+    assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+    assert answer.json()["missing"] == ["worker: none is ready"]
+    worker.announce(state="starting")
+    assert "starting" in api.get("/health/ready").json()["missing"][0]
+    worker.announce()
+    ready = api.get("/health/ready")
+    assert (ready.status_code, ready.json()["status"], ready.json()["missing"]) == (200, "ready", [])
+    (shown,) = ready.json()["workers"]
+    assert (shown["bundle"], shown["device"], shown["detector"], shown["state"]) == ("default", "cpu", "yunet", "ready")
+    uploads.rmdir()
+    uploads.write_text("not a folder")
+    assert api.get("/health/ready").json()["uploads"] is False
+
+
+def test_ready_without_redis(make_api: Any) -> None:
+    """Without Redis the process lives, is not ready, and says so; other calls are 503 problems."""
+    api = make_api(redis_url="redis://127.0.0.1:1/0")
+    assert api.get("/health/live").status_code == 200
+    answer = api.get("/health/ready")
+    assert (answer.status_code, answer.json()["redis"]) == (503, False)
+    for path in ("/v1/jobs", "/v1/models", f"/v1/jobs/{'0' * 32}", "/metrics"):
+        problem = api.get(path)
+        assert (problem.status_code, problem.json()["code"]) == (503, "unavailable")
+
+
+def test_a_store_that_hangs_holds_one_thread_only(make_api: Any, worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often health is asked meanwhile, the store is asked once, and jobs are taken; then it is ready again."""
+    asked: list[str] = []
+    hangs = threading.Event()
+
+    def check(_: UploadStore) -> None:
+        asked.append(threading.current_thread().name)
+        assert hangs.wait(60)
+
+    monkeypatch.setattr(UploadStore, "check_writable", check)
+    monkeypatch.setattr(health, "PROBE_S", 0.2)
+    worker.announce()
+    api = make_api()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: api.get("/health/ready"), range(40)))
+    assert {answer.status_code for answer in answers} == {503}
+    assert {answer.json()["uploads"] for answer in answers} == {False}
+    assert asked == ["store-probe"]
+    content = b"\x00\x00\x00\x18ftypisom" + bytes(500)
+    assert api.post("/v1/jobs", content=content).status_code == 202
+    hangs.set()
+    deadline = time.monotonic() + 30
+    while api.get("/health/ready").status_code != 200:
+        assert time.monotonic() < deadline
+
+
+def test_workers_clocks_do_not_count(api: httpx.Client, worker: Any) -> None:
+    """A worker lives as long as what it says of itself, whatever time its host has."""
+    worker.announce()
+    worker.redis.zadd("mien:workers", {"standin-default": 1})
+    assert api.get("/health/ready").status_code == 200
+    worker.redis.delete("mien:worker:standin-default")
+    assert api.get("/health/ready").status_code == 503
+
+
+def test_models_are_those_of_live_workers(api: httpx.Client, worker: Any) -> None:
+    """Models appear with their workers, and go when no live worker serves them."""
+    assert api.get("/v1/models").json() == {"models": []}
+    worker.announce()
+    worker.announce("other", members=("cnn",))
+    models = api.get("/v1/models").json()["models"]
+    assert [model["name"] for model in models] == ["default", "other"]
+    assert models[0]["device"] == "cpu"
+    assert [member["name"] for member in models[1]["members"]] == ["cnn"]
+    assert api.get("/v1/models/other").json() == models[1]
+    worker.redis.delete("mien:worker:standin-other")
+    assert api.get("/v1/models/other").status_code == 404
+
+
+def test_metrics_count_requests_queues_and_workers(api: httpx.Client, submit: Submit, worker: Any) -> None:
+    """The metrics parse, count requests by route, and show what workers added."""
+    worker.announce()
+    job_id = submit()
+    for _ in range(3):
+        api.get(f"/v1/jobs/{job_id}")
+    api.get("/nowhere")
+    metrics.add(worker.redis, {metrics.FRAMES: 64, metrics.stage_seconds("decode"): 0.5, metrics.jobs("failed"): 1})
+    metrics.add(worker.redis, {metrics.FRAMES: 36})
+    text = api.get("/metrics").text
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    route = ("route", "/v1/jobs/{job_id}")
+    assert samples["mien_requests_total", ("method", "GET"), route, ("status", "200")] == 3
+    assert samples["mien_requests_total", ("method", "ANY"), ("route", "none"), ("status", "404")] == 1
+    assert samples["mien_queue_jobs", ("queue", "mien-default")] == 1
+    assert 0 <= samples["mien_queue_age_seconds", ("queue", "mien-default")] < 60
+    assert samples["mien_workers", ("bundle", "default"), ("state", "ready")] == 1
+    assert samples["mien_frames_total",] == 100
+    assert samples["mien_stage_seconds_total", ("stage", "decode")] == 0.5
+    assert samples["mien_jobs_total", ("state", "failed")] == 1
+    assert job_id not in text
+
+
+def test_help_lists_every_setting() -> None:
+    """`python -m app --help` names every setting of the front end."""
+    command = [sys.executable, "-m", "app", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for name in Settings.model_fields:
+        assert f"MIEN_{name.upper()}" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [(["--port", "x"], {}), (["--nonsense"], {}), ([], {"MIEN_PORT": "70000"}), (["--host", "0.0.0.0"], {})],
+)
+def test_bad_usage_is_2(arguments: list[str], environment: dict[str, str]) -> None:
+    """Bad usage ends with 2 and a line on stderr, without a traceback."""
+    command = [sys.executable, "-m", "app", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+    assert ended.returncode == 2
+    assert ended.stderr.strip()
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_front_end_imports_no_model_code() -> None:
+    """Neither torch, numpy, cv2 nor the worker is imported with the front end."""
+    code = (
+        "import sys, app.main, app.__main__, app.background.__main__; "
+        "print(sorted({'torch', 'numpy', 'cv2', 'av', 'worker', 'model_store'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
+
+
+def test_sigterm_ends_streams_and_the_child(redis_url: str, uploads: Path) -> None:
+    """Asked to stop, the command ends its event streams and long polls, its child, and itself, in seconds, with 0."""
+    environment = {
+        **os.environ,
+        "MIEN_REDIS_URL": redis_url,
+        "MIEN_UPLOADS": str(uploads),
+        "MIEN_LOG_JSON": "true",
+    }
+    command = [sys.executable, "-m", "app", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stderr is not None
+        base = ""
+        for line in server.stderr:
+            found = re.search(r"http://127\.0\.0\.1:\d+", line)
+            if found:
+                base = found[0]
+                break
+        (child,) = _children(server.pid)
+        content = b"\x00\x00\x00\x18ftypisom" + bytes(500)
+        job_id = httpx.post(f"{base}/v1/jobs", content=content).json()["id"]
+        ended: list[float] = []
+
+        def listen(path: str) -> None:
+            httpx.get(f"{base}/v1/jobs/{job_id}{path}", timeout=60)
+            ended.append(time.monotonic())
+
+        threads = [threading.Thread(target=listen, args=(path,)) for path in ("/events", "?wait=50")]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+        server.stderr.read()
+        for thread in threads:
+            thread.join(5)
+    assert len(ended) == 2
+    assert not Path(f"/proc/{child}").exists()
+
+
+def _children(parent: int) -> list[int]:
+    deadline = time.monotonic() + 10
+    while True:
+        lists = [path.read_text() for path in Path(f"/proc/{parent}/task").glob("*/children")]
+        if found := " ".join(lists).split():
+            return [int(pid) for pid in found]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
