@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from worker.maps import LONGEST_PX, aligning, seen_part
+from worker.core.affine import LONGEST_PX, aligning, seen_part
 
 Image = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker.geometry import match_boxes
-from worker.records import DetectedFrame, Floats, TrackedFrame
+from worker.core.boxes import match_boxes
+from worker.core.records import DetectedFrame, Floats, TrackedFrame
 
 MAX_GAP_S = 1.0
 

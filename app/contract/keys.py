@@ -17,12 +17,15 @@ METRICS = f"{PREFIX}metrics"  # hash: counters that all workers add to, see `met
 OPEN = f"{PREFIX}open"  # hash: id of every job that has not ended -> its queue
 SWEEP_LOCK = f"{PREFIX}sweep"  # held by the one process that removes what expired
 
-# What the worker runs; a worker refuses every other function.
-LABEL_FUNCTION = "worker.service.label_job"
+# What a job in RQ asks for; a worker refuses every other function.  Names, not places in the code.
+LABEL_FUNCTION = "mien.label"
 
 # Annotated videos: a queue of its own, for a process without CUDA.  Its jobs have the arguments (job id,).
 RENDER_QUEUE = "mien-render"
-RENDER_FUNCTION = "worker.render.render_job"
+RENDER_FUNCTION = "mien.render"
+
+# What jobs ask for that were queued by Mien 0.1 -> what that is called now.
+FORMER_FUNCTIONS = {"worker.service.label_job": LABEL_FUNCTION, "worker.render.render_job": RENDER_FUNCTION}
 
 RQ_QUEUES = "rq:queues"  # set: the key of every queue
 

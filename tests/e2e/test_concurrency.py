@@ -22,9 +22,9 @@ TOLERANCE = 2e-3
 
 # `worker run` with MIEN_DEVICE=cuda:all does this, with the GPUs that it finds.
 TWO_WORKERS = """
-from worker.logs import configure
+from worker.process.logs import configure
 from worker.settings import WorkerSettings
-from worker.supervisor import supervise, worker_command
+from worker.process.supervisor import supervise, worker_command
 configure(WorkerSettings())
 supervise(["cpu", "cpu"], worker_command(1))
 """

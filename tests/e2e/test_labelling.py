@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from model_store.detector import DETECTORS_DIR
-from worker.detectors import YUNET_FILE
+from worker.inference.detectors import YUNET_FILE
 
 if TYPE_CHECKING:
     from tests.service import Api, Clips, Service

@@ -25,12 +25,12 @@ from typing import Any
 
 import torch
 
-from worker import serving
 from worker.commands import main
 from worker.decode import isolated
 from worker.ensemble.engine import Engine
 from worker.ensemble.passes import FramePass
-from worker.resident import ResidentWorker
+from worker.inference import serving
+from worker.jobs.rq_worker import ResidentWorker
 
 FRAME_S = 0.03
 MIDDLE = 40  # frames that the decoder gave before something happens to it: a few more may be on their way

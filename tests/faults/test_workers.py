@@ -133,9 +133,9 @@ def test_a_renderer_that_is_killed(faulty: Faulty, clips: Clips) -> None:
     """The worker starts another, which draws."""
     worker = faulty.sound()
     job = faulty.api.ended(faulty.api.submit(clips.video(clips.pictures(2)), keep_input=True)["id"])
-    (renderer,) = children(worker, "worker.renderer")
+    (renderer,) = children(worker, "worker.process.renderer_main")
     os.kill(renderer, signal.SIGKILL)
-    until(lambda: children(worker, "worker.renderer") not in ([], [renderer]))
+    until(lambda: children(worker, "worker.process.renderer_main") not in ([], [renderer]))
     until(lambda: faulty.api.http.get(f"/v1/jobs/{job['id']}/video").status_code == 200)
     worker.check()
     faulty.api.http.delete(f"/v1/jobs/{job['id']}")

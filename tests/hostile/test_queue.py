@@ -56,7 +56,13 @@ def test_other_functions_are_not_run(service: Service, tmp_path: Path, queue: st
     made, module = tmp_path / "made", "mien_hostile_module"
     with redis.Redis.from_url(service.redis_url) as connection:
         into = Queue(queue, connection=connection, serializer=JSONSerializer)
-        for function in ("os.mkdir", "builtins.exec", "worker.service.os.mkdir", f"{module}.run", "worker.service"):
+        for function in (
+            "os.mkdir",
+            "builtins.exec",
+            "worker.jobs.label_job.os.mkdir",
+            f"{module}.run",
+            "mien.label.os",
+        ):
             into.enqueue(function, str(made))
         wait_until_gone(connection, queue)
     assert not made.exists()

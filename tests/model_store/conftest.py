@@ -11,8 +11,8 @@ import torch
 
 from model_store.bundle import MANIFEST_FILE, write_manifest, write_tensors
 from model_store.manifest import Manifest, Member
-from worker.bundles import build_backbone, build_head, module_tensors
 from worker.ensemble.backbones import initialise
+from worker.inference.bundles import build_backbone, build_head, module_tensors
 
 LABELS = ("Neutral", "Anger", "Happiness")
 BACKBONE = {"architecture": "compact_resnet", "stem": 4, "widths": [8], "blocks": [1]}

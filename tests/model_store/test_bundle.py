@@ -29,7 +29,7 @@ from model_store.bundle import (
     write_whole,
 )
 from model_store.manifest import Manifest
-from worker.bundles import build_ensemble
+from worker.inference.bundles import build_ensemble
 
 WriteBundle = Callable[[Path], Manifest]
 WEIGHTS = ("backbone.safetensors", "cnn.safetensors", "cnn_rnn.safetensors", "cnn_transformer.safetensors")

@@ -13,10 +13,10 @@ import torch
 from model_store.bundle import BundleError, load_bundle
 from model_store.manifest import MEMBER_NAMES, MemberName
 from model_store.published import import_backbone, import_published
-from worker.bundles import build_ensemble
+from worker.core.records import CroppedFace, CroppedFrame, LabelledFrame
 from worker.ensemble.engine import Engine
 from worker.ensemble.stream import ClipStream
-from worker.records import CroppedFace, CroppedFrame, LabelledFrame
+from worker.inference.bundles import build_ensemble
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LOGITS_TOLERANCE, PROBABILITY_TOLERANCE = 2e-3, 1e-4

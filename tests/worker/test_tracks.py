@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from worker.records import DecodedFrame, DetectedFrame, Detections, TrackedFrame
+from worker.core.records import DecodedFrame, DetectedFrame, Detections, TrackedFrame
 from worker.tracks import MAX_GAP_S, Tracker
 
 FPS = 25

@@ -12,7 +12,8 @@ from importlib import import_module
 import typer
 from pydantic import ValidationError
 
-from worker import memory
+from worker.core import malloc
+from worker.errors import CommandError, StartAgainError
 
 COMMANDS = {
     "run": "Take jobs until SIGTERM.",
@@ -27,31 +28,12 @@ BAD_USAGE = 2
 MODULES = {"import": "import_", "evaluate-detector": "evaluate_detector"}
 
 
-class CommandError(Exception):
-    """The command cannot go on; the message is the one line that its user reads.
-
-    lasting: another try would fail likewise, until somebody mends the cause.
-    """
-
-    def __init__(self, message: str, *, lasting: bool = False) -> None:
-        super().__init__(message)
-        self.lasting = lasting
-
-
-class StartAgainError(Exception):
-    """This process cannot go on, and the same command can with these environment variables; the message says why."""
-
-    def __init__(self, message: str, environment: dict[str, str]) -> None:
-        super().__init__(message)
-        self.environment = environment
-
-
 def main() -> None:
     """Run the command named on the command line."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in {"--help", "-h"} or name not in COMMANDS:
         _overview(wrong=None if name in {"--help", "-h"} else name)
-    memory.keep()
+    malloc.keep()
     module = import_module(f"worker.commands.{MODULES.get(name, name)}")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name, help=COMMANDS[name], epilog=getattr(module, "EPILOG", None))(module.command)

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from model_store.bundle import BundleError
-from worker.benchmark import measure
-from worker.commands import CommandError
 from worker.decode import LimitExceededError, UndecodableInputError
 from worker.ensemble.precision import PrecisionError
+from worker.errors import CommandError
+from worker.evaluation.benchmark import measure
 from worker.faces.yunet import DetectorError
-from worker.serving import DeviceError, DeviceFailedError
+from worker.inference.serving import DeviceError, DeviceFailedError
 from worker.settings import WorkerSettings
 
 

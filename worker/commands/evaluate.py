@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from model_store.bundle import BundleError, find_bundle, load_bundle
-from worker.bundles import build_ensemble, crop_spec
-from worker.commands import CommandError
-from worker.devices import prepare
+from worker.core.devices import prepare
+from worker.errors import CommandError
+from worker.inference.bundles import build_ensemble, crop_spec
 from worker.training.errors import TrainingError
 from worker.training.evaluate import evaluate
 from worker.training.journal import Journal

@@ -16,19 +16,19 @@ import torch
 import typer
 
 from model_store.bundle import BundleError, find_bundle, load_bundle
-from worker.bundles import build_ensemble, crop_spec
-from worker.commands import CommandError
+from worker.core.records import Image
 from worker.decode import LimitExceededError, Sampling, UndecodableInputError
 from worker.decode.archives import SUFFIXES
 from worker.decode.child import Input
 from worker.decode.isolated import IsolatedSource
-from worker.detector_comparison import compare, same_labels
-from worker.detectors import open_detector
 from worker.ensemble.engine import Engine
+from worker.errors import CommandError
+from worker.evaluation.detector_comparison import compare, same_labels
 from worker.faces import Detector
 from worker.faces.yunet import DetectorError
-from worker.pipeline import LabelOptions, Pipeline, Source
-from worker.records import Image
+from worker.inference.bundles import build_ensemble, crop_spec
+from worker.inference.detectors import open_detector
+from worker.inference.pipeline import LabelOptions, Pipeline, Source
 from worker.settings import WorkerSettings, decode_limits
 from worker.training.detector.material import faceless_pictures
 from worker.training.detector.validation import enlarged

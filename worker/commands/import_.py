@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from model_store.bundle import BundleError
 from model_store.manifest import MemberName
-from worker.commands import CommandError
+from worker.errors import CommandError
 
 File = Annotated[Path | None, typer.Option()]
 

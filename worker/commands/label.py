@@ -16,13 +16,13 @@ from app.contract import chunks, exports
 from app.contract.frames import Frame
 from app.contract.options import JobOptions
 from model_store.bundle import BundleError
-from worker import serving
-from worker.commands import CommandError
+from worker.core.devices import OutOfDeviceMemoryError
 from worker.decode import DecodeLimits, DecoderError, DecoderLostError, LimitExceededError, UndecodableInputError
 from worker.decode.archives import SUFFIXES
-from worker.devices import OutOfDeviceMemoryError
 from worker.ensemble.precision import PrecisionError
+from worker.errors import CommandError
 from worker.faces.yunet import DetectorError
+from worker.inference import serving
 from worker.settings import WorkerSettings, decode_limits
 
 

@@ -15,12 +15,12 @@ import structlog
 import typer
 
 from app.contract.settings import described
-from worker.commands import CommandError
-from worker.logs import configure
-from worker.parent import end_with_parent
-from worker.priority import step_back
+from worker.errors import CommandError
+from worker.process.logs import configure
+from worker.process.orphan_guard import end_with_parent
+from worker.process.priority import step_back
+from worker.process.supervisor import CANNOT_SERVE, SupervisorError, cuda_devices, supervise, worker_command
 from worker.settings import ALL_DEVICES, WorkerSettings
-from worker.supervisor import CANNOT_SERVE, SupervisorError, cuda_devices, supervise, worker_command
 
 EPILOG = described(WorkerSettings)
 RENDERER_PAUSE_S = 2.0  # before one that died is started again
@@ -62,7 +62,7 @@ def command(
 
 
 def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
-    from worker.process import serve  # noqa: PLC0415  # a supervisor never imports torch
+    from worker.process.worker_main import serve  # noqa: PLC0415  # a supervisor never imports torch
 
     serve(settings, on_stop)
 
@@ -99,4 +99,4 @@ def _renderer() -> Iterator[Callable[[], None]]:
 
 
 def _start_renderer() -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "worker.renderer"])
+    return subprocess.Popen([sys.executable, "-m", "worker.process.renderer_main"])

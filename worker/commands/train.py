@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from worker.commands import CommandError
+from worker.errors import CommandError
 from worker.training.command import Order, train
 from worker.training.detector.command import DetectorOrder, train_detector
 from worker.training.detector.settings import DetectorSettings, detector_settings

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker.records import Image
+from worker.core.records import Image
 
 BEAT_S = 1.0  # how often a decoder says that it is still at it
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from worker.core.records import DecodedFrame, Image, VideoInfo
 from worker.decode import (
     Canvas,
     DecodeClock,
@@ -20,7 +21,6 @@ from worker.decode import (
     new_image,
 )
 from worker.decode.archives import PNG_SIGNATURE, has_signature, open_entries
-from worker.records import DecodedFrame, Image, VideoInfo
 
 PNG_CHUNK_FRAME = 12  # bytes of a chunk around its data: length, type, checksum
 PNG_LAST_CHUNK = b"IEND"

@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
+from worker.core.records import DecodedFrame, Image, VideoInfo
 from worker.decode import (
     DecodeLimits,
     DecoderError,
@@ -32,7 +33,6 @@ from worker.decode import (
 )
 from worker.decode.child import MESSAGE_BYTES, Input
 from worker.decode.ring import copy_image, make_memory
-from worker.records import DecodedFrame, Image, VideoInfo
 
 SILENCE_S = 30.0  # a decoder that has not even got a frame for so long hangs
 OPEN_S = 60.0  # until the first picture is found; less than after which a watchdog ends the worker

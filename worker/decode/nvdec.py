@@ -20,10 +20,10 @@ import av
 import numpy as np
 import torch
 
+from worker.core.devices import DeviceLostError, OutOfDeviceMemoryError, first_line, is_lost, on_device
+from worker.core.records import DecodedFrame, Image, VideoInfo
 from worker.decode import DecodeClock, DecodeLimits, Sampler, Sampling, UndecodableInputError
 from worker.decode.video import DEFAULT_FPS, NO_VIDEO
-from worker.devices import DeviceLostError, OutOfDeviceMemoryError, first_line, is_lost, on_device
-from worker.records import DecodedFrame, Image, VideoInfo
 
 BLOCK_BYTES = 64 * 2**20  # frames that are fetched from the GPU at once
 BLOCK_FRAMES = 16

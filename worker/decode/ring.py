@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from worker.records import Image
+from worker.core.records import Image
 
 # No more than needed is used of the memory: what was used a moment ago is still in the processor's cache.
 LEAST_BYTES = 4 * 2**20

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from worker.core.records import DecodedFrame, Image, VideoInfo
 from worker.decode import (
     Canvas,
     DecodeClock,
@@ -19,7 +20,6 @@ from worker.decode import (
     UndecodableInputError,
     new_image,
 )
-from worker.records import DecodedFrame, Image, VideoInfo
 
 NO_VIDEO = "the input is not a video that can be decoded; send mp4, mov, webm, mkv, avi, ts or gif"
 DEFAULT_FPS = 30.0  # where a container has broken timestamps and no rate

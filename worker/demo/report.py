@@ -17,7 +17,7 @@ from app.contract.frames import Face, Frame
 from worker.decode import DecodeLimits, UndecodableInputError
 from worker.decode.video import VideoSource
 from worker.demo import DemoError
-from worker.drawing import draw
+from worker.jobs.annotate import draw
 
 MOST_ROWS = 120  # of a table that people read; the CSV has all
 

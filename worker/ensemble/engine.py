@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worker.devices import OutOfDeviceMemoryError, choosing_kernels, on_device
+from worker.core.devices import OutOfDeviceMemoryError, choosing_kernels, on_device
 from worker.ensemble.networks import Ensemble, fuse
 from worker.ensemble.passes import FramePass, frame_pass
 from worker.ensemble.precision import DTYPES, Precision

@@ -17,9 +17,9 @@ import structlog
 import torch
 from torch import Tensor, nn
 
-from worker.devices import OutOfDeviceMemoryError, choosing_kernels, first_line, on_device
+from worker.core.conv_fusion import can_fuse, for_inference
+from worker.core.devices import OutOfDeviceMemoryError, choosing_kernels, first_line, on_device
 from worker.ensemble.networks import Normalise
-from worker.fused import can_fuse, for_inference
 
 Crops = Sequence[npt.NDArray[np.uint8]]
 Encode = Callable[[Tensor], Tensor]

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from worker.core.records import CroppedFrame, Floats, Image, LabelledFrame
 from worker.ensemble.engine import Engine, Step
-from worker.records import CroppedFrame, Floats, Image, LabelledFrame
 
 STEPS_IN_FLIGHT = 2
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from worker.records import Detections, Image
+from worker.core.records import Detections, Image
 
 
 class Detector(Protocol):

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from worker.records import Detections, Image
+from worker.core.records import Detections, Image
 
 MAX_SIDE_PX = 640
 SCALE_STEP = 1.1

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from worker.core.boxes import match_boxes
+from worker.core.records import DecodedFrame, DetectedFrame, Detections, Floats, Image
 from worker.faces import Detector
-from worker.geometry import match_boxes
-from worker.records import DecodedFrame, DetectedFrame, Detections, Floats, Image
 
 GAP_S = 0.2  # a keyframe at least so often in time ...
 GAP_FRAMES = 6  # ... and in frames

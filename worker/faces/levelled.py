@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from worker.core.affine import MIRRORED, inverse, moved, similarity, warped
+from worker.core.boxes import iou_matrix
+from worker.core.records import Detections, Floats, Image
 from worker.faces import Detector
-from worker.geometry import iou_matrix
-from worker.maps import MIRRORED, inverse, moved, similarity, warped
-from worker.records import Detections, Floats, Image
 
 ROUNDS = 3  # times that the views are turned anew at most
 LEVEL_DEGREES = 2.0  # eyes that lean less than this more are level

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worker.devices import OutOfDeviceMemoryError, on_device
+from worker.core.conv_fusion import for_inference
+from worker.core.devices import OutOfDeviceMemoryError, on_device
+from worker.core.records import Detections, Image
 from worker.faces.network import DetectorNet, DetectorSizes, Tensors, all_cells, load_weights
 from worker.faces.refinement import RefinementSizes, Refiner
 from worker.faces.suppression import faces_in
-from worker.fused import for_inference
-from worker.records import Detections, Image
 
 BATCH_CPU = 1  # more frames at once leave the caches
 BATCH_GPU = 16

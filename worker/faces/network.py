@@ -3,7 +3,7 @@
 A stem of two convolutions brings the image to a quarter of its size; three stages follow at strides 8, 16 and 32.
 What the coarser stages know is added to the finer ones, and each stride then predicts, at every cell, whether a face's
 centre is there, its box and its five landmarks.  Convolution, batch normalisation and ReLU only, so that
-`worker.fused` can merge them for inference.
+`worker.core.conv_fusion` can merge them for inference.
 
 Source of the idea: Tian et al. 2019, FCOS; Wu, Peng, Yu 2023, YuNet.  The network and its training are our own.
 """
@@ -159,7 +159,7 @@ def load_weights(net: nn.Module, weights: Tensors) -> None:
 
 
 def convolution_unit(before: int, after: int, kernel: int, step: int = 1) -> nn.Sequential:
-    """Convolution, batch normalisation and ReLU, which `worker.fused` merges."""
+    """Convolution, batch normalisation and ReLU, which `worker.core.conv_fusion` merges."""
     convolution = nn.Conv2d(before, after, kernel, step, kernel // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
 

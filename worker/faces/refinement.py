@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from worker.core.affine import Map, aligning, inverse, moved, seen_part, size_change, warped_part
+from worker.core.conv_fusion import for_inference
+from worker.core.records import Detections, Floats, Image
 from worker.faces.network import Tensors, convolution_unit, initialise_convolutions, load_weights
-from worker.fused import for_inference
-from worker.maps import Map, aligning, inverse, moved, seen_part, size_change, warped_part
-from worker.records import Detections, Floats, Image
 
 VIEW_PX = 48
 # Where a view shows landmarks, as fractions of its side, if the detector's are right: all of the face with some room.

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from worker.core.boxes import iou_matrix
+from worker.core.records import Detections
 from worker.faces.network import decoded, flat
-from worker.geometry import iou_matrix
-from worker.records import Detections
 
 NMS_IOU = 0.35  # boxes that overlap more are the same face
 BONUS_BELOW_PX = 64.0  # the root of a box's area

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from worker.core.records import Detections, Image
 from worker.faces import Detector
-from worker.records import Detections, Image
 
 
 class Threaded:

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from model_store.manifest import FrameHeadSpec, MemberName
-from worker.bundles import build_head
 from worker.ensemble.members import Head
+from worker.inference.bundles import build_head
 from worker.training.errors import DataError
 from worker.training.export import Trained
 from worker.training.fingerprint import signature_of

@@ -21,9 +21,9 @@ from model_store.manifest import (
     MemberName,
     Provenance,
 )
-from worker.bundles import module_tensors
 from worker.ensemble.backbones import Backbone
 from worker.ensemble.members import Head
+from worker.inference.bundles import module_tensors
 from worker.training.card import model_card
 from worker.training.fusion import Fusion
 from worker.training.recipes import ALIGNMENTS, InputSettings, Settings

@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_store.bundle import BundleError, Tensors, write_backbone
-from worker.bundles import module_tensors
 from worker.ensemble.backbones import MobileNetV1, turned_and_enlarged
 from worker.ensemble.networks import Normalise
+from worker.inference.bundles import module_tensors
 from worker.training.recipes import InputSettings
 from worker.training.static import PIXEL_SCALE
 from worker.training.stills import read_images

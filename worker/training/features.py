@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from worker.core.conv_fusion import for_inference
 from worker.ensemble.backbones import Backbone
 from worker.ensemble.passes import batch_sizes
-from worker.fused import for_inference
 from worker.training.journal import Bar
 
 FEATURE_BATCH = 256

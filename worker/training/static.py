@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_store.manifest import BackboneSpec, CompactResNetSpec, FrameHeadSpec, MobileNetV1Spec, ResNet50CaffeSpec
-from worker.bundles import build_backbone, build_head
 from worker.ensemble.backbones import initialise
 from worker.ensemble.networks import Normalise
+from worker.inference.bundles import build_backbone, build_head
 from worker.training.recipes import BackboneSettings, Settings
 
 PIXEL_SCALE = 1 / 255

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from model_store.manifest import HeadSpec, MemberName, RecurrentHeadSpec, TransformerHeadSpec
-from worker.bundles import build_head
 from worker.ensemble.members import FrameHead, Head
+from worker.inference.bundles import build_head
 from worker.training.loop import METRIC, rebalanced
 from worker.training.metrics import measure
 from worker.training.place import Place

@@ -23,7 +23,7 @@ BREAKING = """
 import structlog
 from app import logs as front_end
 from app.contract.settings import SharedSettings
-from worker import logs as back_end
+from worker.process import logs as back_end
 {configure}
 
 def broken(password):

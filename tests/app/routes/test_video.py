@@ -20,7 +20,7 @@ from app.contract import keys
 from app.contract.colours import LABEL_COLOURS, rgb
 from app.contract.frames import Face, Frame
 from app.routes import video
-from worker import render
+from worker.jobs import render_job
 
 TIMES = [0.0, 0.04, 0.08, 0.2, 0.24, 0.5, 0.54, 0.58]  # a variable rate, with gaps
 MakeJob = Callable[..., str]
@@ -83,7 +83,7 @@ def test_video_is_made_on_request_and_served_in_parts(
     queue = Queue(keys.RENDER_QUEUE, connection=worker.redis, serializer=JSONSerializer)
     (job,) = queue.get_jobs()
     assert job.func_name == keys.RENDER_FUNCTION
-    threading.Timer(0.5, render.render_job, job.args).start()
+    threading.Timer(0.5, render_job.render_job, job.args).start()
     answer = api.get(f"/v1/jobs/{job_id}/video?wait=20")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
     part = api.get(f"/v1/jobs/{job_id}/video", headers={"Range": "bytes=100-199"})
@@ -160,7 +160,7 @@ def test_what_cannot_be_drawn_says_why(
     job_id = make_job()
     (uploads / job_id / "input").write_bytes(b"nothing")
     assert api.get(f"/v1/jobs/{job_id}/video?wait=0").status_code == 202
-    render.render_job(job_id)
+    render_job.render_job(job_id)
     answer = api.get(f"/v1/jobs/{job_id}/video?wait=0")
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
     assert str(uploads) not in answer.text
@@ -172,18 +172,18 @@ def test_a_removed_job_leaves_no_video(
     """DELETE removes the video with the rest; a rendering that comes too late writes nothing."""
     rendering(redis_url, uploads, monkeypatch)
     job_id = make_job()
-    render.render_job(job_id)
+    render_job.render_job(job_id)
     assert (uploads / job_id / "video").exists()
     assert api.delete(f"/v1/jobs/{job_id}").status_code == 204
-    render.render_job(job_id)
+    render_job.render_job(job_id)
     assert list(uploads.iterdir()) == []
     assert [key for key in worker.redis.keys("*") if job_id.encode() in key] == []
 
 
 def test_frames_in_between_show_the_faces_before(make_frames: Any) -> None:
     """Between sampled frames the last faces are held, for a short while only."""
-    from worker.drawing import HOLD_S, annotate
-    from worker.records import DecodedFrame
+    from worker.core.records import DecodedFrame
+    from worker.jobs.annotate import HOLD_S, annotate
 
     source = [DecodedFrame(i, i * 0.25, None) for i in range(12)]
     (first, *_) = make_frames(1)

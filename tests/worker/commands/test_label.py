@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.commands import CommandError, label
+from worker.commands import label
+from worker.errors import CommandError
 
 
 def test_an_output_is_whole_or_as_it_was(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
+from worker.core.records import DecodedFrame
 from worker.decode import DecodeLimits, LimitExceededError, Sampling, UndecodableInputError
 from worker.decode.images import ImagesSource
-from worker.records import DecodedFrame
 
 LIMITS = DecodeLimits(max_frames=100, max_pixels=1_000_000)
 Entries = list[tuple[str, bytes]]

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from worker.core.records import DecodedFrame
 from worker.decode import (
     DecodeLimits,
     DecoderError,
@@ -30,7 +31,6 @@ from worker.decode.child import Input
 from worker.decode.images import ImagesSource
 from worker.decode.isolated import DecodingProcess, IsolatedSource
 from worker.decode.video import VideoSource
-from worker.records import DecodedFrame
 
 LIMITS = DecodeLimits(max_frames=5000, max_pixels=4_000_000, max_s=60)
 MakeClip = Callable[..., Path]

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 import torch
 
+from worker.core.devices import DeviceLostError, OutOfDeviceMemoryError
 from worker.decode import DecodeLimits, LimitExceededError, Sampling, UndecodableInputError, nvdec
 from worker.decode.nvdec import DecoderMissingError, NvdecSource
-from worker.devices import DeviceLostError, OutOfDeviceMemoryError
-from worker.serving import DeviceError, load
+from worker.inference.serving import DeviceError, load
 from worker.settings import WorkerSettings
 
 LIMITS = DecodeLimits(1000, 100_000, 60.0, 2**30)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import worker  # noqa: F401  # restricts OpenCV's FFmpeg before cv2 is loaded
+from worker.core.records import DecodedFrame
 from worker.decode import DecodeLimits, LimitExceededError, Sampling, UndecodableInputError
 from worker.decode.video import VideoSource
-from worker.records import DecodedFrame
 
 LIMITS = DecodeLimits(max_frames=1000, max_pixels=1_000_000)
 SIDE = 64

@@ -11,7 +11,7 @@ import torch
 from worker.decode import DecodeLimits
 from worker.decode.video import VideoSource
 from worker.demo.clip import FPS, HEIGHT, SECONDS, WIDTH, make_clip
-from worker.detectors import open_detector
+from worker.inference.detectors import open_detector
 
 
 def test_clip_shows_a_moving_face_of_useful_size(tmp_path: Path) -> None:

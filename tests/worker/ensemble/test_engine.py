@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from worker.devices import OutOfDeviceMemoryError
+from worker.core.devices import OutOfDeviceMemoryError
 from worker.ensemble import engine as engine_module
 from worker.ensemble.engine import Crops, Engine, EngineStoppedError, Step
 from worker.ensemble.networks import Ensemble, fuse

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from worker.devices import OutOfDeviceMemoryError
+from worker.core.devices import OutOfDeviceMemoryError
 from worker.ensemble import passes
 from worker.ensemble.networks import Ensemble
 from worker.ensemble.passes import EagerPass, GraphError, GraphPass, agree

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from worker.core.records import CroppedFace, CroppedFrame, LabelledFrame
 from worker.ensemble.engine import Crops, Engine
 from worker.ensemble.stream import STEPS_IN_FLIGHT, ClipStream
-from worker.records import CroppedFace, CroppedFrame, LabelledFrame
 
 SHAPE = (16, 16, 1)
 TOLERANCE = 1e-5

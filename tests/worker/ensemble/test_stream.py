@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from worker.core.records import CroppedFace, CroppedFrame, LabelledFrame
 from worker.ensemble.engine import STEP_FRAMES, Engine
 from worker.ensemble.networks import Ensemble
 from worker.ensemble.stream import STEPS_IN_FLIGHT, ClipStream
-from worker.records import CroppedFace, CroppedFrame, LabelledFrame
 
 SHAPE = (16, 16, 1)
 TOLERANCE = 1e-5

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from worker.core.records import DecodedFrame, DetectedFrame, Detections, Image
 from worker.faces.keyframes import GAP_FRAMES, KeyframeDetection
-from worker.records import DecodedFrame, DetectedFrame, Detections, Image
 
 FPS = 30
 Scene = Callable[[int], np.ndarray]  # frame -> true boxes (N, 4)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from worker.detectors import open_detector
+from worker.core.affine import MIRRORED
+from worker.core.records import Detections, Image
 from worker.faces.levelled import VIEWS, Levelled
-from worker.maps import MIRRORED
-from worker.records import Detections, Image
+from worker.inference.detectors import open_detector
 
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255))  # of the five landmarks
 UPRIGHT = np.array([[-20, -15], [20, -15], [0, 5], [-15, 25], [15, 25]], np.float32)

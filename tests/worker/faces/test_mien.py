@@ -11,11 +11,11 @@ import pytest
 import torch
 from skimage import data
 
-from worker.detectors import open_detector
-from worker.devices import OutOfDeviceMemoryError
+from worker.core.devices import OutOfDeviceMemoryError
+from worker.core.records import Detections, Image
 from worker.faces import Detector
 from worker.faces.mien import Mien, reduced_size
-from worker.records import Detections, Image
+from worker.inference.detectors import open_detector
 
 # The astronaut's face in her portrait, 512 x 512 pixels: box, eyes, nose and mouth corners, read off by eye.
 FACE = (178.0, 61.0, 269.0, 174.0)

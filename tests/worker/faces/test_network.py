@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from worker.core.conv_fusion import fold
 from worker.faces.network import (
     DetectorNet,
     DetectorSizes,
@@ -16,7 +17,6 @@ from worker.faces.network import (
     grid_sizes,
     initialise,
 )
-from worker.fused import fold
 
 TINY = DetectorSizes(stem=(4, 8), widths=(8, 8, 8), depths=(1, 1, 1), neck=8)
 

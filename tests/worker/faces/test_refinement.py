@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from worker.core.affine import moved, similarity
+from worker.core.records import Detections, Floats
 from worker.faces.refinement import MOST_FACES, USUAL, RefinementNet, RefinementSizes, Refiner
-from worker.maps import moved, similarity
-from worker.records import Detections, Floats
 
 SIZES = RefinementSizes((4, 4, 4, 4, 4), 2)
 CPU = torch.device("cpu")

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker.core.boxes import iou_matrix
 from worker.faces.network import all_cells, grid_sizes
 from worker.faces.suppression import NMS_IOU, faces_in, faces_of
-from worker.geometry import iou_matrix
 
 
 def cell(score: float, x: float, y: float, side: float) -> list[float]:

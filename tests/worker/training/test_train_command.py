@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from model_store.bundle import load_bundle
 from tests.commands import run, start
-from worker.bundles import build_ensemble, module_tensors
+from worker.inference.bundles import build_ensemble, module_tensors
 from worker.training.recipes import recipe
 from worker.training.static import new_static_net
 from worker.training.stills import LABELS, read_stills

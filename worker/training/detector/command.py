@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from model_store.detector import StoredDetector, load_detector
-from worker.detectors import build_mien
 from worker.faces.network import DetectorNet, initialise
 from worker.faces.refinement import RefinementNet
 from worker.faces.refinement import initialise as begin_refinement
 from worker.faces.yunet import DetectorError, YuNet
+from worker.inference.detectors import build_mien
 from worker.training.detector.export import LANDMARKS_SETTINGS, Names, Origin, kept, trained, write_detector
 from worker.training.detector.material import (
     BACKGROUNDS_FILE,

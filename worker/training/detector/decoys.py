@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from worker.maps import Map
-from worker.records import Image
+from worker.core.affine import Map
+from worker.core.records import Image
 from worker.training.detector.pictures import Rng, random_colour, tinted
 from worker.training.detector.placing import ellipse_points, paste, polygon
 

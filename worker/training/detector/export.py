@@ -17,9 +17,9 @@ from model_store.detector import (
     store_weights,
     write_manifest,
 )
-from worker.detectors import manifest_refinement, manifest_sizes
 from worker.faces.mien import REFINEMENT, MienSpec, split_weights
 from worker.faces.network import Tensors
+from worker.inference.detectors import manifest_refinement, manifest_sizes
 from worker.training.detector.settings import DetectorSettings, as_json
 from worker.training.loop import METRIC, Outcome
 

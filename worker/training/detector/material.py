@@ -1,7 +1,7 @@
 """What scenes are made from: portraits with one labelled face, backgrounds without any, pictures of people.
 
 A face is a row of 14 numbers in pixels of its image: the box x0, y0, x1, y1, then five landmarks x, y in the order of
-`worker.records`.
+`worker.core.records`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from worker.core.affine import inverse, similarity, warped
+from worker.core.boxes import iou_matrix
+from worker.core.records import Detections, Floats, Image
 from worker.faces import Detector
-from worker.geometry import iou_matrix
-from worker.maps import inverse, similarity, warped
-from worker.records import Detections, Floats, Image
 from worker.training.detector.placing import moved_faces
 from worker.training.errors import DataError
 

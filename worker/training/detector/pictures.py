@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from worker.records import Image
+from worker.core.records import Image
 from worker.training.detector.settings import SceneSettings
 
 Rng = np.random.Generator

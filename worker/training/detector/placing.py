@@ -1,4 +1,4 @@
-"""What affine maps do to faces, and blending a picture into a scene; maps as in `worker.maps`."""
+"""What affine maps do to faces, and blending a picture into a scene; maps as in `worker.core.affine`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from worker.maps import MIRRORED, Map, moved, warped
-from worker.records import Floats, Image
+from worker.core.affine import MIRRORED, Map, moved, warped
+from worker.core.records import Floats, Image
 
 
 def moved_faces(faces: Floats, how: Map) -> Floats:

@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from worker.core.affine import MIRRORED, aligning, moved, warped
+from worker.core.records import Floats, Image
 from worker.faces import Detector
 from worker.faces.levelled import VIEWS, Levelled
 from worker.faces.refinement import MIDDLE_GREY, USUAL, VIEW_PX, RefinementNet
-from worker.maps import MIRRORED, aligning, moved, warped
-from worker.records import Floats, Image
 from worker.training.detector.material import Material
 from worker.training.detector.settings import DetectorSettings, ViewSettings
 from worker.training.detector.task import alone

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from worker.maps import Map, similarity, warped
-from worker.records import Floats, Image
+from worker.core.affine import Map, similarity, warped
+from worker.core.records import Floats, Image
 from worker.training.detector.decoys import paste_decoy, paste_head, paste_lettering
 from worker.training.detector.material import FACE_NUMBERS, Material
 from worker.training.detector.pictures import Rng, photographed, random_colour, soft_mask, tinted

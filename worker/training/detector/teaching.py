@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from worker.core.boxes import iou_matrix
 from worker.faces import Detector
-from worker.geometry import iou_matrix
 from worker.training.detector.material import SURE, UNSURE, face_rows
 from worker.training.detector.scenes import Scene
 

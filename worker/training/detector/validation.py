@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from worker.core.boxes import iou_matrix
+from worker.core.conv_fusion import fold
+from worker.core.records import Detections, Image
 from worker.faces.network import DetectorNet, all_cells
 from worker.faces.suppression import faces_in
-from worker.fused import fold
-from worker.geometry import iou_matrix
-from worker.records import Detections, Image
 from worker.training.detector.material import Material
 from worker.training.detector.scenes import Composer, FalseBox, Scene
 from worker.training.detector.settings import SceneSettings

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from worker.core.affine import moved, similarity
+from worker.core.records import Detections, Floats, Image
 from worker.faces.refinement import USUAL, VIEW_PX, RefinementNet, RefinementSizes, initialise
-from worker.maps import moved, similarity
-from worker.records import Detections, Floats, Image
 from worker.training.detector.material import Material
 from worker.training.detector.refining import (
     CANVAS_PX,

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worker.maps import similarity
-from worker.records import Detections, Image
+from worker.core.affine import similarity
+from worker.core.records import Detections, Image
 from worker.training.detector.material import Material, labelled, load_material, split
 from worker.training.detector.placing import moved_faces
 from worker.training.detector.scenes import Composer, FalseBox, Scene

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worker.records import Detections, Image
+from worker.core.records import Detections, Image
 from worker.training.detector.material import TIGHT_FILE, load_material
 from worker.training.detector.scenes import Composer, Scene
 from worker.training.detector.settings import SceneSettings

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from model_store.detector import load_detector, store_weights, write_manifest
-from worker.detectors import open_detector
+from worker.core.records import Detections
 from worker.faces.network import DetectorSizes
-from worker.records import Detections
+from worker.inference.detectors import open_detector
 from worker.training.detector import validation
 from worker.training.detector.command import DetectorOrder, train_detector
 from worker.training.detector.refining import ViewBatch

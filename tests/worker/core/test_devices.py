@@ -1,0 +1,243 @@
+"""Devices: what is asked of PyTorch for one that is not the first, and what is said where one fails."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from worker import commands
+from worker.core import devices
+from worker.core.records import Detections, Image
+from worker.ensemble.passes import GraphError
+from worker.errors import CommandError, StartAgainError
+from worker.faces.mien import Mien
+from worker.faces.threaded import Threaded
+from worker.inference import serving
+from worker.inference.detectors import open_detector
+from worker.inference.serving import DeviceFailedError
+from worker.process import worker_main
+from worker.settings import WorkerSettings
+
+SECOND = torch.device("cuda:1")
+
+
+def test_a_gpu_is_chosen_and_left_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch is asked for that GPU, and for the former one afterwards."""
+    asked: list[int] = []
+
+    def exchange(index: int) -> int:
+        asked.append(index)
+        return 0
+
+    monkeypatch.setattr(torch.cuda, "_exchange_device", exchange)
+    monkeypatch.setattr(torch.cuda, "_maybe_exchange_device", exchange)
+    with devices.on_device(SECOND):
+        assert asked == [1]
+    assert asked == [1, 0]
+    with devices.on_device(torch.device("cpu")):
+        assert asked == [1, 0]
+
+
+def test_arithmetic_on_a_gpu_is_exact() -> None:
+    """float32 is float32, whatever others have set before."""
+    with torch.backends.cudnn.flags(allow_tf32=True):
+        devices.prepare(SECOND)
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+
+
+def test_kernels_are_chosen_for_a_while_only() -> None:
+    """Whatever happens meanwhile."""
+    with suppress(KeyError), devices.choosing_kernels():
+        assert torch.backends.cudnn.benchmark
+        raise KeyError
+    assert not torch.backends.cudnn.benchmark
+
+
+def test_a_lost_device_is_told_from_other_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries above CUDA have errors of their own, so the GPU is asked whether it still computes."""
+    answers: list[RuntimeError | None] = [None, torch.AcceleratorError("CUDA error: unspecified launch failure")]
+
+    def synchronize(device: torch.device) -> None:
+        if (error := answers.pop(0)) is not None:
+            raise error
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    assert devices.is_lost(torch.AcceleratorError("CUDA error"), SECOND)
+    assert not devices.is_lost(RuntimeError("shapes do not match"), SECOND)
+    assert devices.is_lost(RuntimeError("CUDNN_STATUS_EXECUTION_FAILED"), SECOND)
+    assert not devices.is_lost(RuntimeError("shapes do not match"), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes", "says"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), DeviceFailedError, "cpu has no memory for the bundle"),
+        (torch.AcceleratorError("CUDA error: no\nadvice"), DeviceFailedError, "cpu fails: CUDA error: no"),
+        (GraphError("a CUDA graph cannot be recorded: no"), StartAgainError, "a CUDA graph cannot be recorded: no"),
+    ],
+)
+def test_a_device_that_fails_while_loading(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, becomes: type[Exception], says: str
+) -> None:
+    """It is one sentence; where graphs are the cause, the same command starts again without."""
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(serving, "Engine", fails)
+    with pytest.raises(becomes, match=says) as caught:
+        serving.load(WorkerSettings(device="cpu", detector_model="cascade"))
+    if isinstance(caught.value, StartAgainError):
+        assert caught.value.environment == {"MIEN_CUDA_GRAPHS": "false"}
+        assert not WorkerSettings(cuda_graphs=caught.value.environment["MIEN_CUDA_GRAPHS"]).cuda_graphs
+
+
+def test_a_command_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the same process, so that whoever started it notices nothing."""
+    started: list[Any] = []
+
+    def command() -> None:
+        raise StartAgainError("no graphs here", {"MIEN_CUDA_GRAPHS": "false"})
+
+    monkeypatch.setattr(commands, "import_module", lambda _: type("Module", (), {"command": staticmethod(command)}))
+    monkeypatch.setattr(os, "execve", lambda *given: started.append(given))
+    monkeypatch.setattr(sys, "argv", ["worker", "bench"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "worker", "bench"])
+    commands.main()
+    ((program, words, environment),) = started
+    assert (program, words) == (sys.executable, [sys.executable, "-m", "worker", "bench"])
+    assert environment["MIEN_CUDA_GRAPHS"] == "false"
+
+
+class Room:
+    """A detector's network that has memory for so many frames at once."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.sizes = room, list[int]()
+
+    def __call__(self, pixels: torch.Tensor, _: float) -> list[Detections]:
+        self.sizes.append(len(pixels))
+        if len(pixels) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [Detections.none()] * len(pixels)
+
+
+def test_a_detector_without_memory_looks_at_fewer_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every frame is looked at; where there is no memory for one, that is what is said."""
+    mien = cast(Mien, open_detector("mien", torch.device("cpu")))
+    mien.batch = 16
+    room = Room(3)
+    monkeypatch.setattr(mien, "_faces", room)
+    monkeypatch.setattr("worker.faces.mien._scaled", lambda faces, _: faces)
+    frames: list[Image] = [np.zeros((32, 32, 3), np.uint8)] * 7
+    assert len(mien.detect(frames, None)) == 7
+    assert room.sizes == [7, 3, 4, 2, 2]
+    room.room = 0
+    with pytest.raises(devices.OutOfDeviceMemoryError):
+        mien.detect(frames, None)
+
+
+def test_a_detector_on_a_gpu_works_on_one_thread() -> None:
+    """Whichever job's thread asks, so that nothing is planned anew for each."""
+
+    class Noting:
+        name, batch = "noting", 4
+
+        def __init__(self) -> None:
+            self.threads: set[int] = set()
+
+        def detect(self, images: Any, min_score: float | None) -> list[Detections]:
+            self.threads.add(threading.get_ident())
+            if min_score == 0.9:
+                raise KeyError("its own error")
+            return [Detections.none()] * len(images)
+
+    noting = Noting()
+    threaded = Threaded(noting)
+    assert (threaded.name, threaded.batch) == ("noting", 4)
+    frames: list[Image] = [np.zeros((8, 8, 3), np.uint8)] * 2
+    asking = [threading.Thread(target=threaded.detect, args=(frames, None)) for _ in range(3)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    assert len(threaded.detect(frames, None)) == 2
+    with pytest.raises(KeyError):
+        threaded.detect(frames, 0.9)
+    assert len(noting.threads) == 1
+    assert threading.get_ident() not in noting.threads
+
+
+class Loaded:
+    """What a keeper keeps."""
+
+    class _Pipeline:
+        detector_name = "none"
+
+        class engine:  # noqa: N801
+            mode = "fused"
+
+            @staticmethod
+            def close() -> None: ...
+
+            @staticmethod
+            def stop() -> None: ...
+
+    class _Manifest:
+        version = "1"
+
+    manifest, pipeline, device, precision = _Manifest, _Pipeline, "cpu", "fp32"
+
+
+@pytest.mark.parametrize("fault", [None, devices.DeviceLostError("cuda:0 computes nothing any more")])
+def test_a_worker_holds_nothing_and_ends_at_once_with_its_device(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception | None
+) -> None:
+    """What is loaded is the keeper's alone; a process whose GPU is lost does not clean up after it."""
+    loaded: list[weakref.ref[Loaded]] = []
+    ends: list[int] = []
+
+    def load(*_: Any, **__: Any) -> Loaded:
+        made = Loaded()
+        loaded.append(weakref.ref(made))
+        return made
+
+    class Worker:
+        """Takes no jobs."""
+
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def stop(self) -> None: ...
+
+        def serve(self) -> None:
+            deadline = threading.Event()
+            for _ in range(200):
+                if loaded[0]() is None or deadline.wait(0.1):
+                    break
+            assert loaded[0]() is None
+
+    def install(service: Any) -> None:
+        service.fault = fault
+
+    monkeypatch.setattr(serving, "load", load)
+    monkeypatch.setattr(worker_main, "ResidentWorker", Worker)
+    monkeypatch.setattr(worker_main, "install", install)
+    monkeypatch.setattr(os, "_exit", ends.append)
+    settings = WorkerSettings(redis_url=redis_url, uploads=str(tmp_path), device="cpu", idle_release_s=0.05, stall_s=0)
+    if fault is None:
+        worker_main.serve(settings, lambda: None)
+        assert ends == []
+    else:
+        with pytest.raises(CommandError):  # only since the end is not one here
+            worker_main.serve(settings, lambda: None)
+        assert ends == [70]

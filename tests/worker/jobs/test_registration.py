@@ -1,0 +1,132 @@
+"""What a worker says of itself: how many jobs it runs and has done, and what others may make of that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+import pytest
+import redis
+
+from app.contract import keys
+from app.contract.jobs import utc_now
+from app.contract.workers import WORKER_TTL_S, ModelInfo, WorkerInfo
+from worker.jobs.registration import Presence
+
+NAME = "worker-of-the-test"
+
+
+@pytest.fixture
+def connection(redis_url: str) -> Iterator[redis.Redis]:
+    """An empty Redis."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def presence(connection: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Presence]:
+    """A worker's that is ready."""
+    monkeypatch.setattr("worker.jobs.registration.WORKER_BEAT_S", 0.05)
+    info = WorkerInfo(name=NAME, state="ready", bundle="default", queue="mien-default", started_at=utc_now())
+    presence = Presence(connection, info, lambda: 123)
+    yield presence
+    presence.close()
+
+
+def said(connection: redis.Redis) -> WorkerInfo:
+    return WorkerInfo.model_validate_json(cast(bytes, connection.get(keys.worker(NAME))))
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_busy_while_any_job_runs(presence: Presence, connection: redis.Redis) -> None:
+    """With several jobs at once, the worker is ready again only after the last; only ended ones are counted."""
+    seen = []
+    presence.job_started()
+    presence.job_started()
+    for ended in (True, False):
+        seen.append((said(connection).state, said(connection).jobs_running))
+        presence.job_left(ended=ended)
+    now = said(connection)
+    assert seen == [("busy", 2), ("busy", 1)]
+    assert (now.state, now.jobs_running, now.jobs_done, now.gpu_memory_bytes) == ("ready", 0, 1, 123)
+
+
+def test_jobs_of_many_threads_are_counted_once_each(presence: Presence, connection: redis.Redis) -> None:
+    """Jobs that start and end at the same moment are all in the count."""
+
+    def job(_: int) -> None:
+        presence.job_started()
+        presence.job_left(ended=True)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(job, range(200)))
+    assert (said(connection).jobs_done, said(connection).jobs_running) == (200, 0)
+
+
+def test_a_worker_that_stops_says_so_to_the_end(presence: Presence, connection: redis.Redis) -> None:
+    """Jobs that leave a stopping worker do not make it look ready."""
+    presence.job_started()
+    presence.say(state="stopping")
+    presence.job_left(ended=False)
+    assert said(connection).state == "stopping"
+
+
+def test_an_idle_worker_is_ready(presence: Presence, connection: redis.Redis) -> None:
+    """One that gave its memory back takes jobs like any other, and tells why the next one waits."""
+    presence.say(detail="idle")
+    assert (said(connection).state, said(connection).detail) == ("ready", "idle")
+
+
+def test_what_redis_has_lost_is_said_again(presence: Presence, connection: redis.Redis) -> None:
+    """Worker and bundle are known again after Redis came back empty."""
+    provenance: dict[str, str] = {}
+    model = ModelInfo(
+        name="default",
+        version="1",
+        queue="mien-default",
+        labels=("a",),
+        window=1,
+        members=(),
+        metrics=[],
+        provenance=provenance,
+        licence="MIT",
+        intended_use="tests",
+    )
+    presence.register(model)
+    connection.flushall()
+    until(lambda: connection.hexists(keys.MODELS, "default"))
+    assert ModelInfo.model_validate_json(cast(bytes, connection.hget(keys.MODELS, "default"))) == model
+    assert connection.zrange(keys.WORKERS, 0, -1) == [NAME.encode()]
+
+
+def test_workers_that_died_are_forgotten(presence: Presence, connection: redis.Redis) -> None:
+    """By the clock of Redis, whatever this host's says: names do not pile up, and nobody alive is dropped."""
+    now = connection.time()[0]
+    connection.zadd(keys.WORKERS, {"dead": now - 2 * WORKER_TTL_S, "alive": now})
+    until(lambda: connection.zscore(keys.WORKERS, "dead") is None)
+    assert {*cast(list[bytes], connection.zrange(keys.WORKERS, 0, -1))} == {b"alive", NAME.encode()}
+    assert abs(cast(float, connection.zscore(keys.WORKERS, NAME)) - now) < WORKER_TTL_S
+
+
+def test_an_absent_redis_fails_no_job(
+    presence: Presence, connection: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be said is said with the next beat."""
+
+    def away() -> None:
+        raise redis.ConnectionError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(presence, "_beat", away)
+        presence.job_started()
+        presence.job_left(ended=True)
+        assert said(connection).jobs_done == 0
+    until(lambda: said(connection).jobs_done == 1)

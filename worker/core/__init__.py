@@ -1,0 +1,1 @@
+"""What every stage may use: the records that travel, boxes, affine maps, devices, fused convolutions, memory."""

@@ -1,0 +1,120 @@
+"""Affine maps of pictures, what points become under them, and what a picture looks like after one.
+
+Maps are 2x3 float64 from pixels of a picture to pixels of what shows it, both continuous: (0, 0) is the outer corner of
+the first pixel, as boxes and landmarks are.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from worker.core.records import Floats, Image
+
+Map = npt.NDArray[np.float64]
+Real = TypeVar("Real", np.float32, np.float64)
+
+MIRRORED = (1, 0, 2, 4, 3)  # the order of landmarks after a flip: a person's right eye becomes the left one
+LONGEST_PX = 2**15 - 2  # OpenCV's warping counts pixels of a side in 16 bits
+REDUCE_BELOW = 0.6  # warping samples single pixels: pictures that shrink more are reduced by area first
+
+
+def similarity(centre: tuple[float, float], to: tuple[float, float], scale: tuple[float, float], degrees: float) -> Map:
+    """Scale by (x, y), negative x to flip, turn, and move `centre` to `to`."""
+    turn = np.deg2rad(degrees)
+    linear = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.diag(scale)
+    return np.hstack([linear, (np.asarray(to) - linear @ np.asarray(centre))[:, None]])
+
+
+def aligning(points: Floats, target: Floats) -> Map:
+    """Least-squares similarity that takes points (N, 2) to target (N, 2): rotation, one scale, shift.
+
+    Source: Umeyama 1991, in the closed form for two dimensions; reflections are not allowed.
+    """
+    # In plain numbers: for five points NumPy would take longer to begin than to compute.
+    own, wanted = points.tolist(), target.tolist()
+    count = len(own)
+    x, y = sum(p[0] for p in own) / count, sum(p[1] for p in own) / count
+    u, v = sum(q[0] for q in wanted) / count, sum(q[1] for q in wanted) / count
+    size = along = across = 0.0
+    for (px, py), (qx, qy) in zip(own, wanted, strict=True):
+        size += (px - x) ** 2 + (py - y) ** 2
+        along += (px - x) * (qx - u) + (py - y) * (qy - v)
+        across += (px - x) * (qy - v) - (py - y) * (qx - u)
+    a, b = along / max(size, 1e-12), across / max(size, 1e-12)
+    return np.array([[a, -b, u - a * x + b * y], [b, a, v - b * x - a * y]])
+
+
+def inverse(how: Map) -> Map:
+    """From what shows the picture back to the picture."""
+    return np.asarray(cv2.invertAffineTransform(how), np.float64)
+
+
+def size_change(how: Map) -> float:
+    """How much longer a length becomes, on average."""
+    return math.sqrt(abs(float(how[0, 0] * how[1, 1] - how[0, 1] * how[1, 0])))
+
+
+def moved(points: npt.NDArray[np.floating], how: Map) -> npt.NDArray[np.float64]:
+    """(N, 2) points after the map."""
+    return np.asarray(points @ how[:, :2].T + how[:, 2], np.float64)
+
+
+def warped(picture: Image, how: Map, width: int, height: int, border: int) -> Image:
+    """The picture as the map shows it on (height, width) pixels; border: OpenCV's constant for what lies beyond it."""
+    return warped_part(*seen_part(picture, how, width, height), width, height, border)
+
+
+def warped_part(part: Image, how: Map, width: int, height: int, border: int) -> Image:
+    """`warped` for what `seen_part` gave."""
+    picture, how = _reduced(part, how)
+    return np.asarray(cv2.warpAffine(picture, _index_map(how), (width, height), borderMode=border), np.uint8)
+
+
+def seen_part(picture: Image, how: npt.NDArray[Real], width: int, height: int) -> tuple[Image, npt.NDArray[Real]]:
+    """The part of a picture that a view of that size shows, no more, and the map from that part to the view.
+
+    A view of a large picture costs what its part does.  No side of the part is longer than `LONGEST_PX`.
+    """
+    # In plain numbers: for single faces NumPy would take longer to begin than to compute.
+    (a, b, x), (c, d, y) = how.tolist()
+    size = a * d - b * c
+    if not size:
+        return picture[:LONGEST_PX, :LONGEST_PX], how
+    margin = 3 + math.ceil(3 / math.sqrt(abs(size)))  # what averaging and interpolation look at beyond the view
+    corners = [(u - x, v - y) for u in (0, width) for v in (0, height)]
+    left, right = _span([(d * u - b * v) / size for u, v in corners], margin, picture.shape[1])
+    top, bottom = _span([(a * v - c * u) / size for u, v in corners], margin, picture.shape[0])
+    shifted = how.copy()
+    shifted[:, 2] += how[:, :2] @ np.array([left, top], how.dtype)
+    return picture[top:bottom, left:right], shifted
+
+
+def _span(places: list[float], margin: int, length: int) -> tuple[int, int]:
+    start = min(max(math.floor(min(places)) - margin, 0), length - 1)
+    end = min(max(math.ceil(max(places)) + margin, start + 1), start + LONGEST_PX, length)
+    return start, end
+
+
+def _reduced(picture: Image, how: Map) -> tuple[Image, Map]:
+    scale = size_change(how)
+    if scale >= REDUCE_BELOW:
+        return picture, how
+    height, width = picture.shape[:2]
+    new_width, new_height = max(round(width * scale * 1.2), 1), max(round(height * scale * 1.2), 1)
+    small = cv2.resize(picture, (new_width, new_height), interpolation=cv2.INTER_AREA)
+    how = how.copy()
+    how[:, 0] *= width / new_width
+    how[:, 1] *= height / new_height
+    return np.asarray(small, np.uint8), how
+
+
+def _index_map(how: Map) -> Map:
+    # OpenCV counts from the middle of the first pixel.
+    how = how.copy()
+    how[:, 2] += (how[:, 0] + how[:, 1] - 1) / 2
+    return how

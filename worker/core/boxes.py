@@ -1,0 +1,53 @@
+"""Boxes: overlap, distance, and which box of one frame is which of another."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.core.records import Floats
+
+# Two boxes can be the same face if their centres are at most this far apart, in units of the mean box size ...
+MAX_CENTRE_DISTANCE = 0.7
+# ... and their sizes differ by at most this factor.
+MAX_SIZE_RATIO = 1.8
+
+
+def match_boxes(before: Floats, after: Floats) -> list[tuple[int, int]]:
+    """Pairs (i, j): box i of `before` (N, 4) and box j of `after` (M, 4), xyxy, are the same face.
+
+    One to one, the closest pairs first; closeness is the distance of the centres in box sizes, so that fast faces
+    whose boxes no longer overlap still match.
+    """
+    if not len(before) or not len(after):
+        return []
+    size_before, size_after = _sizes(before)[:, None], _sizes(after)[None, :]  # (N, 1), (1, M)
+    offset = _centres(before)[:, None] - _centres(after)[None, :]  # (N, M, 2)
+    distance = np.hypot(offset[..., 0], offset[..., 1]) / ((size_before + size_after) / 2)
+    ratio = np.maximum(size_before / size_after, size_after / size_before)
+    cost = np.where((distance <= MAX_CENTRE_DISTANCE) & (ratio <= MAX_SIZE_RATIO), distance + np.log(ratio), np.inf)
+    pairs: list[tuple[int, int]] = []
+    # Faces are few, so taking the cheapest pair again and again is both simple and fast.
+    while np.isfinite(cost).any():
+        i, j = (int(v) for v in np.unravel_index(int(cost.argmin()), cost.shape))
+        pairs.append((i, j))
+        cost[i, :] = np.inf
+        cost[:, j] = np.inf
+    return sorted(pairs)
+
+
+def iou_matrix(a: Floats, b: Floats) -> npt.NDArray[np.float32]:
+    """Intersection over union of every pair: (N, 4), (M, 4) xyxy -> (N, M) in 0..1."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    intersection = np.clip(high - low, 0, None).prod(axis=-1)
+    area = (a[:, 2:] - a[:, :2]).prod(axis=-1)[:, None] + (b[:, 2:] - b[:, :2]).prod(axis=-1)[None, :]
+    return np.asarray(intersection / np.maximum(area - intersection, 1e-9), np.float32)
+
+
+def _centres(boxes: Floats) -> Floats:
+    return np.asarray((boxes[:, :2] + boxes[:, 2:]) / 2, np.float32)
+
+
+def _sizes(boxes: Floats) -> Floats:
+    return np.asarray(np.sqrt(np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=-1), 1e-6)), np.float32)

@@ -1,0 +1,1 @@
+"""The stages put together, and what is loaded once for them: bundle, engine, detector."""

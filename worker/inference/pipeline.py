@@ -1,0 +1,158 @@
+"""The pipeline: the one place where the stages are put together.
+
+    decode -> faces -> tracks -> crops -> ensemble
+
+Decoding, face detection (with tracks and crops) and the ensemble run at the same time, each in its own thread, with
+bounded queues between them: the slowest sets the pace, and memory does not grow with the video.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from worker.core.records import (
+    CroppedFace,
+    CroppedFrame,
+    DecodedFrame,
+    LabelledFrame,
+    TrackedFrame,
+    VideoInfo,
+)
+from worker.crops import CropSpec, crop_aligned, crop_box, crop_whole
+from worker.decode import Sampling
+from worker.ensemble.engine import Engine
+from worker.ensemble.stream import ClipStream
+from worker.faces import Detector
+from worker.faces.keyframes import KeyframeDetection
+from worker.inference.prefetch import prefetched
+from worker.inference.stage_timing import StageClocks
+from worker.tracks import Tracker
+
+FRAMES_AHEAD_BYTES = 64 * 2**20  # decoded frames that wait for the detector
+CROPS_AHEAD_BYTES = 32 * 2**20  # crops that wait for the ensemble
+RECORD_BYTES = 1024  # what a frame weighs besides its pixels, so that frames without faces are bounded too
+
+
+class Source(Protocol):
+    """An input that can be decoded once.  `decoded` and `warnings` are complete after `frames` ended."""
+
+    info: VideoInfo
+    decoded: int
+    warnings: list[str]
+
+    def frames(self) -> Iterator[DecodedFrame]:
+        """Sampled frames in order."""
+
+    def close(self) -> None:
+        """Release the decoder."""
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """What a job may choose.  members: names to fuse, in the bundle's order; empty for all."""
+
+    cropped: bool = False
+    max_faces: int = 10
+    min_face_px: float = 16
+    min_score: float | None = None
+    members: tuple[str, ...] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+class Pipeline:
+    """Labels inputs, also several at once, with one engine and a few detectors, which are loaded once.
+
+    detectors: alike; an input has one to itself while it is labelled, so there are as many as inputs at once.
+    """
+
+    def __init__(self, engine: Engine, detectors: Sequence[Detector], crops: CropSpec) -> None:
+        self.engine = engine
+        self.detector_name = detectors[0].name
+        self._detectors: queue.SimpleQueue[Detector] = queue.SimpleQueue()
+        for detector in detectors:
+            self._detectors.put(detector)
+        self._crops = crops
+
+    def members(self, options: LabelOptions) -> tuple[str, ...]:
+        """The members in use, in the bundle's order.
+
+        Raises: ValueError if the bundle lacks one that was asked for.
+        """
+        if unknown := set(options.members) - set(self.engine.member_names):
+            raise ValueError(f"the bundle has no member {', '.join(sorted(unknown))}")
+        return tuple(name for name in self.engine.member_names if not options.members or name in options.members)
+
+    def label(
+        self, source: Source, options: LabelOptions, clocks: StageClocks | None = None
+    ) -> Generator[LabelledFrame, None, None]:
+        """Every sampled frame of the source with its faces labelled, in order.  clocks: count what each stage takes."""
+        clocks = clocks or StageClocks()
+        members = self.members(options)
+        decoded = clocks.decode.working(source.frames())
+        with (
+            prefetched(decoded, FRAMES_AHEAD_BYTES, _frame_bytes, "decode") as frames,
+            prefetched(self.crop(frames, options, clocks), CROPS_AHEAD_BYTES, _crop_bytes, "faces") as cropped,
+        ):
+            labelled = ClipStream(self.engine, members).run(clocks.ensemble.waiting(cropped))
+            yield from clocks.ensemble.working(labelled)
+
+    def crop(
+        self, frames: Iterable[DecodedFrame], options: LabelOptions, clocks: StageClocks | None = None
+    ) -> Iterator[CroppedFrame]:
+        """Every frame's faces: found, tracked and cut out, or the frames themselves where they are crops."""
+        clocks = clocks or StageClocks()
+        if options.cropped:
+            return clocks.crops.working(self._whole(clocks.crops.waiting(frames)))
+        return clocks.faces.working(self._found(clocks.faces.waiting(frames), options, clocks))
+
+    def _found(
+        self, frames: Iterable[DecodedFrame], options: LabelOptions, clocks: StageClocks
+    ) -> Iterator[CroppedFrame]:
+        detector = self._detectors.get()
+        try:
+            detection = KeyframeDetection(detector, options.max_faces, options.min_face_px, options.min_score)
+            for tracked in Tracker().run(detection.run(frames)):
+                with clocks.faces.lent(clocks.crops):
+                    cropped = self._cut(tracked)
+                yield cropped
+        finally:
+            self._detectors.put(detector)
+
+    def _cut(self, tracked: TrackedFrame) -> CroppedFrame:
+        frame, found = tracked.frame, tracked.faces
+        faces = []
+        if frame.image is not None:
+            height, width = frame.image.shape[:2]
+            for i, track_id in enumerate(tracked.track_ids):
+                box = found.boxes[i]
+                if found.landmarks is None:
+                    crop = crop_box(frame.image, box, self._crops)
+                else:
+                    crop = crop_aligned(frame.image, found.landmarks[i], self._crops)
+                left, top, right, bottom = (float(v) for v in np.clip(box, 0, (width, height, width, height)))
+                bbox = (left, top, right - left, bottom - top)
+                faces.append(CroppedFace(track_id, bbox, float(found.scores[i]), crop))
+        return CroppedFrame(frame.frame_index, frame.timestamp_s, tuple(faces), tracked.ended)
+
+    def _whole(self, frames: Iterable[DecodedFrame]) -> Iterator[CroppedFrame]:
+        """Frames that already are crops: one track 0 over the whole clip."""
+        for frame in frames:
+            faces: tuple[CroppedFace, ...] = ()
+            if frame.image is not None:
+                height, width = frame.image.shape[:2]
+                crop = crop_whole(frame.image, self._crops)
+                faces = (CroppedFace(0, (0.0, 0.0, float(width), float(height)), None, crop),)
+            yield CroppedFrame(frame.frame_index, frame.timestamp_s, faces, ())
+
+
+def _frame_bytes(frame: DecodedFrame) -> int:
+    return RECORD_BYTES + (0 if frame.image is None else frame.image.nbytes)
+
+
+def _crop_bytes(frame: CroppedFrame) -> int:
+    return RECORD_BYTES + sum(face.crop.nbytes for face in frame.faces)

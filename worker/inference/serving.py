@@ -1,0 +1,154 @@
+"""Everything that is loaded once: bundle, device, engine, detector; and how an input is opened.
+
+`run`, `label` and `bench` all serve through this, so they compute the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from app.contract.frames import Face, Frame
+from app.contract.options import JobOptions
+from model_store.bundle import find_bundle, load_bundle
+from model_store.manifest import Manifest
+from worker.core import devices
+from worker.core.records import LabelledFrame
+from worker.decode import DecodeLimits, Sampling, nvdec
+from worker.decode.child import ARCHIVES, Input
+from worker.decode.isolated import PROCESS, IsolatedSource
+from worker.ensemble.engine import Engine
+from worker.ensemble.passes import GraphError
+from worker.ensemble.precision import Precision, choose_precision
+from worker.errors import StartAgainError
+from worker.faces.mien import USUAL_SIZE
+from worker.inference.bundles import build_ensemble, crop_spec
+from worker.inference.detectors import open_detector
+from worker.inference.pipeline import LabelOptions, Pipeline, Source
+from worker.settings import ALL_DEVICES, WorkerSettings
+
+
+class DeviceError(Exception):
+    """The device asked for is not there; the message says what is."""
+
+
+class DeviceFailedError(Exception):
+    """The device is there and cannot serve now, for want of memory or since it fails; the message says which."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A loaded bundle, ready to label.  gpu_decoding: whether torchcodec decodes what it can."""
+
+    manifest: Manifest
+    pipeline: Pipeline
+    device: str
+    precision: Precision
+    gpu_decoding: bool = False
+
+    def open_source(self, path: Path, media: str, options: JobOptions, limits: DecodeLimits) -> Source:
+        """An input of a known kind: a contract media type, or `folder` and `image` for files on this machine.
+
+        Raises: UndecodableInputError, LimitExceededError, DecoderError; MemoryError.
+        """
+        sampling = label_options(options).sampling
+        if self.gpu_decoding and media not in ARCHIVES and nvdec.reads(path):
+            return nvdec.NvdecSource(path, limits, sampling, self.device)
+        return IsolatedSource(Input(str(path), media, options.fps, sampling), limits)
+
+
+def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
+    """Load, verify and warm up.  jobs: how many inputs are labelled at once.
+
+    Raises: BundleError, DeviceError, DeviceFailedError, DetectorError, PrecisionError: each with one sentence for the
+    operator; StartAgainError.
+    """
+    PROCESS.start()  # decodes; before CUDA is touched
+    device = choose_device(settings.device)
+    devices.prepare(device)
+    try:
+        with devices.on_device(device):
+            return _load(settings, jobs, device)
+    except (torch.OutOfMemoryError, devices.OutOfDeviceMemoryError):
+        raise DeviceFailedError(f"{device} has no memory for the bundle; free some of it") from None
+    except torch.AcceleratorError as error:
+        raise DeviceFailedError(f"{device} fails: {devices.first_line(error)}") from None
+    except GraphError as error:
+        raise StartAgainError(str(error), {"MIEN_CUDA_GRAPHS": "false"}) from error
+
+
+def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
+    gpu_decoding = settings.decoder == "torchcodec"
+    if gpu_decoding:
+        try:
+            nvdec.check(str(device))
+        except nvdec.DecoderMissingError as error:
+            raise DeviceError(f"MIEN_DECODER=torchcodec, but {error}") from None
+    precision = choose_precision(settings.precision, device)
+    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    bundle = load_bundle(find_bundle(settings.bundle))
+    manifest = bundle.manifest
+    shape = (manifest.input.size, manifest.input.size, manifest.input.channels)
+    detectors = [open_detector(settings.detector_model, device) for _ in range(jobs)]
+    for detector in detectors:  # what it needs beside its weights is then there, or missed now and not by a job
+        detector.detect([np.zeros((*USUAL_SIZE, 3), np.uint8)] * detector.batch, None)
+    engine = Engine(build_ensemble(bundle), shape, device, precision, graphs=settings.cuda_graphs)
+    engine.warm_up()
+    return Serving(manifest, Pipeline(engine, detectors, crop_spec(manifest)), str(device), precision, gpu_decoding)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto`: the first GPU, else the CPU.  Raises: DeviceError if a GPU asked for is missing."""
+    if wanted == ALL_DEVICES:
+        raise DeviceError(f"MIEN_DEVICE={ALL_DEVICES} is for `worker run`; here, name one device")
+    if wanted == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    device = torch.device(wanted)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise DeviceError(f"MIEN_DEVICE={wanted}, but PyTorch {torch.__version__} sees {_what_is_there(count)}")
+        return torch.device("cuda", device.index or 0)
+    return device
+
+
+def _what_is_there(count: int) -> str:
+    if count:
+        return f"{count} CUDA devices"
+    if not torch.version.cuda:
+        return "no CUDA device: it is a build without CUDA"
+    return f"no CUDA device: is one there, and its driver new enough for CUDA {torch.version.cuda}?"
+
+
+def label_options(options: JobOptions) -> LabelOptions:
+    """A job's options in the pipeline's words."""
+    return LabelOptions(
+        cropped=options.faces == "cropped",
+        max_faces=options.max_faces,
+        min_face_px=options.min_face_px,
+        min_score=options.min_score,
+        members=options.members or (),
+        sampling=Sampling(options.sample_fps, options.start_s, options.end_s),
+    )
+
+
+def contract_frames(frames: Iterable[LabelledFrame]) -> Iterable[Frame]:
+    """Labelled frames in the contract's words."""
+    for labelled in frames:
+        cropped = labelled.frame
+        faces = tuple(
+            Face(
+                face.track_id,
+                face.bbox,
+                face.detection_score,
+                tuple(labelled.fused[i].tolist()),
+                tuple(tuple(scores.tolist()) for scores in labelled.members[:, i]),
+            )
+            for i, face in enumerate(cropped.faces)
+        )
+        yield Frame(cropped.frame_index, cropped.timestamp_s, faces)

@@ -1,0 +1,1 @@
+"""Everything of the worker that knows Redis or RQ: jobs, their executions, and what the worker says of itself."""

@@ -1,0 +1,279 @@
+"""The service's side of a job: the function that RQ runs, around the pipeline that is loaded once.
+
+A job that fails says why in its `error`, and the worker lives on.  What raises out of `label_job` is left as it is: the
+execution counts as dead when its heartbeats end, and recovery has the job started again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+import structlog
+import torch
+
+from app.contract.jobs import JOB_TIMEOUT_S, MAX_ATTEMPTS, ErrorCode, InputInfo, JobError, JobRecord, ModelRef, State
+from app.contract.uploads import UploadStore
+from worker.core.devices import DeviceLostError, OutOfDeviceMemoryError, first_line, is_lost
+from worker.decode import DecoderLostError, LimitExceededError, UndecodableInputError
+from worker.ensemble.engine import EngineStoppedError
+from worker.inference import serving
+from worker.inference.pipeline import Pipeline, Source
+from worker.inference.stage_timing import StageClocks
+from worker.jobs.execution import CanceledError, Execution, LostError, ResultsFullError
+from worker.jobs.idle_unload import Keeper
+from worker.jobs.job_metrics import counted
+from worker.jobs.registration import Presence
+from worker.jobs.rq_hooks import HasSuccessorError
+from worker.jobs.watchdog import Watchdog
+from worker.settings import WorkerSettings, decode_limits
+
+log = structlog.get_logger(__name__)
+
+
+class _StoppingError(Exception):
+    """The worker is asked to stop."""
+
+
+class _AgainError(Exception):
+    """This execution cannot go on, and another one may."""
+
+
+@dataclass
+class Service:
+    """What `label_job` works with, on several threads at once; made once a process.
+
+    stopping: the process is asked to end.  stop: asks it to.  fault: why the process cannot go on, if it cannot.
+    """
+
+    settings: WorkerSettings
+    connection: redis.Redis
+    store: UploadStore
+    keeper: Keeper
+    presence: Presence
+    watchdog: Watchdog
+    stopping: threading.Event
+    stop: Callable[[], None]
+    fault: Exception | None = None
+    running: set[Execution] = field(default_factory=set)
+
+    def fail(self, fault: Exception) -> None:
+        """The process cannot go on: it takes no more jobs, hands back those that run, and ends."""
+        if self.fault is None:
+            self.fault = fault
+            self.stop()
+
+
+_service: Service | None = None
+
+
+def install(service: Service) -> None:
+    """Give `label_job`, which RQ calls by name, what this process loaded."""
+    global _service  # noqa: PLW0603  # RQ finds a module's function by name; there is nothing else to hang it on
+    _service = service
+
+
+def give_up() -> None:
+    """Hand every running job back, over the head of its thread, which then finds it lost."""
+    if _service is not None:
+        for execution in list(_service.running):
+            with suppress(LostError):
+                execution.hand_back(_service.settings.default_queue)
+
+
+@contextmanager
+def _named_in_logs(job_id: str) -> Iterator[None]:
+    """Every log line meanwhile, also of other threads of the job, names it, and its request once that is known."""
+    with structlog.contextvars.bound_contextvars(job_id=job_id, request_id=""):
+        yield
+
+
+def label_job(job_id: str) -> None:
+    """Label one job; RQ runs this.  Raises: HasSuccessorError where the job is, or was, another execution's."""
+    if _service is None:
+        raise RuntimeError("label_job runs in `python -m worker run` only")
+    with _named_in_logs(job_id):
+        _run(_service, job_id)
+
+
+def _run(service: Service, job_id: str) -> None:
+    service.presence.job_started()
+    execution = Execution(service.connection, job_id, service.settings.result_ttl_s)
+    service.running.add(execution)
+    started = time.monotonic()
+    state: State | None = None
+    try:
+        with _loaded(service) as loaded:
+            state = _label(service, loaded, execution, job_id)
+    except LostError as lost:
+        log.info("job_lost", why=str(lost))
+        if lost.has_successor:
+            raise HasSuccessorError from None
+        return
+    except (_StoppingError, EngineStoppedError):
+        with suppress(LostError):  # it is another's already, or gone
+            execution.hand_back(service.settings.default_queue)
+        log.info("job_handed_back")
+        raise HasSuccessorError from None
+    except _AgainError as error:
+        with suppress(LostError):
+            execution.hand_back(service.settings.default_queue, charged=True)
+        log.warning("job_tried_again", why=str(error))
+        raise HasSuccessorError from None
+    finally:
+        service.running.discard(execution)
+        service.presence.job_left(ended=state is not None)
+    log.info("job_ended", state=state, seconds=round(time.monotonic() - started, 3))
+
+
+@contextmanager
+def _loaded(service: Service) -> Iterator[serving.Serving]:
+    """What is loaded, unless the process stops, or has to since it cannot be loaded again."""
+    if service.stopping.is_set() or service.fault is not None:
+        raise _StoppingError
+    with ExitStack() as stack:
+        try:
+            loaded = stack.enter_context(service.keeper.using())
+        except Exception as error:
+            service.fail(error)
+            raise _StoppingError from error
+        yield loaded
+
+
+def _label(service: Service, loaded: serving.Serving, execution: Execution, job_id: str) -> State:
+    manifest, pipeline = loaded.manifest, loaded.pipeline
+    ended: dict[str, Any] = {}
+    keep_input = False
+    state: State = "succeeded"
+    try:
+        record = execution.claim(
+            {
+                "model": ModelRef(name=manifest.name, version=manifest.version).model_dump(),
+                "labels": manifest.labels,
+                "members": pipeline.engine.member_names,
+                "detector": pipeline.detector_name,
+            }
+        )
+        keep_input = record.options.keep_input
+        structlog.contextvars.bind_contextvars(request_id=record.request_id)
+        log.info("job_started", attempt=record.attempts, media=record.media)
+        opened: list[Source] = []
+        halvings = pipeline.engine.halvings
+
+        def progress() -> tuple[int, int]:
+            return sum(source.decoded for source in opened), execution.added
+
+        with service.store.local_path(job_id) as path, service.watchdog.watching(job_id, progress):
+            source = loaded.open_source(path, record.media, record.options, decode_limits(service.settings))
+            opened.append(source)
+            try:
+                _label_source(service, pipeline, execution, record, source)
+                ended = {"warnings": source.warnings, "input": _input(record, source, decoded=True)}
+            finally:
+                source.close()
+        if pipeline.engine.halvings > halvings:
+            ended["warnings"] = [*source.warnings, "the device ran short of memory, so batches were made smaller"]
+    except CanceledError:
+        state = "canceled"
+    except (LostError, _StoppingError, EngineStoppedError, redis.RedisError):
+        raise
+    except Exception as error:
+        again = isinstance(error, DecoderLostError)
+        if is_lost(error, torch.device(loaded.device)):
+            # Every job would now fail within milliseconds.  This one may be the cause, so the try counts.
+            again = True
+            service.fail(DeviceLostError(f"{loaded.device} computes nothing any more: {first_line(error)}"))
+        if again and record.attempts < MAX_ATTEMPTS:
+            raise _AgainError(str(error)) from error
+        state, ended = "failed", {"error": _error(error).model_dump()}
+    # Sealed first: only the execution that has the job may remove its input, which goes before the end shows.
+    ended["input_deleted"] = not keep_input
+    try:
+        execution.seal(state, ended)
+    except ResultsFullError as error:
+        execution.seal("failed", ended | {"error": _error(error).model_dump()})
+    if not keep_input:
+        service.store.delete(job_id)
+    return execution.finish()
+
+
+def _label_source(
+    service: Service, pipeline: Pipeline, execution: Execution, record: JobRecord, source: Source
+) -> None:
+    started = time.monotonic()
+    options = serving.label_options(record.options)
+    execution.opened(
+        expected_frames(record, source),
+        {"input": _input(record, source, decoded=False), "members": pipeline.members(options)},
+        _span_s(record, source),
+    )
+    clocks = StageClocks()
+    # Closed here, however this ends: its threads must be done with the source before that is closed.
+    with closing(pipeline.label(source, options, clocks)) as labelled:
+        frames = serving.contract_frames(labelled)
+        for frame in counted(service.connection, pipeline.engine, clocks, frames):
+            if service.stopping.is_set():
+                raise _StoppingError
+            if time.monotonic() - started > JOB_TIMEOUT_S:
+                raise LimitExceededError(f"labelling takes longer than {JOB_TIMEOUT_S} s, the limit of this service")
+            execution.add(frame)
+
+
+def _span_s(record: JobRecord, source: Source) -> tuple[float, float] | None:
+    """From when to when is labelled, as far as the container tells."""
+    duration_s, options = source.info.duration_s, record.options
+    if duration_s is None:
+        return None
+    return options.start_s or 0.0, duration_s if options.end_s is None else min(duration_s, options.end_s)
+
+
+def expected_frames(record: JobRecord, source: Source) -> int | None:
+    """How many frames will be labelled, from what the container claims; None if it claims nothing."""
+    info, options = source.info, record.options
+    if info.frame_count is None:
+        return None
+    if info.fps is None or info.duration_s is None:
+        return info.frame_count
+    end_s = min(info.duration_s, options.end_s if options.end_s is not None else info.duration_s)
+    seconds = max(end_s - (options.start_s or 0.0), 0.0)
+    rate = min(info.fps, options.sample_fps or info.fps)
+    return min(info.frame_count, round(seconds * rate))
+
+
+def _input(record: JobRecord, source: Source, *, decoded: bool) -> dict[str, Any]:
+    whole = decoded and record.options.end_s is None
+    known = InputInfo(
+        kind=record.input.kind,
+        bytes=record.input.bytes,
+        sha256=record.input.sha256,
+        width=source.info.width,
+        height=source.info.height,
+        fps=None if source.info.fps is None else round(source.info.fps, 3),
+        duration_s=None if source.info.duration_s is None else round(source.info.duration_s, 3),
+        frame_count=source.decoded if whole else source.info.frame_count,
+    )
+    return known.model_dump(mode="json")
+
+
+def _error(error: Exception) -> JobError:
+    """What the job's owner reads; what only the operator may read is logged."""
+    code: ErrorCode
+    if isinstance(error, UndecodableInputError):
+        code, detail = "undecodable_input", str(error)
+    elif isinstance(error, LimitExceededError):
+        code, detail = "limit_exceeded", str(error)
+    elif isinstance(error, OutOfDeviceMemoryError | MemoryError):
+        code, detail = "out_of_memory", "the worker has not enough memory for this input; try smaller frames"
+    elif isinstance(error, ResultsFullError):
+        code, detail = "storage_full", "there was no room for the job's results; submit it again later"
+    elif isinstance(error, FileNotFoundError):
+        code, detail = "internal", "the input is not in the upload store any more; submit it again"
+    else:
+        code, detail = "internal", "an unexpected error; it has been logged with the job's id"
+    log.log(40 if code == "internal" else 20, "job_failed", code=code, exc_info=code == "internal")
+    return JobError(code=code, detail=detail)

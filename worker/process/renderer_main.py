@@ -1,0 +1,35 @@
+"""The process that draws annotated videos: a child of `worker run`, without CUDA, that ends with it.
+
+python -m worker.process.renderer_main
+"""
+
+from __future__ import annotations
+
+import sys
+
+import redis
+
+from app.contract import keys
+from app.contract.settings import SharedSettings
+from worker.jobs import render_job
+from worker.jobs.connection import connect
+from worker.jobs.rq_worker import ResidentWorker, process_name
+from worker.process.logs import configure
+from worker.process.orphan_guard import end_with_parent
+
+
+def main() -> None:
+    """Draw until SIGTERM, or until the parent is gone."""
+    settings = SharedSettings()
+    configure(settings)
+    end_with_parent()
+    try:
+        connection = connect(settings.redis_url)
+    except redis.RedisError as error:
+        sys.exit(f"the renderer cannot reach Redis: {error}")
+    name = f"render-{process_name()}"
+    ResidentWorker(keys.RENDER_QUEUE, connection, name, render_job.stopping.set, settings=settings).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""One worker process: loads the bundle once, says READY, takes jobs until SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+import redis
+import structlog
+import torch
+
+from app.contract import metrics
+from app.contract.jobs import utc_now
+from app.contract.uploads import UnusableStoreError, UploadStore
+from app.contract.workers import WorkerInfo
+from model_store.bundle import BundleError, find_bundle, read_manifest
+from worker.core.devices import DeviceLostError
+from worker.ensemble.precision import PrecisionError
+from worker.errors import CommandError
+from worker.faces.yunet import DetectorError
+from worker.inference import serving
+from worker.jobs.connection import Patience, connect
+from worker.jobs.idle_unload import Keeper
+from worker.jobs.label_job import Service, give_up, install
+from worker.jobs.registration import Presence, model_info
+from worker.jobs.rq_worker import ResidentWorker, process_name
+from worker.jobs.watchdog import EXIT_STATUS, Watchdog
+from worker.settings import WorkerSettings
+
+log = structlog.get_logger(__name__)
+
+
+def serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
+    """Serve the bundle until told to stop.  on_stop: called then, while jobs are handed back.  Raises: CommandError."""
+    try:
+        _serve(settings, on_stop)
+    except (BundleError, serving.DeviceError, DetectorError, PrecisionError, UnusableStoreError) as error:
+        raise CommandError(str(error), lasting=True) from None
+    except (serving.DeviceFailedError, redis.RedisError) as error:
+        raise CommandError(str(error)) from None
+
+
+def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
+    patience = Patience()
+    connection = connect(settings.redis_url, patience)
+    manifest = read_manifest(find_bundle(settings.bundle))
+    queue = settings.default_queue
+    name = process_name()
+    starting = WorkerInfo(name=name, state="starting", bundle=manifest.name, queue=queue, started_at=utc_now())
+    presence = Presence(connection, starting, lambda: _gpu_memory(settings))
+    try:
+
+        def load() -> serving.Serving:
+            loaded = serving.load(settings, jobs=settings.concurrency)
+            metrics.add(connection, {metrics.MODEL_LOADS: 1})
+            return loaded
+
+        keeper = Keeper(load, settings.idle_release_s, lambda detail: presence.say(detail=detail))
+        about, mode = _about(keeper)
+        presence.register(model_info(manifest, queue))
+        stopping = threading.Event()
+
+        def stop() -> None:
+            stopping.set()
+            keeper.stop()
+            on_stop()
+            patience.end()
+            presence.say(state="stopping")
+
+        worker = ResidentWorker(queue, connection, name, stop, settings.concurrency, settings, on_giving_up=give_up)
+        watchdog = Watchdog(settings.stall_s, lambda: patience.waiting)
+        store = UploadStore(settings.uploads)
+        service = Service(settings, connection, store, keeper, presence, watchdog, stopping, worker.stop)
+        install(service)
+        presence.say(state="ready", **about)
+        log.info("ready", bundle=manifest.name, mode=mode, concurrency=settings.concurrency, **about)
+        worker.serve()
+    finally:
+        presence.close()
+    if isinstance(service.fault, DeviceLostError):
+        log.error("device_lost", why=str(service.fault))
+        os._exit(EXIT_STATUS)  # without asking the device for anything any more
+    if service.fault is not None:
+        raise CommandError(str(service.fault))
+    log.info("stopped")
+
+
+def _about(keeper: Keeper) -> tuple[dict[str, str], str]:
+    """What the worker says of itself, and the engine's mode.
+
+    A function, since a name for what is loaded in `_serve` would keep all of it for as long as the worker lives.
+    """
+    with keeper.using() as loaded:
+        about = {
+            "version": loaded.manifest.version,
+            "device": loaded.device,
+            "precision": str(loaded.precision),
+            "detector": loaded.pipeline.detector_name,
+        }
+        return about, loaded.pipeline.engine.mode
+
+
+def _gpu_memory(settings: WorkerSettings) -> int | None:
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return None
+    device = serving.choose_device(settings.device)
+    return int(torch.cuda.memory_reserved(device)) if device.type == "cuda" else None
