@@ -304,19 +304,23 @@ def _fails_with_its_former(step: Step) -> bool:
     error = former.result.exception() if former is not None and former.result.done() else None
     if error is not None:
         step.before = None
-        step.result.set_exception(error)
+        _fail([step], error)
     return error is not None
+
+
+def _fail(steps: list[Step], error: BaseException) -> None:
+    """The error is the result of those steps that have none yet; a future that is set twice would raise."""
+    for step in steps:
+        if not step.result.done():
+            step.result.set_exception(error)
 
 
 @contextmanager
 def _results_of(steps: list[Step]) -> Iterator[None]:
-    """Whatever goes wrong inside is these steps' result."""
+    """Whatever goes wrong inside is the result of these steps, but of those that have one already."""
     try:
         yield
     except torch.OutOfMemoryError:  # in the heads, which no smaller batch of crops would relieve
-        full = OutOfDeviceMemoryError("the device has no memory for the heads; free some of it")
-        for failed in steps:
-            failed.result.set_exception(full)
+        _fail(steps, OutOfDeviceMemoryError("the device has no memory for the heads; free some of it"))
     except BaseException as error:
-        for failed in steps:
-            failed.result.set_exception(error)
+        _fail(steps, error)

@@ -263,6 +263,55 @@ def test_a_clips_next_steps_fail_with_the_one_before(engine: Engine, ensemble: E
     assert watched.sizes == [1, 4]
 
 
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_batch_that_fails_after_one_of_its_steps_did(engine: Engine, ensemble: Ensemble, ahead: int) -> None:
+    """A step that failed with the one before it keeps that error when its batch fails too; the engine lives on."""
+    engine._ahead = ahead
+    watched = Watched(engine)
+    first = Step(clip(0, 30), np.arange(9)[None], np.arange(4), None)
+    second = Step(clip(1, 4), np.arange(4, 8).repeat(3)[None, :9], NO_ROWS, first)
+    other = step_of(clip(2, 4))
+    with watched.held(engine):
+        watched.room = 0  # also for the one whose batch `second` is in
+        for step in (first, second, other):
+            engine.submit(step)
+    for step in (first, second, other):
+        with pytest.raises(OutOfDeviceMemoryError):
+            step.result.result(20)
+    watched.room = 100
+    later = step_of(clip(3, 4))
+    engine.submit(later)
+    check(ensemble, later)
+
+
+def test_an_error_between_two_results_reaches_those_that_wait(engine: Engine, ensemble: Ensemble) -> None:
+    """When fetching fails in the middle of a batch, results that came stay, and the other steps fail."""
+
+    class Unreadable:
+        def numpy(self) -> Any:
+            raise RuntimeError("device error")
+
+    launch = engine._launch
+
+    def failing(steps: list[Step]) -> Any:
+        launched = launch(steps)
+        if len(launched.steps) < 2:
+            return launched
+        return dataclasses.replace(launched, results=[launched.results[0], Unreadable()])
+
+    good, bad, later = (step_of(clip(seed, 4)) for seed in range(3))
+    watched = Watched(engine)
+    with watched.held(engine):
+        engine._launch = failing  # type: ignore[method-assign]
+        for step in (good, bad):
+            engine.submit(step)
+    check(ensemble, good)
+    with pytest.raises(RuntimeError, match="device error"):
+        bad.result.result(20)
+    engine.submit(later)
+    check(ensemble, later)
+
+
 def test_warming_up_leaves_no_trace(engine: Engine) -> None:
     """Counters start at zero after the warm-up."""
     engine.warm_up()
