@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -136,11 +137,13 @@ def _frames(
     if not path.exists():
         raise FileNotFoundError("no such file or folder")
     media = "folder" if path.is_dir() else "image" if path.suffix.lower() in SUFFIXES else "video"
-    source = loaded.open_source(path, media, options, limits)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with (
+        closing(loaded.open_source(path, media, options, limits)) as source,
+        Progress(*columns, console=console, transient=True) as progress,
+        closing(loaded.pipeline.label(source, serving.label_options(options))) as labelled,
+    ):
         task = progress.add_task(path.name, total=source.info.frame_count)
-        labelled = loaded.pipeline.label(source, serving.label_options(options))
         chunk: list[Frame] = []
         for frame in serving.contract_frames(labelled):
             chunk.append(frame)
