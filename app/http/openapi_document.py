@@ -90,7 +90,10 @@ _MODEL = {
     "queue": "mien-default",
     "labels": _LABELS,
     "window": 9,
-    "members": [{"name": "cnn", "backbone": "small", "head": "linear", "temperature": 1.1, "fusion_weight": 1.0}],
+    "members": [
+        {"name": name, "backbone": "mobilenet_v1", "head": head, "temperature": 1.1, "fusion_weight": 0.3}
+        for name, head in (("cnn", "frame"), ("cnn_rnn", "gru"), ("cnn_transformer", "transformer"))
+    ],
     "metrics": [{"data": "ferplus", "accuracy": 0.8}],
     "provenance": {"recipe": "default"},
     "licence": "MIT",

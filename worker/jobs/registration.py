@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -145,4 +146,4 @@ def _rss_bytes() -> int | None:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):
         return None
-    return pages * 4096
+    return pages * resource.getpagesize()

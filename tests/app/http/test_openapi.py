@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -14,7 +14,9 @@ from app.contract.jobs import Job
 from app.contract.options import JobOptions
 from app.http import errors
 from app.main import create_app
+from app.openapi_document import EXAMPLES
 from app.settings import Settings
+from model_store.manifest import HEAD_OF_MEMBER, BackboneSpec
 
 REFERENCE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 DOCUMENT: dict[str, Any] = create_app(Settings()).openapi()
@@ -169,6 +171,14 @@ def test_every_call_has_examples_of_its_answers(call: tuple[str, str]) -> None:
                 first = content["schema"].get("anyOf", [content["schema"]])[0]
                 name = first["$ref"].rpartition("/")[2]
                 assert set(SCHEMAS[name].get("required", [])) <= set(content["example"])
+
+
+def test_examples_show_members_that_there_can_be() -> None:
+    """The example of a bundle has the three members, each with a backbone and the head that a manifest gives it."""
+    backbones = {spec.model_fields["architecture"].default for spec in get_args(get_args(BackboneSpec)[0])}
+    members = EXAMPLES["Model"]["members"]
+    assert {member["name"]: member["head"] for member in members} == HEAD_OF_MEMBER
+    assert {member["backbone"] for member in members} <= backbones
 
 
 def test_the_client_in_the_reference_works(api: httpx.Client, worker: Any, make_frames: Any, tmp_path: Path) -> None:

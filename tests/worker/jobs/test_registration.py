@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -114,6 +116,18 @@ def test_workers_that_died_are_forgotten(presence: Presence, connection: redis.R
     until(lambda: connection.zscore(keys.WORKERS, "dead") is None)
     assert {*cast(list[bytes], connection.zrange(keys.WORKERS, 0, -1))} == {b"alive", NAME.encode()}
     assert abs(cast(float, connection.zscore(keys.WORKERS, NAME)) - now) < WORKER_TTL_S
+
+
+def test_memory_is_counted_in_the_pages_that_the_machine_has(
+    presence: Presence, connection: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages have 4, 16 or 64 KiB, by machine and kernel."""
+    monkeypatch.setattr(resource, "getpagesize", lambda: 65536)
+    resident = int(Path("/proc/self/statm").read_text().split()[1])
+    presence.say(detail="looked")
+    said_bytes = said(connection).rss_bytes
+    assert said_bytes is not None
+    assert 0.5 < said_bytes / (65536 * resident) < 2
 
 
 def test_an_absent_redis_fails_no_job(
