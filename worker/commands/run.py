@@ -17,7 +17,7 @@ import typer
 from app.contract.settings import described
 from worker.errors import CommandError
 from worker.process.logs import configure
-from worker.process.orphan_guard import end_with_parent
+from worker.process.orphan_guard import child_environment, end_with_parent
 from worker.process.priority import step_back
 from worker.process.supervisor import CANNOT_SERVE, SupervisorError, cuda_devices, supervise, worker_command
 from worker.settings import ALL_DEVICES, WorkerSettings
@@ -99,4 +99,4 @@ def _renderer() -> Iterator[Callable[[], None]]:
 
 
 def _start_renderer() -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "worker.process.renderer_main"])
+    return subprocess.Popen([sys.executable, "-m", "worker.process.renderer_main"], env=child_environment())

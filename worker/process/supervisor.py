@@ -16,6 +16,7 @@ from types import FrameType
 
 import structlog
 
+from worker.process.orphan_guard import child_environment
 from worker.settings import ALL_DEVICES
 
 CHECK_S = 0.2
@@ -123,7 +124,7 @@ def _look_after(worker: _Worker, command: Sequence[str]) -> None:
     if now >= worker.due:
         worker.reason, theirs = os.pipe()
         worker.process = subprocess.Popen(  # noqa: S603 (our own)
-            [*command, str(theirs)], env=os.environ | {"MIEN_DEVICE": worker.device}, pass_fds=[theirs]
+            [*command, str(theirs)], env=child_environment() | {"MIEN_DEVICE": worker.device}, pass_fds=[theirs]
         )
         os.close(theirs)
         worker.started = now

@@ -291,13 +291,14 @@ def test_an_error_between_two_results_reaches_those_that_wait(engine: Engine, en
         def numpy(self) -> Any:
             raise RuntimeError("device error")
 
+    unreadable: Any = Unreadable()
     launch = engine._launch
 
     def failing(steps: list[Step]) -> Any:
         launched = launch(steps)
         if len(launched.steps) < 2:
             return launched
-        return dataclasses.replace(launched, results=[launched.results[0], Unreadable()])
+        return dataclasses.replace(launched, results=[launched.results[0], unreadable])
 
     good, bad, later = (step_of(clip(seed, 4)) for seed in range(3))
     watched = Watched(engine)

@@ -12,7 +12,7 @@ LOG = """
 import logging, warnings
 import structlog
 from app.contract.settings import SharedSettings
-from worker.logs import configure
+from worker.process.logs import configure
 
 configure(SharedSettings(log_json={as_json}))
 structlog.contextvars.bind_contextvars(job_id="j")
