@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from datetime import datetime
 from typing import Any, Literal
 
@@ -11,6 +14,16 @@ WORKER_BEAT_S = 5  # a live worker says so this often
 WORKER_TTL_S = 20  # and counts as dead when it has not for so long
 
 WorkerState = Literal["starting", "ready", "busy", "stopping", "failed"]
+
+
+def process_name() -> str:
+    """A name for this process that no other worker has, by which an operator finds its host and process id."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def host_of(name: str) -> str:
+    """The host in a worker's name."""
+    return name.rsplit("-", 2)[0]
 
 
 class WorkerInfo(BaseModel):

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import queue
-import secrets
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -46,11 +44,6 @@ FUNCTIONS = {  # where the code is of what a job may ask for
 }
 
 log = structlog.get_logger(__name__)
-
-
-def process_name() -> str:
-    """A name for this process that no other worker has, by which an operator finds its host and process id."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 class NotAllowedError(Exception):

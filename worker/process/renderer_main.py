@@ -11,9 +11,10 @@ import redis
 
 from app.contract import keys
 from app.contract.settings import SharedSettings
+from app.contract.workers import process_name
 from worker.jobs import render_job
 from worker.jobs.connection import connect
-from worker.jobs.rq_worker import ResidentWorker, process_name
+from worker.jobs.rq_worker import ResidentWorker
 from worker.process.logs import configure
 from worker.process.orphan_guard import end_with_parent
 

@@ -13,7 +13,7 @@ import torch
 from app.contract import metrics
 from app.contract.jobs import utc_now
 from app.contract.uploads import UnusableStoreError, UploadStore
-from app.contract.workers import WorkerInfo
+from app.contract.workers import WorkerInfo, process_name
 from model_store.bundle import BundleError, find_bundle, read_manifest
 from worker.core.devices import DeviceLostError
 from worker.ensemble.precision import PrecisionError
@@ -24,7 +24,7 @@ from worker.jobs.connection import Patience, connect
 from worker.jobs.idle_unload import Keeper
 from worker.jobs.label_job import Service, give_up, install
 from worker.jobs.registration import Presence, model_info
-from worker.jobs.rq_worker import ResidentWorker, process_name
+from worker.jobs.rq_worker import ResidentWorker
 from worker.jobs.watchdog import EXIT_STATUS, Watchdog
 from worker.settings import WorkerSettings
 

@@ -219,8 +219,7 @@ def label_job(name):
 worker.jobs.label_job = sys.modules["worker.jobs.label_job"] = types.ModuleType("worker.jobs.label_job")
 worker.jobs.label_job.label_job = label_job
 rq_worker.STOP_S, rq_worker.AGAIN_S = float(sys.argv[3]), 0
-name = rq_worker.process_name()
-rq_worker.ResidentWorker("mien-test", connect(sys.argv[1]), name, stopping.set, 2).serve()
+rq_worker.ResidentWorker("mien-test", connect(sys.argv[1]), "name", stopping.set, 2).serve()
 """
 
 
