@@ -13,6 +13,7 @@ import json
 import random
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -93,6 +94,7 @@ class Courier:
         self._again = connection.register_script(_AGAIN)
         self._hosts: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE_A_HOST))
         self._under_way: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(AT_ONCE, "webhook")  # dead receivers hold them for long: nobody else's
 
     async def run(self) -> None:
         """For ever."""
@@ -106,6 +108,7 @@ class Courier:
         finally:
             for task in self._under_way:
                 task.cancel()
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def deliver_due(self) -> None:
         """Begin to deliver what is due, as far as there is room."""
@@ -161,7 +164,8 @@ class Courier:
             body = delivery.body()
             signed = headers(self._settings.callback_key, f"msg_{delivery.job_id}", int(time.time()), body)
             try:
-                status = await asyncio.to_thread(post, target, body, signed, self._settings)
+                loop = asyncio.get_running_loop()
+                status = await loop.run_in_executor(self._threads, post, target, body, signed, self._settings)
             except ForbiddenTargetError as error:
                 return str(error)
             except (OSError, http.client.HTTPException) as error:

@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -174,6 +175,44 @@ def test_a_slow_receiver_delays_nobody(
         assert len(hanging.got) == 3
         hanging.shutdown()
         thread.join()
+
+
+def test_dead_receivers_take_nobody_elses_threads(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While two receivers hang with all the deliveries they may have, what else runs in threads goes on."""
+    hosts = "127.0.0.1:1,127.0.0.1:2"
+    settings = Settings(redis_url=redis_url, callback_hosts=hosts, callback_secret=SECRET, callback_private=True)
+    over = threading.Event()
+
+    async def run() -> None:
+        loop, held = asyncio.get_running_loop(), asyncio.Semaphore(0)
+        loop.set_default_executor(ThreadPoolExecutor(4))
+
+        def hangs(*_: Any) -> int:
+            loop.call_soon_threadsafe(held.release)
+            assert over.wait(60)
+            return 204
+
+        monkeypatch.setattr(courier_module, "post", hangs)
+        connection = redis.asyncio.Redis.from_url(redis_url)
+        for number in range(8):
+            webhook: dict[str, Any] = {"url": f"http://127.0.0.1:{number // 4 + 1}/", "state": "failed", "attempts": 0}
+            await connection.hset(
+                keys.webhook(f"{number:032x}"), mapping=webhook | {"finished_at": "", "request_id": ""}
+            )
+            await connection.zadd(keys.WEBHOOKS, {f"{number:032x}": 1})
+        task = asyncio.create_task(Courier(connection, settings).run())
+        try:
+            async with asyncio.timeout(20):
+                for _ in range(4):
+                    await held.acquire()
+                assert await asyncio.to_thread(lambda: "recovery") == "recovery"
+        finally:
+            over.set()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await connection.aclose()
+
+    asyncio.run(run())
 
 
 def test_a_courier_that_died_is_taken_over(
