@@ -13,8 +13,8 @@ import pytest
 from app.contract.jobs import Job
 from app.contract.options import JobOptions
 from app.http import errors
+from app.http.openapi_document import EXAMPLES
 from app.main import create_app
-from app.openapi_document import EXAMPLES
 from app.settings import Settings
 from model_store.manifest import HEAD_OF_MEMBER, BackboneSpec
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis.asyncio
@@ -195,9 +195,9 @@ def test_dead_receivers_take_nobody_elses_threads(redis_url: str, monkeypatch: p
         monkeypatch.setattr(courier_module, "post", hangs)
         connection = redis.asyncio.Redis.from_url(redis_url)
         for number in range(8):
-            webhook: dict[str, Any] = {"url": f"http://127.0.0.1:{number // 4 + 1}/", "state": "failed", "attempts": 0}
+            webhook = {"url": f"http://127.0.0.1:{number // 4 + 1}/", "state": "failed", "attempts": 0}
             await connection.hset(
-                keys.webhook(f"{number:032x}"), mapping=webhook | {"finished_at": "", "request_id": ""}
+                keys.webhook(f"{number:032x}"), mapping=cast(Any, webhook | {"finished_at": "", "request_id": ""})
             )
             await connection.zadd(keys.WEBHOOKS, {f"{number:032x}": 1})
         task = asyncio.create_task(Courier(connection, settings).run())
