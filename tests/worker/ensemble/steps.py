@@ -1,0 +1,76 @@
+"""Steps for the engine, and a frame pass that tests hold back and fail."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worker.ensemble.engine import Crops, Engine, Step
+from worker.ensemble.networks import Ensemble
+
+SHAPE = (16, 16, 1)
+NO_ROWS = np.empty(0, np.int64)
+
+
+class Watched:
+    """An engine's frame pass that notes its batches, can be held back, and has room for `room` crops only."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._inner = engine._pass
+        self.mode, self.batch, self.buckets = self._inner.mode, self._inner.batch, self._inner.buckets
+        self.sizes: list[int] = []
+        self.room = 1_000_000
+        self.error: Exception | None = None  # of the batch after the first
+        self.go = threading.Event()
+        self.go.set()
+        self.reached = threading.Event()
+        engine._pass = self
+
+    def __call__(self, crops: Crops) -> dict[str, Tensor]:
+        self.reached.set()
+        assert self.go.wait(20)
+        if len(self.sizes) == 1 and self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        if len(crops) > self.room:
+            raise torch.OutOfMemoryError("out of memory")
+        self.sizes.append(len(crops))
+        return self._inner(crops)
+
+    @contextmanager
+    def held(self, engine: Engine) -> Iterator[None]:
+        """What is submitted meanwhile waits behind a first step, all together."""
+        self.go.clear()
+        self.reached.clear()
+        engine.submit(step_of([np.zeros(SHAPE, np.uint8)]))
+        assert self.reached.wait(20)
+        try:
+            yield
+        finally:
+            self.go.set()
+
+
+def clip(seed: int, length: int) -> Crops:
+    return list(np.random.default_rng(seed).integers(0, 256, (length, *SHAPE), np.uint8))
+
+
+def step_of(crops: Crops) -> Step:
+    """One step that asks for every crop of a clip."""
+    length = len(crops)
+    windows = np.clip(np.arange(length)[:, None] + np.arange(-4, 5), 0, length - 1)
+    return Step(crops, windows, NO_ROWS, None)
+
+
+def check(ensemble: Ensemble, step: Step, tolerance: float = 1e-5) -> None:
+    """The step's results are those of its own crops."""
+    result = step.result.result(20)
+    for row, window in enumerate(step.windows):
+        for name, expected in ensemble.window_probabilities(
+            torch.from_numpy(np.stack([step.crops[i] for i in window]))
+        ).items():
+            np.testing.assert_allclose(result[name][row], expected.numpy(), atol=tolerance)
