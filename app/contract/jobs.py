@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from app.contract.media import STORED, InputKind
 from app.contract.options import JobOptions
 
 RECORD_FORMAT = 1
@@ -30,10 +31,12 @@ ErrorCode = Literal[
     "storage_full",
     "internal",
 ]
-InputKind = Literal["video", "frames"]
 
-# How the stored file is to be read.  `frames` and single images are stored as one uncompressed zip, in order.
-MediaType = Literal["mp4", "matroska", "avi", "mpegts", "gif", "zip", "tar"]
+
+def _stored(media: str) -> str:
+    if media not in STORED:
+        raise ValueError(f"this release knows no {media!r}")
+    return media
 
 
 class JobError(BaseModel):
@@ -121,7 +124,7 @@ class JobRecord(BaseModel):
     owner: str = ""
     request_id: str = ""
     queue: str
-    media: MediaType
+    media: Annotated[str, AfterValidator(_stored)]
     state: State = "queued"
     created_at: datetime
     started_at: datetime | None = None

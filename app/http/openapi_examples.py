@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from app.contract import media
 from app.contract.jobs import Job
 from app.contract.options import JobOptions
 from app.http import errors
@@ -29,19 +30,8 @@ _KINDS = (
     errors.NotAcceptable,
 )
 
-_IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
-_FILE_TYPES = (
-    "video/mp4",
-    "video/quicktime",
-    "video/webm",
-    "video/x-matroska",
-    "video/x-msvideo",
-    "video/mp2t",
-    "image/gif",
-    *_IMAGE_TYPES,
-    "application/zip",
-    "application/x-tar",
-)
+_FILE_TYPES = [name for kind in media.KINDS for name in kind.content_types]
+_IMAGE_TYPES = [name for kind in media.KINDS if kind.is_image for name in kind.content_types]
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -84,7 +74,7 @@ def submitted() -> dict[int | str, dict[str, Any]]:
 
 def frame_formats() -> dict[int | str, dict[str, Any]]:
     """The `responses` entry of frames: a page of JSON, or text that streams."""
-    text = {media: {"schema": {"type": "string"}} for media in ("application/x-ndjson", "text/csv", "text/vtt")}
+    text = {name: {"schema": {"type": "string"}} for name in ("application/x-ndjson", "text/csv", "text/vtt")}
     return {200: {"content": text, "description": "A page, or all frames as text."}}
 
 
@@ -127,7 +117,7 @@ def submission_docs() -> dict[str, Any]:
                 "type": "array",
                 "items": binary,
                 "maxItems": 10_000,
-                "description": "JPEG, PNG or WebP images, in order, instead of `file`",
+                "description": f"{media.FRAMES} images, in order, instead of `file`",
             },
             **options,
         },
@@ -160,7 +150,7 @@ def submission_docs() -> dict[str, Any]:
             "required": True,
             "content": {
                 "multipart/form-data": form_content,
-                **{media: {"schema": binary} for media in (*_FILE_TYPES, "application/octet-stream")},
+                **{name: {"schema": binary} for name in (*_FILE_TYPES, "application/octet-stream")},
             },
         },
     }

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from starlette.types import Scope
 
 from app.contract.colours import colours
+from app.contract.media import SUPPORTED
 from app.routes.dependencies import ServicesDep
 
 router = APIRouter(tags=["pages"])
@@ -42,6 +43,7 @@ class PageSettings(BaseModel):
     keys_needed: bool = Field(description="an API key has to be sent")
     max_upload_bytes: int
     result_ttl_s: int
+    inputs: str = Field(description="which files can be labelled, in words")
 
 
 Labels = Annotated[list[str], Query(alias="label", max_length=MAX_LABELS, description="In score order.")]
@@ -85,6 +87,7 @@ async def page_settings(request: Request, services: ServicesDep) -> PageSettings
         keys_needed=bool(settings.api_keys),
         max_upload_bytes=settings.max_upload_bytes,
         result_ttl_s=settings.result_ttl_s,
+        inputs=SUPPORTED,
     )
 
 

@@ -8,15 +8,14 @@ import zipfile
 from contextlib import suppress
 from typing import IO
 
-from app.contract.jobs import InputInfo, InputKind, MediaType
+from app.contract.jobs import InputInfo
+from app.contract.media import HEAD_BYTES, STORED, Kind
 from app.contract.uploads import UploadStore, UploadWriter
 from app.http.errors import InvalidOption, UploadTooLarge
-from app.submission.media import HEAD_BYTES, ImageType, image_type, media_type
+from app.submission.media import file_kind, image_kind
 
 MAX_FRAMES = 10_000  # several `frames` in one request
 WRITE_BYTES = 2**20  # handed to a thread at once
-
-_IMAGES: frozenset[str] = frozenset({"jpg", "png", "webp"})
 
 
 class Inbox:
@@ -37,7 +36,7 @@ class Inbox:
         self._bytes = 0
         self._frames = 0
         self._part = ""
-        self._media: MediaType | None = None
+        self._stored: Kind | None = None
         self._identified = False
 
     @property
@@ -65,13 +64,13 @@ class Inbox:
         """The part is complete.  Raises: UnsupportedMedia, OSError."""
         await self._flush(last=True)
 
-    async def commit(self) -> tuple[MediaType, InputInfo]:
-        """The upload is complete and becomes visible to workers.  Raises: OSError."""
-        if self._media is None or self._writer is None:
+    async def commit(self) -> tuple[str, InputInfo]:
+        """The upload is complete and visible to workers.  -> `media` of its record, and its sizes.  Raises: OSError."""
+        if self._stored is None or self._writer is None:
             raise RuntimeError("commit before any part's end")
         await asyncio.to_thread(self._commit, self._writer)
-        kind: InputKind = "frames" if self._media in {"zip", "tar"} else "video"
-        return self._media, InputInfo(kind=kind, bytes=self._bytes, sha256=self._digest.hexdigest())
+        info = InputInfo(kind=self._stored.input_kind, bytes=self._bytes, sha256=self._digest.hexdigest())
+        return self._stored.name, info
 
     async def abort(self) -> None:
         """Leave nothing of the upload; harmless where nothing was written."""
@@ -80,24 +79,23 @@ class Inbox:
     async def _flush(self, *, last: bool) -> None:
         data = bytes(self._buffer)
         self._buffer.clear()
-        kind: MediaType | ImageType | None = None
+        kind: Kind | None = None
         if not self._identified:
             head = data[:HEAD_BYTES]
-            kind = image_type(head) if self._part == "frames" else media_type(head)
+            kind = image_kind(head) if self._part == "frames" else file_kind(head)
             self._identified = True
         await asyncio.to_thread(self._put, data, kind, last)
 
-    def _put(self, data: bytes, kind: MediaType | ImageType | None, last: bool) -> None:
+    def _put(self, data: bytes, kind: Kind | None, last: bool) -> None:
         if self._writer is None:
             self._writer = self._store.create(self._job_id)
-        if kind is not None and kind in _IMAGES:
-            self._media = "zip"
+        if kind is not None:
+            self._stored = STORED[kind.reading] if kind.is_image else kind
+        if kind is not None and kind.is_image:
             if self._archive is None:
                 self._archive = zipfile.ZipFile(_Sink(self._writer), "w", zipfile.ZIP_STORED)
             # zip64 because an image's size is not known when it begins.
-            self._entry = self._archive.open(f"{self._frames - 1:06d}.{kind}", "w", force_zip64=True)
-        elif kind is not None:
-            self._media = kind  # type: ignore[assignment]  # no image: those are above
+            self._entry = self._archive.open(f"{self._frames - 1:06d}.{kind.name}", "w", force_zip64=True)
         self._digest.update(data)
         self._bytes += len(data)
         if self._entry is None:

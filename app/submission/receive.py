@@ -7,23 +7,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from app.contract.media import KINDS, SUPPORTED
 from app.http.errors import BadRequest, InvalidOption, UnsupportedMedia, UploadTooLarge
 from app.settings import Settings
 from app.submission.fields import MAX_VALUE_BYTES, OptionFields
 from app.submission.inbox import Inbox
-from app.submission.media import SUPPORTED
 from app.submission.multipart import PartEnd, PartStart, parts
 from app.submission.pace import paced
 
 FORM = "multipart/form-data"
-RAW_TYPES = (
-    "video/",
-    "image/",
-    "application/zip",
-    "application/x-zip",
-    "application/x-tar",
-    "application/octet-stream",
-)
+ARCHIVE_TYPES = {name for kind in KINDS if kind.name == kind.reading for name in kind.content_types}
+RAW_TYPES = ("video/", "image/", *sorted(ARCHIVE_TYPES), "application/x-zip", "application/octet-stream")
 CONTENT = frozenset({"file", "frames"})
 
 OptionCheck = Callable[[str, str], Awaitable[None]]

@@ -13,7 +13,7 @@ from fastapi import Request
 from redis.exceptions import RedisError
 
 from app.contract import keys
-from app.contract.jobs import InputInfo, JobRecord, MediaType, ModelRef, utc_now
+from app.contract.jobs import InputInfo, JobRecord, ModelRef, utc_now
 from app.contract.options import JobOptions
 from app.contract.workers import ModelInfo
 from app.http.errors import InvalidOption
@@ -169,7 +169,7 @@ async def _known_model(services: Services, name: str | None) -> ModelInfo | None
 
 
 async def _record(
-    services: Services, job_id: str, owner: str, options: JobOptions, media: MediaType, received: InputInfo
+    services: Services, job_id: str, owner: str, options: JobOptions, media: str, received: InputInfo
 ) -> JobRecord:
     info = await _known_model(services, options.model)
     queue = info.queue if info else services.settings.default_queue

@@ -18,7 +18,6 @@ import typer
 from model_store.bundle import BundleError, find_bundle, load_bundle
 from worker.core.records import Image
 from worker.decode import LimitExceededError, Sampling, UndecodableInputError
-from worker.decode.archives import SUFFIXES
 from worker.decode.child import Input
 from worker.decode.isolated import IsolatedSource
 from worker.ensemble.engine import Engine
@@ -29,6 +28,7 @@ from worker.faces.yunet import DetectorError
 from worker.inference.bundles import build_ensemble, crop_spec
 from worker.inference.detectors import open_detector
 from worker.inference.pipeline import LabelOptions, Pipeline, Source
+from worker.inference.serving import reading_of
 from worker.settings import WorkerSettings, decode_limits
 from worker.training.detector.material import faceless_pictures
 from worker.training.detector.validation import enlarged
@@ -109,8 +109,7 @@ class _Labelling:
 def _open(clip: Path, settings: WorkerSettings) -> Source:
     if not clip.exists():
         raise CommandError(f"{clip}: no such file or folder")
-    media = "folder" if clip.is_dir() else "image" if clip.suffix.lower() in SUFFIXES else "video"
-    return IsolatedSource(Input(str(clip), media, FPS, Sampling()), decode_limits(settings))
+    return IsolatedSource(Input(str(clip), reading_of(clip), FPS, Sampling()), decode_limits(settings))
 
 
 def _images(source: Source) -> Iterator[Image]:

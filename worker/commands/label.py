@@ -19,7 +19,6 @@ from app.contract.options import JobOptions
 from model_store.bundle import BundleError
 from worker.core.devices import OutOfDeviceMemoryError
 from worker.decode import DecodeLimits, DecoderError, DecoderLostError, LimitExceededError, UndecodableInputError
-from worker.decode.archives import SUFFIXES
 from worker.ensemble.precision import PrecisionError
 from worker.errors import CommandError
 from worker.faces.yunet import DetectorError
@@ -136,10 +135,9 @@ def _frames(
     """The input's frames as the service would give them: through the chunk codec, which rounds."""
     if not path.exists():
         raise FileNotFoundError("no such file or folder")
-    media = "folder" if path.is_dir() else "image" if path.suffix.lower() in SUFFIXES else "video"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
-        closing(loaded.open_source(path, media, options, limits)) as source,
+        closing(loaded.open_source(path, serving.reading_of(path), options, limits)) as source,
         Progress(*columns, console=console, transient=True) as progress,
         closing(loaded.pipeline.label(source, serving.label_options(options))) as labelled,
     ):

@@ -44,7 +44,7 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Input:
-    """What is to be decoded.  media: one of `ARCHIVES`, anything else is a video; fps: of images."""
+    """What is to be decoded.  media: `video` or one of `ARCHIVES`; fps: of images."""
 
     path: str
     media: str

@@ -20,6 +20,7 @@ from model_store.manifest import Manifest
 from worker.core import devices
 from worker.core.records import LabelledFrame
 from worker.decode import DecodeLimits, Sampling, nvdec
+from worker.decode.archives import SUFFIXES
 from worker.decode.child import ARCHIVES, Input
 from worker.decode.isolated import PROCESS, IsolatedSource
 from worker.ensemble.engine import Engine
@@ -51,15 +52,20 @@ class Serving:
     precision: Precision
     gpu_decoding: bool = False
 
-    def open_source(self, path: Path, media: str, options: JobOptions, limits: DecodeLimits) -> Source:
-        """An input of a known kind: a contract media type, or `folder` and `image` for files on this machine.
+    def open_source(self, path: Path, reading: str, options: JobOptions, limits: DecodeLimits) -> Source:
+        """An input.  reading: how it is read, as in `app.contract.media`, or as `reading_of` says of a file here.
 
         Raises: UndecodableInputError, LimitExceededError, DecoderError; MemoryError.
         """
         sampling = label_options(options).sampling
-        if self.gpu_decoding and media not in ARCHIVES and nvdec.reads(path):
+        if self.gpu_decoding and reading not in ARCHIVES and nvdec.reads(path):
             return nvdec.NvdecSource(path, limits, sampling, self.device)
-        return IsolatedSource(Input(str(path), media, options.fps, sampling), limits)
+        return IsolatedSource(Input(str(path), reading, options.fps, sampling), limits)
+
+
+def reading_of(path: Path) -> str:
+    """How a file or folder on this machine is read."""
+    return "folder" if path.is_dir() else "image" if path.suffix.lower() in SUFFIXES else "video"
 
 
 def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:

@@ -18,6 +18,7 @@ import structlog
 import torch
 
 from app.contract.jobs import JOB_TIMEOUT_S, MAX_ATTEMPTS, ErrorCode, InputInfo, JobError, JobRecord, ModelRef, State
+from app.contract.media import STORED
 from app.contract.uploads import UploadStore
 from worker.core.devices import DeviceLostError, OutOfDeviceMemoryError, first_line, is_lost
 from worker.decode import DecoderLostError, LimitExceededError, UndecodableInputError
@@ -168,8 +169,9 @@ def _label(service: Service, loaded: serving.Serving, execution: Execution, job_
         def progress() -> tuple[int, int]:
             return sum(source.decoded for source in opened), execution.added
 
+        reading = STORED[record.media].reading
         with service.store.local_path(job_id) as path, service.watchdog.watching(job_id, progress):
-            source = loaded.open_source(path, record.media, record.options, decode_limits(service.settings))
+            source = loaded.open_source(path, reading, record.options, decode_limits(service.settings))
             opened.append(source)
             try:
                 _label_source(service, pipeline, execution, record, source)

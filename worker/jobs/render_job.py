@@ -21,6 +21,7 @@ from rq import Retry
 from app.contract import chunks, keys
 from app.contract.frames import Frame
 from app.contract.jobs import RENDER_TIMEOUT_S, JobRecord
+from app.contract.media import STORED
 from app.contract.settings import SharedSettings
 from app.contract.uploads import VIDEO, UploadStore
 from worker.core.records import DecodedFrame
@@ -80,7 +81,8 @@ def render(connection: redis.Redis, store: UploadStore, record: JobRecord, setti
         with store.local_path(record.id) as path:
             # Every frame of the part that was labelled, also between sampled ones.
             sampling = Sampling(None, record.options.start_s, record.options.end_s)
-            source = IsolatedSource(Input(str(path), record.media, record.options.fps, sampling), limits)
+            reading = STORED[record.media].reading
+            source = IsolatedSource(Input(str(path), reading, record.options.fps, sampling), limits)
             try:
                 encode(
                     folder / VIDEO, _unless_stopped(source.frames()), _frames(connection, record), record.labels or ()

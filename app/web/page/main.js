@@ -42,6 +42,7 @@ async function start() {
   try {
     const settings = await pageSettings();
     setText(byId("version"), settings.version);
+    setText(byId("inputs"), settings.inputs);
     if (settings.keys_needed && !key()) await askForKey();
   } catch {
     // the first call says what is wrong

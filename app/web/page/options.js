@@ -2,7 +2,7 @@
 
 import { byId } from "./dom.js";
 
-const IMAGE = /^image\/(jpeg|png|webp)$/;
+const IMAGE = /^image\/(?!gif$)/; // a GIF is a video of its own
 
 /** @returns {Record<string, string>} form fields for the API */
 export function chosenOptions() {

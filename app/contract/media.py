@@ -1,0 +1,76 @@
+"""Every kind of input, described once: how its first bytes tell it, what clients call it, how the worker reads it.
+
+A further kind is a row of `KINDS`; the worker's decoder has to read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+HEAD_BYTES = 512  # enough to tell every kind: a tar's mark ends at byte 262, a second MPEG-TS packet starts at 188
+
+# How an input is stored and decoded.  Images, alone or several, are stored as one uncompressed zip, in order.
+Reading = Literal["video", "zip", "tar"]
+InputKind = Literal["video", "frames"]  # as clients see it
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of input.
+
+    name: of a stored one, as in a job's record; of an image, its suffix in the zip.  words: what clients read.
+    content_types: those that a body may have.  begins: whether a file with these first `HEAD_BYTES` is one.
+    """
+
+    name: str
+    words: str
+    content_types: tuple[str, ...]
+    begins: Callable[[bytes], bool]
+    reading: Reading = "video"
+    is_image: bool = False
+
+    @property
+    def input_kind(self) -> InputKind:
+        """What clients see of it: a clip of images has no times of its own."""
+        return "video" if self.reading == "video" else "frames"
+
+
+def _starts(*marks: bytes) -> Callable[[bytes], bool]:
+    return lambda head: head.startswith(marks)
+
+
+def _riff(form: bytes) -> Callable[[bytes], bool]:
+    return lambda head: head.startswith(b"RIFF") and head[8:12] == form
+
+
+def _is_mp4(head: bytes) -> bool:
+    return head[4:8] in {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}
+
+
+# In this order a file is tried; MPEG-TS has the weakest mark.
+KINDS = (
+    Kind("mp4", "MP4 or MOV", ("video/mp4", "video/quicktime"), _is_mp4),
+    Kind("matroska", "WebM or Matroska", ("video/webm", "video/x-matroska"), _starts(b"\x1a\x45\xdf\xa3")),
+    Kind("avi", "AVI", ("video/x-msvideo",), _riff(b"AVI ")),
+    Kind("gif", "GIF", ("image/gif",), _starts(b"GIF87a", b"GIF89a")),
+    Kind("jpg", "JPEG", ("image/jpeg",), _starts(b"\xff\xd8\xff"), "zip", is_image=True),
+    Kind("png", "PNG", ("image/png",), _starts(b"\x89PNG\r\n\x1a\n"), "zip", is_image=True),
+    Kind("webp", "WebP", ("image/webp",), _riff(b"WEBP"), "zip", is_image=True),
+    Kind("zip", "zip", ("application/zip",), _starts(b"PK\x03\x04", b"PK\x05\x06"), "zip"),
+    Kind("tar", "tar", ("application/x-tar",), lambda head: head[257:262] == b"ustar", "tar"),
+    Kind("mpegts", "MPEG-TS", ("video/mp2t",), lambda head: head[:1] == head[188:189] == b"G"),
+)
+STORED = {kind.name: kind for kind in KINDS if not kind.is_image}  # what a job's record may name
+
+_VIDEOS = ", ".join(kind.words for kind in KINDS if kind.reading == "video")
+_IMAGES = [kind.words for kind in KINDS if kind.is_image]
+_ARCHIVES = " or ".join(kind.words for kind in STORED.values() if kind.reading != "video")
+FRAMES = f"{', '.join(_IMAGES[:-1])} or {_IMAGES[-1]}"
+SUPPORTED = f"{_VIDEOS}, {', '.join(_IMAGES)}, or a {_ARCHIVES} of images"
+
+
+def kind_of(head: bytes) -> Kind | None:
+    """The kind of a file that starts with `head` (its first `HEAD_BYTES`, or all of it), or None."""
+    return next((kind for kind in KINDS if kind.begins(head)), None)
