@@ -24,7 +24,7 @@ LABEL_FUNCTION = "mien.label"
 RENDER_QUEUE = "mien-render"
 RENDER_FUNCTION = "mien.render"
 
-# What jobs ask for that were queued by Mien 0.1 -> what that is called now.
+# What jobs ask for that were queued by earlier releases -> what that is called now.
 FORMER_FUNCTIONS = {"worker.service.label_job": LABEL_FUNCTION, "worker.render.render_job": RENDER_FUNCTION}
 
 RQ_QUEUES = "rq:queues"  # set: the key of every queue

@@ -77,7 +77,7 @@ def test_methods_are_not_run(connection: redis.Redis) -> None:
 
 
 def test_every_function_of_the_contract_is_code(connection: redis.Redis) -> None:
-    """What a job of the contract asks for is a function here, also by the names that Mien 0.1 queued jobs with."""
+    """What a job of the contract asks for is a function here, also by the names of earlier releases."""
     assert set(FUNCTIONS) == {keys.LABEL_FUNCTION, keys.RENDER_FUNCTION}
     expected = {
         "mien.label": label_job.label_job,
