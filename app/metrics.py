@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -13,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.contract import keys
 from app.contract import metrics as counted
-from app.contract.jobs import ENDED, JobRecord
+from app.contract.jobs import ENDED
 from app.contract.workers import WorkerInfo
 from app.services import Services
 
@@ -104,8 +105,8 @@ async def _depths(services: Services, queues: set[str]) -> dict[str, tuple[int, 
         age = 0.0
         job_id = await services.queueing.oldest(queue)
         if job_id is not None:
-            fields = cast(dict[bytes, bytes], await services.redis.hgetall(keys.job(job_id)))
-            age = time.time() - JobRecord.from_hash(fields).created_at.timestamp() if fields else 0.0
+            created = cast(bytes | None, await services.redis.hget(keys.job(job_id), "created_at"))
+            age = 0.0 if created is None else time.time() - datetime.fromisoformat(created.decode()).timestamp()
         found[queue] = (await services.queueing.depth(queue), max(age, 0.0))
     return found
 

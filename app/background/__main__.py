@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import redis
@@ -20,13 +20,14 @@ import redis.asyncio
 from app import logs
 from app.background.queue_timeout import Unserved
 from app.background.recovery import Recovery
+from app.background.rounds import repeat
 from app.background.sweeper import Sweeper
 from app.contract.uploads import UploadStore
 from app.jobs.queueing import Queueing
 from app.jobs.store import JobStore
 from app.services import REDIS_TIMEOUT_S
 from app.settings import Settings
-from app.webhooks.courier import Courier
+from app.webhooks.courier import LOOK_S, Courier
 
 
 async def work(settings: Settings) -> None:
@@ -36,13 +37,17 @@ async def work(settings: Settings) -> None:
     writer = redis.Redis.from_url(settings.redis_url, **timeouts)
     try:
         uploads = await asyncio.to_thread(UploadStore, settings.uploads)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(Courier(connection, settings).run())
-            tasks.create_task(Sweeper(connection, uploads, settings.result_ttl_s, settings.heartbeat_s).run())
-            queueing = Queueing(writer, connection)
-            tasks.create_task(Recovery(connection, queueing, uploads, settings).run())
-            jobs = JobStore(connection, queueing, uploads, settings.result_ttl_s)
-            tasks.create_task(Unserved(connection, jobs, settings).run())
+        queueing = Queueing(writer, connection)
+        jobs = JobStore(connection, queueing, uploads, settings.result_ttl_s)
+        sweeper = Sweeper(connection, uploads, settings.result_ttl_s, settings.heartbeat_s)
+        recovery = Recovery(connection, queueing, uploads, settings)
+        unserved = Unserved(connection, jobs, settings)
+        with closing(Courier(connection, settings)) as courier:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(repeat("webhooks", courier.deliver_due, LOOK_S))
+                tasks.create_task(repeat("sweeping", sweeper.sweep_in_turn, sweeper.every_s))
+                tasks.create_task(repeat("recovery", recovery.look_if_settled, recovery.every_s))
+                tasks.create_task(repeat("queue timeout", unserved.look, unserved.every_s))
     finally:
         writer.close()
         await connection.aclose()

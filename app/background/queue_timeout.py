@@ -5,16 +5,14 @@ Those of a bundle that nobody serves any more would wait, and keep their input, 
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime, timedelta
 from typing import cast
 
 import redis.asyncio
 import structlog
-from redis.exceptions import RedisError
 
 from app.contract import keys
-from app.contract.jobs import JobError, JobRecord, utc_now
+from app.contract.jobs import JobError, JobRecord, UnreadableRecordError, utc_now
 from app.contract.settings import SharedSettings
 from app.jobs.store import JobStore
 
@@ -25,22 +23,13 @@ log = structlog.get_logger(__name__)
 
 
 class Unserved:
-    """Looks after jobs that wait too long until it is cancelled; any number may do this at once."""
+    """Looks after jobs that wait too long; any number may do this at once."""
 
     def __init__(self, connection: redis.asyncio.Redis, jobs: JobStore, settings: SharedSettings) -> None:
         self._redis = connection
         self._jobs = jobs
+        self.every_s = HEARTBEATS * settings.heartbeat_s
         self._longest = timedelta(seconds=max(LONGEST_WAIT_S, settings.result_ttl_s))
-        self._every_s = HEARTBEATS * settings.heartbeat_s
-
-    async def run(self) -> None:
-        """For ever."""
-        while True:
-            try:
-                await self.look()
-            except (RedisError, OSError) as error:
-                log.warning("unserved_failed", error=type(error).__name__)
-            await asyncio.sleep(self._every_s)
 
     async def look(self) -> None:
         """One round."""
@@ -53,7 +42,10 @@ class Unserved:
             # One that ran and waits again has not waited since it was made.
             since = max((datetime.fromisoformat(time.decode()) for time in times if time), default=None)
             if state == b"queued" and since is not None and utc_now() - since > self._longest:
-                await self._give_up(job_id)
+                try:
+                    await self._give_up(job_id)
+                except UnreadableRecordError as error:  # left to a front end that reads it
+                    log.error("job_unreadable", job_id=job_id, why=str(error))
 
     async def _give_up(self, job_id: str) -> None:
         fields = cast(dict[bytes, bytes], await self._redis.hgetall(keys.job(job_id)))

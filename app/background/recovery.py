@@ -18,7 +18,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from app.contract import keys
-from app.contract.jobs import MAX_ATTEMPTS, JobError, JobRecord, to_field, utc_now
+from app.contract.jobs import MAX_ATTEMPTS, JobError, JobRecord, UnreadableRecordError, to_field, utc_now
 from app.contract.scripts import transitions
 from app.contract.scripts.recovery import RECOVER
 from app.contract.settings import SharedSettings
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 class Recovery:
-    """Looks after lost jobs until it is cancelled, every other heartbeat."""
+    """Looks after lost jobs.  every_s: from one round to the next, every other heartbeat."""
 
     def __init__(
         self, connection: redis.asyncio.Redis, queueing: Queueing, uploads: UploadStore, settings: SharedSettings
@@ -41,41 +41,45 @@ class Recovery:
         self._queueing = queueing
         self._uploads = uploads
         self._ttl_s = settings.result_ttl_s
-        self._every_s = 2 * settings.heartbeat_s
+        self.every_s = 2 * settings.heartbeat_s
         self._grace_s = settings.heartbeat_ttl_s
         self._not_before = 0.0
         self._suspects: set[str] = set()
         self._recover = connection.register_script(RECOVER)
         self._finish = connection.register_script(transitions.FINISH)
 
-    async def run(self) -> None:
-        """For ever."""
-        while True:
-            try:
-                if time.monotonic() >= self._not_before and not await self._redis_is_young():
-                    await self.look()
-            except (RedisError, OSError) as error:
-                log.warning("recovery_failed", error=type(error).__name__)
-                self._wait()
-            await asyncio.sleep(self._every_s)
+    async def look_if_settled(self) -> None:
+        """One round, unless Redis was away or was started a moment ago."""
+        try:
+            if time.monotonic() >= self._not_before and not await self._redis_is_young():
+                await self.look()
+        except (RedisError, OSError):
+            self._wait()
+            raise
 
     async def look(self) -> None:
         """One round."""
         before, self._suspects = self._suspects, set()
         for queue, job_id in await self._not_waiting():
-            answer = await self._ask(queue, job_id, suspected=job_id in before)
-            if answer == "unqueued":
-                await self._queueing.restore(queue, job_id)
-                answer = await self._ask(queue, job_id, suspected=True)
-            if answer == "suspect":
-                self._suspects.add(job_id)
-            elif answer == "sealed":
-                await self._end(job_id)
-            elif answer == "cleared" and job_id.startswith(RENDER_PREFIX):
-                # A video that was being drawn: whoever asks for it again has it begun again.
-                await self._redis.delete(keys.render(job_id.removeprefix(RENDER_PREFIX)))
-            elif answer == "waits":
-                log.warning("job_recovered", job_id=job_id)
+            try:
+                await self._look_after(queue, job_id, suspected=job_id in before)
+            except UnreadableRecordError as error:  # left to a front end that reads it
+                log.error("job_unreadable", job_id=job_id, why=str(error))
+
+    async def _look_after(self, queue: str, job_id: str, *, suspected: bool) -> None:
+        answer = await self._ask(queue, job_id, suspected=suspected)
+        if answer == "unqueued":
+            await self._queueing.restore(queue, job_id)
+            answer = await self._ask(queue, job_id, suspected=True)
+        if answer == "suspect":
+            self._suspects.add(job_id)
+        elif answer == "sealed":
+            await self._end(job_id)
+        elif answer == "cleared" and job_id.startswith(RENDER_PREFIX):
+            # A video that was being drawn: whoever asks for it again has it begun again.
+            await self._redis.delete(keys.render(job_id.removeprefix(RENDER_PREFIX)))
+        elif answer == "waits":
+            log.warning("job_recovered", job_id=job_id)
 
     async def _redis_is_young(self) -> bool:
         """Redis was started a moment ago: heartbeats may not have got through yet."""

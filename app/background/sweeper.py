@@ -13,7 +13,6 @@ from typing import cast
 
 import redis.asyncio
 import structlog
-from redis.exceptions import RedisError
 
 from app.contract import keys
 from app.contract.uploads import UploadStore
@@ -26,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class Sweeper:
-    """Sweeps until it is cancelled; of several, one at a time does."""
+    """Sweeps; of several, one at a time does."""
 
     def __init__(
         self, connection: redis.asyncio.Redis, uploads: UploadStore, result_ttl_s: int, heartbeat_s: float = 5
@@ -34,23 +33,17 @@ class Sweeper:
         self._redis = connection
         self._uploads = uploads
         self._remembered_s = result_ttl_s + REMEMBERED_S
-        self._every_s = HEARTBEATS * heartbeat_s
+        self.every_s = HEARTBEATS * heartbeat_s
+        self._token, self._lock_ms = uuid.uuid4().hex, round(2000 * self.every_s)
         self._suspects: set[str] = set()
 
-    async def run(self) -> None:
-        """For ever."""
-        token = uuid.uuid4().hex
-        while True:
-            try:
-                # One that dies holding it is followed soon; two at once would do no harm.
-                lock_ms = round(2000 * self._every_s)
-                held = await self._redis.set(keys.SWEEP_LOCK, token, nx=True, px=lock_ms)
-                if held or await self._redis.get(keys.SWEEP_LOCK) == token.encode():
-                    await self._redis.pexpire(keys.SWEEP_LOCK, lock_ms)
-                    await self.sweep()
-            except (RedisError, OSError) as error:
-                log.warning("sweep_failed", error=type(error).__name__)
-            await asyncio.sleep(self._every_s)
+    async def sweep_in_turn(self) -> None:
+        """One round, unless another process does them."""
+        # One that dies holding it is followed soon; two at once would do no harm.
+        held = await self._redis.set(keys.SWEEP_LOCK, self._token, nx=True, px=self._lock_ms)
+        if held or await self._redis.get(keys.SWEEP_LOCK) == self._token.encode():
+            await self._redis.pexpire(keys.SWEEP_LOCK, self._lock_ms)
+            await self.sweep()
 
     async def sweep(self) -> int:
         """One round -> how many jobs' files were removed.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from app.contract.media import STORED, InputKind
 from app.contract.options import JobOptions
@@ -110,12 +110,17 @@ class Job(BaseModel):
     links: Links
 
 
+class UnreadableRecordError(ValueError):
+    """A record is damaged, or says what only another release understands: the job is left to those who know it."""
+
+
 class JobRecord(BaseModel):
     """The hash `mien:job:{id}`.
 
     The front end writes it whole once; afterwards only `transitions.py`'s scripts change it.  execution: the token of
     the one execution whose writes count.  owner: hash of the API key that made the job, "" where keys are off.
-    callback: where a webhook goes when the job ends, "" for none.  idempotency: the Redis key that the submission's
+    callback: where a webhook goes when the job ends, "" for none.  unknown_options: of a newer release; no field of the
+    hash.  idempotency: the Redis key that the submission's
     Idempotency-Key stands for, "" for none.  revision grows with every visible change.
     """
 
@@ -146,6 +151,7 @@ class JobRecord(BaseModel):
     callback: str = ""
     idempotency: str = ""
     revision: int = 0
+    unknown_options: tuple[str, ...] = Field((), exclude=True)
 
     def to_hash(self) -> dict[str, str]:
         """Hash fields: text as it is, everything else as JSON; fields that are null are left out."""
@@ -154,15 +160,27 @@ class JobRecord(BaseModel):
 
     @classmethod
     def from_hash(cls, fields: Mapping[bytes, bytes]) -> Self:
-        """The record of a hash as Redis gives it.  Fields this release does not know are passed over, so that a front
-        end reads what a newer or older worker wrote."""
+        """The record of a hash as Redis gives it.
+
+        Fields and options that this release does not know are passed over, so that a front end reads what newer or
+        older ones and workers wrote; `unknown_options` names the options.  Raises: UnreadableRecordError.
+        """
         values: dict[str, Any] = {}
-        for key, raw in fields.items():
-            name = key.decode()
-            if name in cls.model_fields:
-                text = raw.decode()
-                values[name] = text if name in _TEXT_FIELDS else json.loads(text)
-        return cls.model_validate(values)
+        try:
+            for key, raw in fields.items():
+                name = key.decode()
+                if name in cls.model_fields:
+                    text = raw.decode()
+                    values[name] = text if name in _TEXT_FIELDS else json.loads(text)
+            given = dict(values["options"])
+            unknown = sorted(given.keys() - JobOptions.model_fields.keys())
+            known = {name: value for name, value in given.items() if name not in unknown}
+            return cls.model_validate({**values, "options": known, "unknown_options": unknown})
+        except ValidationError as error:  # whose words would have values of clients in them
+            places = [".".join(map(str, found["loc"])) for found in error.errors()]
+            raise UnreadableRecordError(f"unknown values of {', '.join(places)}") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise UnreadableRecordError(f"damaged: {type(error).__name__}") from error
 
 
 def to_field(value: Any) -> str:

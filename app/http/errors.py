@@ -41,6 +41,7 @@ from starlette.routing import Match, Mount
 from starlette.types import Scope
 
 from app.contract.chunks import ChunkError
+from app.contract.jobs import UnreadableRecordError
 
 MEDIA_TYPE = "application/problem+json"
 QUEUE_RETRY_S = 10
@@ -230,6 +231,11 @@ def install(app: FastAPI) -> None:
     async def _chunk(request: Request, error: ChunkError) -> JSONResponse:
         log.error("chunk_unreadable", detail=str(error))
         return problem_response(request, Unavailable("This job's frames are not of a format that this release reads."))
+
+    @app.exception_handler(UnreadableRecordError)
+    async def _record(request: Request, error: UnreadableRecordError) -> JSONResponse:
+        log.error("job_unreadable", why=str(error))
+        return problem_response(request, Unavailable("This job's record is not of a format that this release reads."))
 
     @app.exception_handler(OSError)
     async def _os(request: Request, error: OSError) -> JSONResponse:

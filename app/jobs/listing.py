@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from typing import cast
 
 import redis.asyncio
+import structlog
 
 from app.contract import keys
-from app.contract.jobs import JobRecord, State
+from app.contract.jobs import JobRecord, State, UnreadableRecordError
 from app.http.errors import InvalidOption
 
 BATCH = 200
 SCAN_LIMIT = 5000  # jobs looked at for one page, where a filter passes over most
+log = structlog.get_logger(__name__)
 _PLACE = re.compile(r"(\d{1,16})\.([0-9a-f]{32})")
 
 
@@ -89,4 +91,12 @@ async def _records(connection: redis.asyncio.Redis, job_ids: list[str]) -> list[
         for job_id in job_ids:
             pipe.hgetall(keys.job(job_id))
         hashes = cast(list[dict[bytes, bytes]], await pipe.execute())
-    return [JobRecord.from_hash(fields) if fields else None for fields in hashes]
+    return [_record(fields) for fields in hashes]
+
+
+def _record(fields: dict[bytes, bytes]) -> JobRecord | None:
+    try:
+        return JobRecord.from_hash(fields) if fields else None
+    except UnreadableRecordError as error:  # shown by a front end that reads it; the others of the list are shown here
+        log.error("job_unreadable", job_id=fields.get(b"id", b"").decode(errors="replace"), why=str(error))
+        return None

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import redis.asyncio
+import structlog
+from pydantic import BaseModel, ValidationError
 
 from app.contract import keys
 from app.contract.workers import ModelInfo, WorkerInfo
+
+Said = TypeVar("Said", bound=BaseModel)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,7 @@ class Registry:
         if not names:
             return []
         found = await self.connection.mget([keys.worker(name.decode()) for name in names])
-        workers = [WorkerInfo.model_validate_json(text) for text in found if text is not None]
-        return sorted(workers, key=lambda worker: worker.name)
+        return sorted(_known(WorkerInfo, found), key=lambda worker: worker.name)
 
     async def serving(self, queue: str) -> ModelInfo | None:
         """The bundle that a queue's live workers serve; where none is alive, the one that ever was served there."""
@@ -37,9 +43,21 @@ class Registry:
     async def models(self) -> list[ModelInfo]:
         """Every bundle that ever was served here."""
         found = cast(list[bytes], await self.connection.hvals(keys.MODELS))
-        return [ModelInfo.model_validate_json(text) for text in found]
+        return _known(ModelInfo, found)
 
     async def model(self, name: str) -> ModelInfo | None:
         """A bundle that ever was served here."""
         text = await self.connection.hget(keys.MODELS, name)
-        return None if text is None else ModelInfo.model_validate_json(text)
+        return next(iter(_known(ModelInfo, [text])), None)
+
+
+def _known(kind: type[Said], texts: Iterable[bytes | str | None]) -> list[Said]:
+    """What this release understands of what workers say; another one may understand the rest."""
+    found = []
+    for text in texts:
+        try:
+            if text is not None:
+                found.append(kind.model_validate_json(text))
+        except ValidationError:
+            log.warning("worker_not_understood", said=kind.__name__)
+    return found

@@ -96,22 +96,14 @@ class Courier:
         self._under_way: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(AT_ONCE, "webhook")  # dead receivers hold them for long: nobody else's
 
-    async def run(self) -> None:
-        """For ever."""
-        try:
-            while True:
-                try:
-                    await self.deliver_due()
-                except (RedisError, OSError) as error:
-                    log.warning("webhooks_wait_for_redis", error=type(error).__name__)
-                await asyncio.sleep(LOOK_S)
-        finally:
-            for task in self._under_way:
-                task.cancel()
-            self._threads.shutdown(wait=False, cancel_futures=True)
+    def close(self) -> None:
+        """Give up what is under way: it is due again after its lease."""
+        for task in self._under_way:
+            task.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def deliver_due(self) -> None:
-        """Begin to deliver what is due, as far as there is room."""
+        """Begin to deliver what is due, as far as there is room; to be called every `LOOK_S`."""
         room = AT_ONCE - len(self._under_way)
         if room <= 0:
             return

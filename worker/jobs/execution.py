@@ -17,7 +17,7 @@ import redis
 
 from app.contract import chunks, keys, metrics
 from app.contract.frames import Frame
-from app.contract.jobs import JobRecord, Progress, State, to_field, utc_now
+from app.contract.jobs import JobRecord, Progress, State, UnreadableRecordError, to_field, utc_now
 from app.contract.scripts import transitions
 
 ON_TIME = 0.9  # a share of the claimed frames by which a count may be off and still be believed
@@ -65,16 +65,19 @@ class Execution:
         self._checked = self._started
 
     def claim(self, fields: Mapping[str, Any]) -> JobRecord:
-        """Take the job, and say with what it is labelled.  Raises: LostError if it does not wait."""
+        """Take the job, and say with what it is labelled.
+
+        Raises: LostError if it does not wait; UnreadableRecordError if it asks for what this release does not know;
+        then it is not taken.
+        """
+        if unknown := self._record().unknown_options:
+            raise UnreadableRecordError(f"unknown options {', '.join(unknown)}")
         now = utc_now().isoformat()
         answer = self._run(transitions.CLAIM, [self._hash], [self._token, now, self._channel], _pairs(fields))
         if answer != "claimed":
             raise LostError(answer)
         self._claimed = True
-        raw = cast(dict[bytes, bytes], self._connection.hgetall(self._hash))
-        if not raw:
-            raise LostError("gone")
-        return JobRecord.from_hash(raw)
+        return self._record()
 
     def opened(self, total: int | None, fields: Mapping[str, Any], span_s: tuple[float, float] | None = None) -> None:
         """The input is open.  Raises: LostError, CanceledError.
@@ -145,8 +148,8 @@ class Execution:
         metrics.add(self._connection, counts)
         return self._sealed
 
-    def hand_back(self, queue: str, *, charged: bool = False) -> None:
-        """The job waits in its queue again, before all others, to be started anew.
+    def hand_back(self, queue: str, *, charged: bool = False, last: bool = False) -> None:
+        """The job waits in its queue again, before all others, to be started anew.  last: after all others.
 
         A job that is to be cancelled does not wait again: recovery ends it as that.
 
@@ -156,10 +159,16 @@ class Execution:
         script_keys = [self._hash, keys.rq_queue(queue), keys.rq_job(self._job_id)]
         token = self._token if self._claimed else ""
         arguments = [token, self._job_id, self._prefix, self._channel, "charged" if charged else ""]
-        arguments += [str(self._ttl_s), self._ending("canceled", {})]
+        arguments += [str(self._ttl_s), self._ending("canceled", {}), "last" if last else ""]
         answer = self._run(transitions.HAND_BACK, script_keys, arguments)
         if answer not in {"ok", "canceled"}:
             raise LostError(answer)
+
+    def _record(self) -> JobRecord:
+        raw = cast(dict[bytes, bytes], self._connection.hgetall(self._hash))
+        if not raw:
+            raise LostError("gone")
+        return JobRecord.from_hash(raw)
 
     def _ending(self, state: State, fields: Mapping[str, Any]) -> str:
         """The fields of a job that ends now, as scripts take them."""

@@ -17,7 +17,17 @@ import redis
 import structlog
 import torch
 
-from app.contract.jobs import JOB_TIMEOUT_S, MAX_ATTEMPTS, ErrorCode, InputInfo, JobError, JobRecord, ModelRef, State
+from app.contract.jobs import (
+    JOB_TIMEOUT_S,
+    MAX_ATTEMPTS,
+    ErrorCode,
+    InputInfo,
+    JobError,
+    JobRecord,
+    ModelRef,
+    State,
+    UnreadableRecordError,
+)
 from app.contract.media import STORED
 from app.contract.uploads import UploadStore
 from worker.core.devices import DeviceLostError, OutOfDeviceMemoryError, first_line, is_lost
@@ -33,6 +43,8 @@ from worker.jobs.registration import Presence
 from worker.jobs.rq_hooks import HasSuccessorError
 from worker.jobs.watchdog import Watchdog
 from worker.settings import WorkerSettings, decode_limits
+
+LEAVE_S = 5.0  # how often at most a job is looked at that only another release can label
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +62,7 @@ class Service:
     """What `label_job` works with, on several threads at once; made once a process.
 
     stopping: the process is asked to end.  stop: asks it to.  fault: why the process cannot go on, if it cannot.
+    left: when jobs were last left to workers of another release, monotonic seconds.
     """
 
     settings: WorkerSettings
@@ -60,6 +73,7 @@ class Service:
     watchdog: Watchdog
     stopping: threading.Event
     stop: Callable[[], None]
+    left: dict[str, float] = field(default_factory=dict)
     fault: Exception | None = None
     running: set[Execution] = field(default_factory=set)
 
@@ -121,6 +135,9 @@ def _run(service: Service, job_id: str) -> None:
             execution.hand_back(service.settings.default_queue)
         log.info("job_handed_back")
         raise HasSuccessorError from None
+    except UnreadableRecordError as error:
+        _leave(service, execution, job_id, str(error))
+        raise HasSuccessorError from None
     except _AgainError as error:
         with suppress(LostError):
             execution.hand_back(service.settings.default_queue, charged=True)
@@ -130,6 +147,18 @@ def _run(service: Service, job_id: str) -> None:
         service.running.discard(execution)
         service.presence.job_left(ended=state is not None)
     log.info("job_ended", state=state, seconds=round(time.monotonic() - started, 3))
+
+
+def _leave(service: Service, execution: Execution, job_id: str, why: str) -> None:
+    """Let a job that this release cannot read wait for one that can, behind those that it can."""
+    with suppress(LostError):
+        execution.hand_back(service.settings.default_queue, last=True)
+    left = service.left.get(job_id)
+    if left is None:
+        log.warning("job_left_to_others", why=why)
+    else:  # nobody has taken it since: others have the time to, and this worker does not turn in a circle
+        service.stopping.wait(left + LEAVE_S - time.monotonic())
+    service.left[job_id] = time.monotonic()
 
 
 @contextmanager
@@ -182,7 +211,7 @@ def _label(service: Service, loaded: serving.Serving, execution: Execution, job_
             ended["warnings"] = [*source.warnings, "the device ran short of memory, so batches were made smaller"]
     except CanceledError:
         state = "canceled"
-    except (LostError, _StoppingError, EngineStoppedError, redis.RedisError):
+    except (LostError, UnreadableRecordError, _StoppingError, EngineStoppedError, redis.RedisError):
         raise
     except Exception as error:
         again = isinstance(error, DecoderLostError)

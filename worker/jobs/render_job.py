@@ -20,7 +20,7 @@ from rq import Retry
 
 from app.contract import chunks, keys
 from app.contract.frames import Frame
-from app.contract.jobs import RENDER_TIMEOUT_S, JobRecord
+from app.contract.jobs import RENDER_TIMEOUT_S, JobRecord, UnreadableRecordError
 from app.contract.media import STORED
 from app.contract.settings import SharedSettings
 from app.contract.uploads import VIDEO, UploadStore
@@ -54,7 +54,12 @@ def render_job(job_id: str) -> Retry | None:
         fields = cast(dict[bytes, bytes], connection.hgetall(keys.job(job_id)))
         if not fields:
             return None
-        record = JobRecord.from_hash(fields)
+        try:
+            record = JobRecord.from_hash(fields)
+        except UnreadableRecordError as error:
+            log.error("job_unreadable", job_id=job_id, why=str(error))
+            _say(connection, job_id, "failed", "the job is of another release than the renderer")
+            return None
         _say(connection, job_id, "running")
         try:
             render(connection, UploadStore(settings.uploads), record, settings)

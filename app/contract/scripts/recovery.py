@@ -54,7 +54,7 @@ if job[1] == 'running' and ending then
 end
 if redis.call('EXISTS', KEYS[3]) == 0 then return 'unqueued' end
 clear()
-wait_again(id, job[2] or '', ARGV[2], ARGV[3])
+wait_again(id, job[2] or '', ARGV[2], ARGV[3], 'LPUSH')
 return 'waits'
 """
 )

@@ -48,15 +48,15 @@ local function ended(ttl_s)
 end
 """
 
-# Make a running job wait again, before all others: its results so far go.  KEYS[2]: its queue, KEYS[3]: RQ's record.
+# Make a job wait again, before or after all others: its results so far go.  KEYS[2]: its queue, KEYS[3]: RQ's record.
 WAIT_AGAIN = """
-local function wait_again(id, execution, frames, channel)
+local function wait_again(id, execution, frames, channel, push)
   redis.call('DEL', frames .. execution)
   redis.call('HSET', KEYS[1], 'state', 'queued', 'execution', '')
   redis.call('HDEL', KEYS[1], 'progress')
   redis.call('HSET', KEYS[3], 'status', 'queued')
   redis.call('LREM', KEYS[2], 0, id)
-  redis.call('LPUSH', KEYS[2], id)
+  redis.call(push, KEYS[2], id)
   changed(channel)
 end
 """
@@ -181,7 +181,8 @@ return 'ok'
 
 # Give a job back.  KEYS[2]: its queue, KEYS[3]: RQ's record.  ARGV: execution ('' where it was not claimed yet), job
 # id, frames prefix + job id + ':', channel, `charged` where the execution counts as an attempt, time to live in
-# seconds, fields of a job that was to be cancelled, as a JSON list: such a job does not wait again, recovery ends it.
+# seconds, fields of a job that was to be cancelled, as a JSON list: such a job does not wait again, recovery ends it;
+# `last` where others run first.
 # -> ok | canceled | lost | gone
 HAND_BACK = (
     ALLOW_OOM
@@ -200,7 +201,7 @@ if job[1] == 'running' and job[2] == ARGV[1] and not job[3] then
 elseif job[1] ~= 'queued' or ARGV[1] ~= '' then
   return 'lost'
 end
-wait_again(ARGV[2], ARGV[1], ARGV[3], ARGV[4])
+wait_again(ARGV[2], ARGV[1], ARGV[3], ARGV[4], ARGV[8] == 'last' and 'RPUSH' or 'LPUSH')
 return 'ok'
 """
 )

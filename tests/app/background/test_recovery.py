@@ -18,7 +18,9 @@ from rq.job import Job as RqJob
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 
+from app.background.__main__ import work
 from app.background.recovery import Recovery
+from app.background.rounds import repeat
 from app.contract import keys
 from app.contract.uploads import UploadStore
 from app.jobs.queueing import Queueing
@@ -171,6 +173,54 @@ def test_a_sealed_job_is_ended_in_its_workers_place(submit: Callable[..., str], 
     look()
     assert (worker.record(job_id).state, worker.record(job_id).attempts) == ("succeeded", 1)
     assert not (worker.uploads / job_id).exists()
+
+
+def test_an_unreadable_job_is_left_and_stops_nothing(
+    submit: Callable[..., str], worker: Any, redis_url: str, uploads: Path
+) -> None:
+    """A record that only another release reads is left to it; the jobs after it, and all other work, go on."""
+    strange, lost, orphan = submit(), submit(), submit()
+    worker.claim(strange)
+    fields = {"sealed": worker.execution, "ending": "[]", "options": '{"faces": "in a way to come"}'}
+    worker.redis.hset(keys.job(strange), mapping=fields)
+    for job_id in (strange, lost):
+        beat(worker.redis, job_id, -1)
+        worker.redis.lrem(keys.rq_queue(QUEUE), 0, job_id)
+    worker.redis.delete(keys.job(orphan))
+    settings = Settings(redis_url=redis_url, uploads=str(uploads), heartbeat_s=0.1)
+
+    async def run() -> None:
+        task = asyncio.create_task(work(settings))
+        deadline = time.monotonic() + 30
+        while lost.encode() not in waiting(worker.redis) or (uploads / orphan).exists():
+            assert not task.done()
+            assert time.monotonic() < deadline, "it never came"
+            await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+    assert worker.redis.hget(keys.job(strange), "state") == b"running"
+    assert (uploads / strange).exists()
+
+
+def test_a_round_that_fails_is_not_the_last() -> None:
+    """Whatever goes wrong in one round is logged, and the next one is done."""
+    rounds: list[Exception] = [ValueError("new"), redis.ConnectionError("away"), OSError("full")]
+    done = asyncio.Event()
+
+    async def round() -> None:
+        if rounds:
+            raise rounds.pop()
+        done.set()
+
+    async def run() -> None:
+        task = asyncio.create_task(repeat("test", round, 0))
+        async with asyncio.timeout(20):
+            await done.wait()
+        task.cancel()
+
+    asyncio.run(run())
 
 
 def test_what_rq_keeps_of_ended_jobs_goes(submit: Callable[..., str], worker: Any, look: Look) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,40 @@ def test_what_a_newer_worker_adds_is_passed_over(stored: dict[str, Any], api: ht
     job_id = stored["hash"]["id"]
     worker.redis.hset(keys.job(job_id), mapping={"mood_of_the_gpu": '"fine"', "later": "not even JSON"})
     assert api.get(f"/v1/jobs/{job_id}").json()["state"] == stored["job"]["state"]
+
+
+def test_an_option_of_a_newer_release_is_passed_over(stored: dict[str, Any], api: httpx.Client, worker: Any) -> None:
+    """The job is shown with the options that this release knows, and can be removed."""
+    job_id = stored["hash"]["id"]
+    options = json.loads(stored["hash"]["options"]) | {"people": True}
+    worker.redis.hset(keys.job(job_id), "options", json.dumps(options))
+    job = api.get(f"/v1/jobs/{job_id}").json()
+    assert "people" not in job["options"]
+    assert job["state"] == stored["job"]["state"]
+    assert api.delete(f"/v1/jobs/{job_id}").status_code == 204
+
+
+@pytest.mark.parametrize(("field", "text"), [("media", "hologram"), ("options", '{"faces": "x"}'), ("input", "{")])
+def test_a_record_that_cannot_be_read_is_told_clearly(
+    stored: dict[str, Any], api: httpx.Client, worker: Any, submit: Callable[..., str], field: str, text: str
+) -> None:
+    """A job of another release is 503 with a reason; a list has the others, and metrics are there."""
+    job_id, other = stored["hash"]["id"], submit()
+    worker.redis.hset(keys.job(job_id), field, text)
+    for answer in (api.get(f"/v1/jobs/{job_id}"), api.get(f"/v1/jobs/{job_id}/frames")):
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert "release" in answer.json()["detail"]
+    assert [job["id"] for job in api.get("/v1/jobs").json()["jobs"]] == [other]
+    worker.redis.hset(keys.job(other), field, text)
+    assert api.get("/metrics").status_code == 200
+
+
+def test_a_worker_of_a_newer_release_is_passed_over(api: httpx.Client, worker: Any) -> None:
+    """What it says of itself may be new: others are seen, and jobs are taken."""
+    worker.announce()
+    worker.redis.set(keys.worker("newer"), '{"name": "newer", "state": "dreaming"}')
+    worker.redis.zadd(keys.WORKERS, {"newer": 1})
+    assert [one["name"] for one in api.get("/health/ready").json()["workers"]] == ["standin-default"]
 
 
 def test_chunks_of_a_newer_format_are_refused_clearly(stored: dict[str, Any], api: httpx.Client, worker: Any) -> None:

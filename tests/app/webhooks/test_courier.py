@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
@@ -93,14 +93,13 @@ def deliver(settings: Settings, until: Callable[[], bool], seconds: float = 15) 
 
     async def run() -> None:
         connection = redis.asyncio.Redis.from_url(settings.redis_url)
-        task = asyncio.create_task(Courier(connection, settings).run())
         deadline = time.monotonic() + seconds
-        while not until():
-            assert time.monotonic() < deadline, "it did not happen in time"
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(0.2)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        with closing(Courier(connection, settings)) as courier:
+            while not until():
+                assert time.monotonic() < deadline, "it did not happen in time"
+                await courier.deliver_due()
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
         await connection.aclose()
 
     asyncio.run(run())
@@ -200,7 +199,8 @@ def test_dead_receivers_take_nobody_elses_threads(redis_url: str, monkeypatch: p
                 keys.webhook(f"{number:032x}"), mapping=cast(Any, webhook | {"finished_at": "", "request_id": ""})
             )
             await connection.zadd(keys.WEBHOOKS, {f"{number:032x}": 1})
-        task = asyncio.create_task(Courier(connection, settings).run())
+        courier = Courier(connection, settings)
+        await courier.deliver_due()
         try:
             async with asyncio.timeout(20):
                 for _ in range(4):
@@ -208,8 +208,7 @@ def test_dead_receivers_take_nobody_elses_threads(redis_url: str, monkeypatch: p
                 assert await asyncio.to_thread(lambda: "recovery") == "recovery"
         finally:
             over.set()
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            courier.close()
             await connection.aclose()
 
     asyncio.run(run())

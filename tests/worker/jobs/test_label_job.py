@@ -143,6 +143,33 @@ def test_a_job_that_comes_while_the_worker_stops(rig: Rig) -> None:
     assert rig.stops == 0
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"options": '{"people": true}'}, {"options": '{"faces": "in a way to come"}'}, {"media": "hologram"}],
+    ids=["option", "value", "media"],
+)
+def test_a_job_of_a_newer_release_is_left_to_its_workers(
+    rig: Rig, fields: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits behind the others, with its input, untried; it is not taken again and again without a pause."""
+    pauses: list[float | None] = []
+    monkeypatch.setattr(rig.stopping, "wait", pauses.append)
+    rig.connection.hset(keys.job(JOB), mapping=cast(Any, fields))
+    queue = keys.rq_queue("mien-default")
+    for _ in range(2):
+        rig.connection.delete(queue)
+        rig.connection.rpush(queue, "another")
+        with pytest.raises(HasSuccessorError):
+            label_job.label_job(JOB)
+        assert rig.connection.lrange(queue, 0, -1) == [b"another", JOB.encode()]
+        found = rig.connection.hmget(keys.job(JOB), "state", "attempts", "execution", "error", "started_at")
+        assert found == [b"queued", b"0", b"", None, None]
+        assert rig.store.job_ids() == [JOB]
+    assert len(pauses) == 1
+    assert pauses[0] is not None
+    assert 0 < pauses[0] <= label_job.LEAVE_S
+
+
 def test_a_job_whose_engine_is_stopped(rig: Rig) -> None:
     """What waits in the engine when the worker stops does not fail."""
 
