@@ -29,13 +29,6 @@ class WorkerSettings(SharedSettings):
     cuda_graphs: bool = Field(
         True, description="Record a GPU's batches as CUDA graphs; a GPU that cannot is served without by itself."
     )
-    decoder: Literal["opencv", "torchcodec"] = Field(
-        "opencv",
-        description=(
-            "opencv: in a process of its own, under limits, for inputs from anybody; torchcodec: on the GPU, in the"
-            " worker itself, for inputs that you trust, where torchcodec is installed."
-        ),
-    )
     detector_model: str | None = Field(
         None,
         description=(

@@ -10,6 +10,7 @@ limits that the kernel holds (`child`), and takes the frames over through shared
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import numpy as np
 
 from worker.core.records import Image
 
+THREADS = 16  # of FFmpeg for one input, at most: each takes memory for frames of its own
+THREADS_VARIABLE = "DECODING_THREADS"  # for tests of a machine with other cores
 BEAT_S = 1.0  # how often a decoder says that it is still at it
 
 
@@ -77,6 +80,11 @@ Canvas = Callable[[int, int], Image]
 def new_image(height: int, width: int) -> Image:
     """Where a picture is put, unless its reader has a better place."""
     return np.empty((height, width, 3), np.uint8)
+
+
+def decoding_threads() -> int:
+    """Threads of FFmpeg for one input."""
+    return min(int(os.environ.get(THREADS_VARIABLE, "0")) or os.cpu_count() or 1, THREADS)
 
 
 class DecodeClock:

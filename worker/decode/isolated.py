@@ -23,6 +23,7 @@ from typing import Any
 
 from worker.core.records import DecodedFrame, Image, VideoInfo
 from worker.decode import (
+    THREADS_VARIABLE,
     DecodeLimits,
     DecoderError,
     DecoderHungError,
@@ -39,9 +40,18 @@ OPEN_S = 60.0  # until the first picture is found; less than after which a watch
 CONTROL_S = 60.0  # the decoding process itself answers at once, if the machine is not overwhelmed
 MAX_WARNINGS = 10
 MAX_TEXT = 500  # characters of what a decoder says in words
-THREADS = 16  # of FFmpeg for one input, at most: each takes memory for frames of its own
 # What the decoding process gets to see of our environment: no passwords.
-ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "HOME", "MIEN_MAX_PIXELS")
+ENVIRONMENT = (
+    "PATH",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "LD_LIBRARY_PATH",
+    "LANG",
+    "LC_ALL",
+    "HOME",
+    "MIEN_MAX_PIXELS",
+    THREADS_VARIABLE,
+)
 
 
 class DecodingProcess:
@@ -105,13 +115,12 @@ class DecodingProcess:
         seen = {name: value for name, value in os.environ.items() if name in ENVIRONMENT or name.startswith("OPENCV_")}
         # One thread before each fork: what these libraries start when they are loaded would not survive it.
         quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-        threads = {"OPENCV_FFMPEG_THREADS": str(min(os.cpu_count() or 1, THREADS))}
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (our own command)
                 [sys.executable, "-m", "worker.decode.child", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**threads, **seen, **quiet},
+                env={**seen, **quiet},
                 pass_fds=[theirs.fileno()],
             )
         self._control = ours

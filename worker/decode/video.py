@@ -1,16 +1,19 @@
-"""Videos and animated GIFs through OpenCV's FFmpeg backend, restricted in `worker/__init__.py`."""
+"""Videos and animated GIFs through FFmpeg, by PyAV: every picture, at its time, the right way up."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
+import av
+from av.codec.context import Flags as CodecFlags
+from av.packet import Packet
+from av.video.frame import VideoFrame
 
-from worker.core.records import DecodedFrame, Image, VideoInfo
+from worker.core.records import DecodedFrame, VideoInfo
 from worker.decode import (
     Canvas,
     DecodeClock,
@@ -18,15 +21,22 @@ from worker.decode import (
     Sampler,
     Sampling,
     UndecodableInputError,
+    decoding_threads,
     new_image,
 )
+from worker.decode.claims import claims, indexed_before
+from worker.decode.container import OpenVideo
+from worker.decode.fields import Deinterlacer
+from worker.decode.pictures import PictureMaker, shown_size, turn
+from worker.decode.times import DEFAULT_FPS, UNORDERED, Gaps, Increasing, PacketClock, time_s, zero_s
 
-NO_VIDEO = "the input is not a video that can be decoded; send mp4, mov, webm, mkv, avi, ts or gif"
-DEFAULT_FPS = 30.0  # where a container has broken timestamps and no rate
-PLAUSIBLE_FPS = 1000.0
-# A container's count is often off by a few; an input is called cut off when more than both of these are missing, in
-# frames and in time: at a varying rate, what is claimed is often duration times a rate that no frame has.
+NO_FRAME = "the input has no video frame that can be decoded"
+# A container's count is often off by a few; an input is called cut off when more than both of these are missing.
 MISSING_FRAMES, MISSING_SHARE = 5, 0.05
+MOST_FAILURES = 100  # reads that fail one after the other before the rest is given up
+TRIES = 3  # of a packet that the decoder does not take at once
+
+av.logging.set_level(None)  # its complaints have no job's id; what matters of them is counted
 
 
 class VideoSource:
@@ -50,94 +60,154 @@ class VideoSource:
         self._limits = limits
         self._sampling = sampling or Sampling()
         self._clock = clock or DecodeClock(limits.max_s)
-        self._canvas = canvas
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        if not self._capture.isOpened():
-            raise UndecodableInputError(NO_VIDEO)
-        self.info = self._claims()
+        self._pictures = PictureMaker(limits, canvas)
         self.decoded = 0
         self.warnings: list[str] = []
-        self._bgr: cv2.typing.MatLike | None = None  # used again for every frame
-        self._first_s = 0.0  # the first frame's time on the container's own clock
-        limits.check_pixels(self.info.width, self.info.height)
+        self._packets = self._damaged = self._faulty = 0
+        self._gaps = Gaps()
+        self._video = OpenVideo(path)
+        try:
+            codec = self._video.stream.codec_context
+            limits.check_pixels(codec.width, codec.height)
+            self._claims = claims(self._video, path, self._clock.tick)
+            self._check_claims()
+            codec.flags |= CodecFlags.output_corrupt
+            codec.thread_type, codec.thread_count = "AUTO", decoding_threads()
+            self._times: Increasing[VideoFrame] = Increasing(1 / (self._claims.fps or DEFAULT_FPS))
+            self._zero_s = zero_s(self._video.container, plays_in_browsers=self._video.plays_in_browsers)
+            decoded = self._decoded()
+            first = next(decoded, None)
+            if first is None:
+                raise UndecodableInputError(NO_FRAME)
+            self._frames = Deinterlacer().run(self._times.run(self._timed(chain([first], decoded))))
+            width, height = shown_size(first.width, first.height, self._video.stream.sample_aspect_ratio, turn(first))
+            limits.check_pixels(width, height)
+        except BaseException:
+            self.close()
+            raise
+        self.info = VideoInfo(width, height, self._claims.fps, self._claims.frames, self._claims.ends_s)
 
     def frames(self) -> Iterator[DecodedFrame]:
         """Sampled frames in order; skipped ones are decoded but not converted."""
         with closing(self):
             sampler = Sampler(self._sampling)
-            previous_s = -math.inf
-            while self._capture.grab():
-                self._clock.tick()
-                timestamp_s = self._timestamp(previous_s)
-                previous_s = timestamp_s
-                if not self.decoded and self.info.fps:
-                    self._first_s = self._capture.get(cv2.CAP_PROP_PTS) / self.info.fps
+            last_s, unconverted = 0.0, 0
+            for timestamp_s, frame in self._frames:
                 if sampler.past_end(timestamp_s):
-                    return
-                index = self.decoded
+                    break
+                index, last_s = self.decoded, timestamp_s
+                if self._video.drops_unsaid:
+                    self._gaps.see(timestamp_s)
                 self._limits.check_frames(index + 1)
                 if sampler.wants(timestamp_s):
-                    frame = DecodedFrame(index, timestamp_s, self._picture())
+                    image = self._pictures.picture(frame, self._video.stream.sample_aspect_ratio)
+                    unconverted += image is None
                     self._clock.tick()
-                    yield frame
+                    yield DecodedFrame(index, timestamp_s, image)
                     self._clock.resume()
                 self.decoded += 1
-            self._check_complete(previous_s)
+            else:
+                self._check_complete(last_s)
+            self._say_what_was_odd(unconverted)
 
     def close(self) -> None:
         """Release the decoder; safe to call twice."""
-        self._capture.release()
+        self._video.close()
 
-    def _claims(self) -> VideoInfo:
-        width, height = (
-            int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-            int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-        )
-        fps: float | None = self._capture.get(cv2.CAP_PROP_FPS)
-        if fps is None or not 0 < fps <= PLAUSIBLE_FPS:  # NaN too
-            fps = None
-        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        frame_count = int(count) if 0 < count < 2**53 else None
-        duration_s = frame_count / fps if frame_count and fps else None
-        return VideoInfo(width, height, fps, frame_count, duration_s)
+    def _check_claims(self) -> None:
+        """Refuse now what would be refused after the work.  Raises: LimitExceededError."""
+        frames = self._claims.frames
+        if not self._claims.agreed or frames is None:
+            return
+        if self._sampling.end_s is not None:
+            frames = min(frames, indexed_before(self._video, self._sampling.end_s))
+        self._limits.check_frames(frames)
 
-    def _timestamp(self, previous_s: float) -> float:
-        """The grabbed frame's time; where the container's does not grow, one frame after the one before."""
-        timestamp_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if not math.isfinite(timestamp_s) or timestamp_s < 0:
-            timestamp_s = 0.0
-        if timestamp_s > previous_s:
-            return timestamp_s
-        warning = "the container's timestamps do not increase; missing ones were filled in from the frame rate"
-        if warning not in self.warnings:
-            self.warnings.append(warning)
-        return previous_s + 1 / (self.info.fps or DEFAULT_FPS)
+    def _timed(self, frames: Iterator[VideoFrame]) -> Iterator[tuple[float | None, VideoFrame]]:
+        for frame in frames:
+            found_s = time_s(frame, self._video.stream.time_base)
+            yield None if found_s is None else found_s - self._zero_s, frame
 
-    def _picture(self) -> Image | None:
-        ok, bgr = self._capture.retrieve(self._bgr)
-        if not ok or bgr is None:
-            return None
-        self._bgr = bgr
-        self._limits.check_pixels(bgr.shape[1], bgr.shape[0])
-        height, width = bgr.shape[:2]
-        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=self._canvas(height, width)), np.uint8)
+    def _decoded(self) -> Iterator[VideoFrame]:
+        """Every frame of the track that can be decoded, in the order in which they are shown."""
+        codec = self._video.stream.codec_context
+        frames: list[VideoFrame] = []
+        begun = False
+        for packet in chain(self._read(), [None]):
+            for _ in range(TRIES):
+                try:
+                    frames = codec.decode(packet)
+                except (av.BlockingIOError, av.EOFError):
+                    frames = []
+                    continue
+                except MemoryError:
+                    raise
+                except av.FFmpegError:
+                    frames = []
+                    self._damaged += begun  # before the first picture, those that it would need may not be there
+                break
+            self._clock.tick()
+            for frame in frames:
+                begun = begun or not frame.is_corrupt
+                if not begun:  # a recording that starts between keyframes: grey, with what moves
+                    continue
+                self._faulty += frame.is_corrupt
+                self._limits.check_pixels(frame.width, frame.height)
+                yield frame
+
+    def _read(self) -> Iterator[Packet[Any]]:
+        """The track's packets, in the order of the file, on one clock."""
+        video = self._video
+        clock = None
+        if video.plays_in_browsers:
+            video.pass_over_other_tracks()
+        else:
+            clock = PacketClock(video.stream)
+        failures = 0
+        packets = video.container.demux()
+        while failures < MOST_FAILURES:
+            try:
+                packet = next(packets, None)
+            except MemoryError:
+                raise
+            except (av.FFmpegError, OSError):  # a reader may go on behind what it cannot read
+                failures += 1
+                packets = video.container.demux()
+                continue
+            if packet is None:
+                return
+            failures = 0
+            if clock is not None:
+                clock.set(packet)
+            if packet.stream_index == video.stream.index and packet.size:
+                self._packets += 1
+                yield packet
 
     def _check_complete(self, last_s: float) -> None:
-        if not self.decoded:
-            raise UndecodableInputError("the input has no video frame that can be decoded")
-        claimed = self.info.frame_count or 0
-        missing = claimed - self.decoded
-        if missing > max(MISSING_FRAMES, MISSING_SHARE * claimed) and self._time_is_missing(last_s):
-            self.warnings.append(
-                f"the video ends early: {self.decoded} frames could be decoded, its container claims {claimed}"
-            )
+        found, fps = self._claims, self._claims.fps or DEFAULT_FPS
+        if found.promised_s is None or found.promised_s - last_s <= max(
+            (MISSING_FRAMES + 1) / fps, MISSING_SHARE * found.promised_s
+        ):
+            return
+        if found.promised is None:
+            claim = f"{found.promised_s:.1f} s"
+        elif found.promised - self.decoded > max(MISSING_FRAMES, MISSING_SHARE * found.promised):
+            claim = str(found.promised)
+        else:
+            return
+        self.warnings.append(
+            f"the video ends early: {self.decoded} frames could be decoded, its container claims {claim}"
+        )
 
-    def _time_is_missing(self, last_s: float) -> bool:
-        """Whether the last frame comes long before the claimed end."""
-        duration_s, fps = self.info.duration_s, self.info.fps
-        if duration_s is None or fps is None:
-            return True
-        # Matroska's duration counts from time 0, that of others from the first frame.
-        on_its_clock_s = last_s + self._first_s
-        end_s = on_its_clock_s if last_s < on_its_clock_s <= duration_s else last_s
-        return duration_s - end_s > max((MISSING_FRAMES + 1) / fps, MISSING_SHARE * duration_s)
+    def _say_what_was_odd(self, unconverted: int) -> None:
+        cut_off = bool(self.warnings)  # in the middle of a packet
+        if self._damaged + self._faulty + self._gaps.missing > cut_off:
+            missing = f"; {self._gaps.missing} are missing" if self._gaps.missing else ""
+            self.warnings.append(
+                f"{self._damaged} of {self._packets} packets of the video are damaged;"
+                f" {self.decoded} pictures could be decoded, {self._faulty} of them with faults{missing}"
+            )
+        if self._times.filled:
+            self.warnings.append(UNORDERED.format(self._times.filled))
+        if unconverted:
+            self.warnings.append(f"{unconverted} pictures could not be converted and have no faces")

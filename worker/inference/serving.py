@@ -19,9 +19,9 @@ from model_store.bundle import find_bundle, load_bundle
 from model_store.manifest import Manifest
 from worker.core import devices
 from worker.core.records import LabelledFrame
-from worker.decode import DecodeLimits, Sampling, nvdec
+from worker.decode import DecodeLimits, Sampling
 from worker.decode.archives import SUFFIXES
-from worker.decode.child import ARCHIVES, Input
+from worker.decode.child import Input
 from worker.decode.isolated import PROCESS, IsolatedSource
 from worker.ensemble.engine import Engine
 from worker.ensemble.passes import GraphError
@@ -44,13 +44,12 @@ class DeviceFailedError(Exception):
 
 @dataclass(frozen=True)
 class Serving:
-    """A loaded bundle, ready to label.  gpu_decoding: whether torchcodec decodes what it can."""
+    """A loaded bundle, ready to label."""
 
     manifest: Manifest
     pipeline: Pipeline
     device: str
     precision: Precision
-    gpu_decoding: bool = False
 
     def open_source(self, path: Path, reading: str, options: JobOptions, limits: DecodeLimits) -> Source:
         """An input.  reading: how it is read, as in `app.contract.media`, or as `reading_of` says of a file here.
@@ -58,8 +57,6 @@ class Serving:
         Raises: UndecodableInputError, LimitExceededError, DecoderError; MemoryError.
         """
         sampling = label_options(options).sampling
-        if self.gpu_decoding and reading not in ARCHIVES and nvdec.reads(path):
-            return nvdec.NvdecSource(path, limits, sampling, self.device)
         return IsolatedSource(Input(str(path), reading, options.fps, sampling), limits)
 
 
@@ -89,12 +86,6 @@ def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
 
 
 def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
-    gpu_decoding = settings.decoder == "torchcodec"
-    if gpu_decoding:
-        try:
-            nvdec.check(str(device))
-        except nvdec.DecoderMissingError as error:
-            raise DeviceError(f"MIEN_DECODER=torchcodec, but {error}") from None
     precision = choose_precision(settings.precision, device)
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     bundle = load_bundle(find_bundle(settings.bundle))
@@ -105,7 +96,7 @@ def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
         detector.detect([np.zeros((*USUAL_SIZE, 3), np.uint8)] * detector.batch, None)
     engine = Engine(build_ensemble(bundle), shape, device, precision, graphs=settings.cuda_graphs)
     engine.warm_up()
-    return Serving(manifest, Pipeline(engine, detectors, crop_spec(manifest)), str(device), precision, gpu_decoding)
+    return Serving(manifest, Pipeline(engine, detectors, crop_spec(manifest)), str(device), precision)
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -246,7 +246,7 @@ def test_forks_from_a_process_with_one_thread(make_clip: MakeClip, monkeypatch: 
 
 def test_a_child_s_threads_are_ffmpeg_s(make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenCV starts none of its own, which would take the cores from those that decode."""
-    monkeypatch.setenv("OPENCV_FFMPEG_THREADS", "1")
+    monkeypatch.setenv("DECODING_THREADS", "1")
     process = DecodingProcess()
     source = IsolatedSource(given(make_clip(40, 640)), LIMITS, process)
     frames = source.frames()

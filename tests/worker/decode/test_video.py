@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 import pytest
 
@@ -135,28 +133,6 @@ def test_sampling_of_uneven_times(tmp_path: Path) -> None:
     """After a pause the next frame is due at once, and the rate is never exceeded."""
     frames = read(write_clip(tmp_path / "a.mkv", UNEVEN_MS), Sampling(sample_fps=5))
     assert [round(1000 * f.timestamp_s) for f in frames] == [0, 200, 500, 1000, 1700]
-
-
-class OddClock:
-    """An open video whose times are others."""
-
-    def __init__(self, capture: Any, times_ms: Sequence[float]) -> None:
-        self._capture = capture
-        self._times_ms = iter(times_ms)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._capture, name)
-
-    def get(self, what: int) -> float:
-        return next(self._times_ms) if what == cv2.CAP_PROP_POS_MSEC else float(self._capture.get(what))
-
-
-def test_times_that_cannot_be(tmp_path: Path) -> None:
-    """Negative and senseless times, as a decoder may give them, become times from 0 that grow, with a warning."""
-    source = VideoSource(write_clip(tmp_path / "a.mp4", even(6)), LIMITS)
-    source._capture = OddClock(source._capture, [-5000, -40, math.nan, -math.inf, 160, 120])  # type: ignore[assignment]
-    assert [frame.timestamp_s for frame in source.frames()] == pytest.approx([0, 0.04, 0.08, 0.12, 0.16, 0.2])
-    assert any("do not increase" in warning for warning in source.warnings)
 
 
 def test_too_many_frames(tmp_path: Path) -> None:

@@ -1,0 +1,159 @@
+"""When a picture is shown: one clock that grows from picture to picture, whatever a container says.
+
+Containers that browsers play keep their own times, edit lists applied, as a player shows them.  Others count from their
+own start.  A clock that wraps, or that jumps because files were joined, goes on instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import Any, Generic, TypeVar
+
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+DEFAULT_FPS = 30.0  # where a container has no rate
+PLAUSIBLE_FPS = 1000.0
+CLOCK_BITS = 33  # of MPEG's, in 90 kHz
+BACK_S = 1.0  # a clock that is set back so far is another one ...
+AHEAD_S = 120.0  # ... and one that leaps so far, unless the sound beside it has come along ...
+TOGETHER_S = 30.0  # ... to within that
+LONGEST_S = 1e9  # a time beyond it, 30 years, is none
+HELD = 2  # items whose times may wait for the next known one
+PAUSE_MS = 1000  # longer, nothing was filmed
+UNORDERED = "{} timestamps of the container do not increase or are missing; they were put between their neighbours"
+
+Item = TypeVar("Item")
+
+
+class PacketClock:
+    """Moves a track's packets onto one clock that neither wraps nor jumps back.  For containers without an index."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._index = stream.index
+        self._base = stream.time_base or Fraction(1, 90_000)
+        self._wrap = 2**CLOCK_BITS
+        self._offset = 0  # in ticks of the track
+        self._last: int | None = None  # the last packet's dts, moved
+        self._step = round(1 / DEFAULT_FPS / self._base)
+        self._others_s: float | None = None  # the last dts of other tracks
+
+    def set(self, packet: Packet[Any]) -> None:
+        """Change the times of a packet of the track; take note of those of other tracks."""
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        if stamp is None:
+            return
+        if packet.stream_index != self._index:
+            self._others_s = float(stamp * (packet.time_base or self._base))
+            return
+        moved = stamp + self._offset
+        if self._last is not None:
+            ahead = moved - self._last
+            ahead_s = float(ahead * self._base)
+            if ahead_s < -BACK_S or (ahead_s > AHEAD_S and not self._with_others(stamp)):
+                wrapped = (moved + self._wrap - self._last) * self._base
+                self._offset += self._wrap if 0 < wrapped < AHEAD_S else self._last + self._step - moved
+                moved = stamp + self._offset
+            elif 0 < ahead_s < BACK_S:
+                self._step = ahead
+        self._last = moved if self._last is None else max(moved, self._last)
+        if self._offset:
+            packet.dts = None if packet.dts is None else packet.dts + self._offset
+            packet.pts = None if packet.pts is None else packet.pts + self._offset
+
+    def _with_others(self, stamp: int) -> bool:
+        return self._others_s is not None and abs(float(stamp * self._base) - self._others_s) < TOGETHER_S
+
+
+def zero_s(container: InputContainer, *, plays_in_browsers: bool) -> float:
+    """What the container's clock shows at our 0."""
+    starts = [
+        float(stream.start_time * stream.time_base)  # the container's own is rounded
+        for stream in container.streams
+        if stream.start_time is not None and stream.time_base is not None
+    ]
+    start_s = min((start for start in starts if abs(start) < LONGEST_S), default=0.0)
+    return min(start_s, 0.0) if plays_in_browsers else start_s
+
+
+def time_s(timed: VideoFrame | Packet[Any], base: Fraction | None) -> float | None:
+    """A frame's or packet's time on the container's clock, None where it has none that can be.
+
+    base: of the track, since the last frames of a decoder do not have it.
+    """
+    stamp = timed.pts if timed.pts is not None else timed.dts
+    base = timed.time_base or base
+    if stamp is None or not base:
+        return None
+    found = float(stamp * base)
+    return found if abs(found) < LONGEST_S else None
+
+
+class Increasing(Generic[Item]):
+    """Gives items times that grow: one that does not is put between its neighbours, and moves none that does.
+
+    period_s: between two items, where nothing better is known.  `filled`: how many times were made up.
+    """
+
+    def __init__(self, period_s: float) -> None:
+        self._period_s = period_s
+        self._last_s = -math.inf
+        self._held: list[Item] = []
+        self.filled = 0
+
+    def run(self, items: Iterable[tuple[float | None, Item]]) -> Iterator[tuple[float, Item]]:
+        """Items with their times, in order; None is a time that is not known."""
+        for said_s, item in items:
+            if said_s is not None and said_s > self._last_s and said_s >= 0:
+                yield from self._fill(said_s)
+                self._last_s = said_s
+                yield said_s, item
+            else:
+                self._held.append(item)
+                if len(self._held) > HELD:
+                    yield from self._fill(math.inf)
+        yield from self._fill(math.inf)
+
+    def _fill(self, next_s: float) -> Iterator[tuple[float, Item]]:
+        """What is held, a period apart, or closer where the next known time leaves no room."""
+        held, self._held = self._held, []
+        self.filled += len(held)
+        if self._last_s < 0 and held:  # before the first known time: back from it, but not before 0
+            first_s = 0.0 if next_s == math.inf else max(next_s - len(held) * self._period_s, 0.0)
+            step_s = min(self._period_s, (next_s - first_s) / len(held))
+        else:
+            step_s = min(self._period_s, (next_s - self._last_s) / (len(held) + 1))
+            first_s = self._last_s + step_s
+        for i, item in enumerate(held):
+            self._last_s = first_s + i * step_s
+            yield self._last_s, item
+
+
+class Gaps:
+    """Counts pictures that are missing in a track of constant rate, whose container drops what is damaged unsaid."""
+
+    def __init__(self) -> None:
+        self._steps: Counter[int] = Counter()  # in milliseconds
+        self._last_s: float | None = None
+
+    def see(self, timestamp_s: float) -> None:
+        """The next picture's time."""
+        if self._last_s is not None:
+            self._steps[round(1000 * (timestamp_s - self._last_s))] += 1
+        self._last_s = timestamp_s
+
+    @property
+    def missing(self) -> int:
+        """0 where the rate is not constant; longer gaps are pauses."""
+        if not self._steps:
+            return 0
+        usual = max(self._steps.most_common(1)[0][0], 1)
+        steady = sum(count for step, count in self._steps.items() if abs(step - usual) <= 1)
+        if steady < sum(self._steps.values()) / 2:
+            return 0
+        return sum((round(step / usual) - 1) * count for step, count in self._steps.items() if usual < step <= PAUSE_MS)
