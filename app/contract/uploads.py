@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -40,6 +40,18 @@ def os_errors() -> Iterator[None]:
 
 class UnusableStoreError(OSError):
     """The store cannot be one, whatever is tried later; the message is one line that names the setting."""
+
+
+class _Fetched(fsspec.callbacks.Callback):  # type: ignore[misc]
+    """Tells how many bytes were copied."""
+
+    def __init__(self, told: Callable[[int], None]) -> None:
+        super().__init__()
+        self._told = told
+
+    def relative_update(self, inc: int = 1) -> None:
+        super().relative_update(inc)
+        self._told(self.value)
 
 
 class UploadStore:
@@ -71,21 +83,23 @@ class UploadStore:
             return UploadWriter(self, job_id, name, self._fs.open(path, "wb"))
 
     @contextmanager
-    def local_path(self, job_id: str, name: str = INPUT) -> Iterator[Path]:
+    def local_path(
+        self, job_id: str, name: str = INPUT, fetched: Callable[[int], None] = lambda count: None
+    ) -> Iterator[Path]:
         """A file of the job as a file on this machine, for decoders that need one; a copy is removed afterwards.
 
-        Raises: FileNotFoundError if there is none.
+        fetched: told how many bytes are copied so far.  Raises: FileNotFoundError if there is none.
         """
         source = self._path(job_id, name)
         if self.is_folder:
-            if not os.path.isfile(source):
-                raise FileNotFoundError(f"no {name} for job {job_id}")
+            with open(source, "rb") as file:
+                file.read(1)  # a storage that fails is told from an input that cannot be decoded
             yield Path(source)
             return
         folder = Path(tempfile.mkdtemp(prefix="mien-input-"))
         try:
             with os_errors():
-                self._fs.get_file(source, str(folder / INPUT))
+                self._fs.get_file(source, str(folder / INPUT), callback=_Fetched(fetched))
             yield folder / INPUT
         finally:
             shutil.rmtree(folder, ignore_errors=True)

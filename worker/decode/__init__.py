@@ -48,6 +48,10 @@ class DecoderKilledError(DecoderLostError, MemoryError):
     """Somebody killed it; for want of memory the system does."""
 
 
+class InputUnreadableError(DecoderLostError, OSError):
+    """The input's file could not be read, whatever is in it."""
+
+
 class DecodingProcessLostError(DecoderLostError, DecoderError):
     """The process that forks decoders is gone, or does not answer."""
 

@@ -11,7 +11,7 @@ likewise, without an answer.  The process ends, with all children, when that soc
 
 A child says, one JSON list a line: ["opened", width, height, fps, frame_count, duration_s], then for every frame
 ["frame", index, timestamp_s, offset, height, width] (offset null: no picture), ["beat", decoded] now and then, and at
-last ["done", decoded, warnings], or ["undecodable" | "limit" | "memory" | "error", message].
+last ["done", decoded, warnings], or ["undecodable" | "unreadable" | "limit" | "memory" | "error", message].
 """
 
 from __future__ import annotations
@@ -145,6 +145,8 @@ def _decode(given: Input, limits: DecodeLimits, parent: socket.socket, memory: m
         say("memory", "decoding needs more memory than the limit of this service")
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent has had enough
+    except OSError as error:
+        say("unreadable", error.strerror or type(error).__name__)
     except cv2.error as error:
         out_of_memory = error.code == cv2.Error.StsNoMem
         say("memory" if out_of_memory else "error", f"OpenCV: {error.err}")

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
@@ -29,6 +29,7 @@ from worker.decode import (
     DecoderHungError,
     DecoderKilledError,
     DecodingProcessLostError,
+    InputUnreadableError,
     LimitExceededError,
     UndecodableInputError,
 )
@@ -151,8 +152,16 @@ class IsolatedSource:
     those of them that are a DecoderLostError, too, may go with another try.
     """
 
-    def __init__(self, given: Input, limits: DecodeLimits, process: DecodingProcess = PROCESS) -> None:
+    def __init__(
+        self,
+        given: Input,
+        limits: DecodeLimits,
+        process: DecodingProcess = PROCESS,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        """beat: called about every second while no frame comes; what it raises ends the decoding."""
         self._limits = limits
+        self._beat = beat
         self._process = process
         self._silence_s = min(SILENCE_S, limits.max_s)
         self._lines: deque[bytes] = deque()
@@ -239,11 +248,15 @@ class IsolatedSource:
             text = str(said[0])[:MAX_TEXT]
             if kind == "beat":
                 self.decoded = int(said[0])
+        if kind == "beat":
+            self._beat()
         match kind:
             case "opened" | "frame" | "beat" | "done":
                 return [kind, *said]
             case "undecodable":
                 raise UndecodableInputError(text)
+            case "unreadable":
+                raise InputUnreadableError(f"the input could not be read: {text}")
             case "limit" | "memory":
                 raise LimitExceededError(text)
             case _:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,13 +51,21 @@ class Serving:
     device: str
     precision: Precision
 
-    def open_source(self, path: Path, reading: str, options: JobOptions, limits: DecodeLimits) -> Source:
+    def open_source(
+        self,
+        path: Path,
+        reading: str,
+        options: JobOptions,
+        limits: DecodeLimits,
+        beat: Callable[[], None] = lambda: None,
+    ) -> Source:
         """An input.  reading: how it is read, as in `app.contract.media`, or as `reading_of` says of a file here.
 
+        beat: see `IsolatedSource`.
         Raises: UndecodableInputError, LimitExceededError, DecoderError; MemoryError.
         """
         sampling = label_options(options).sampling
-        return IsolatedSource(Input(str(path), reading, options.fps, sampling), limits)
+        return IsolatedSource(Input(str(path), reading, options.fps, sampling), limits, beat=beat)
 
 
 def reading_of(path: Path) -> str:

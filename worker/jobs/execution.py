@@ -94,15 +94,19 @@ class Execution:
         self._last_s = frame.timestamp_s
         if len(self._chunk) == chunks.CHUNK_FRAMES:
             self.flush()
-        elif time.monotonic() - self._checked > CHECK_S:
-            self._checked = time.monotonic()
-            token, cancel = cast(
-                list[bytes | None], self._connection.hmget(self._hash, "execution", "cancel_requested")
-            )
-            if token != self._token.encode():
-                raise LostError("gone" if token is None else "lost")
-            if cancel == b"true":
-                raise CanceledError
+        else:
+            self.check()
+
+    def check(self) -> None:
+        """Whether the job is still ours and wanted; asked every `CHECK_S`.  Raises: LostError, CanceledError."""
+        if time.monotonic() - self._checked <= CHECK_S:
+            return
+        self._checked = time.monotonic()
+        token, cancel = cast(list[bytes | None], self._connection.hmget(self._hash, "execution", "cancel_requested"))
+        if token != self._token.encode():
+            raise LostError("gone" if token is None else "lost")
+        if cancel == b"true":
+            raise CanceledError
 
     @property
     def added(self) -> int:

@@ -44,6 +44,7 @@ from worker.jobs.rq_hooks import HasSuccessorError
 from worker.jobs.watchdog import Watchdog
 from worker.settings import WorkerSettings, decode_limits
 
+STORE_PAUSE_S = 5.0  # before an input that could not be read is tried again; as long again with every try
 LEAVE_S = 5.0  # how often at most a job is looked at that only another release can label
 
 log = structlog.get_logger(__name__)
@@ -54,7 +55,27 @@ class _StoppingError(Exception):
 
 
 class _AgainError(Exception):
-    """This execution cannot go on, and another one may."""
+    """This execution cannot go on, and another one may, after a pause."""
+
+    def __init__(self, why: Exception, pause_s: float) -> None:
+        super().__init__(str(why))
+        self.pause_s = pause_s
+
+
+@dataclass
+class _Progress:
+    """How far a job is: bytes of its input that were fetched, frames decoded, frames labelled."""
+
+    execution: Execution
+    fetched: int = 0
+    source: Source | None = None
+
+    def fetch(self, count: int) -> None:
+        """So many bytes are fetched."""
+        self.fetched = count
+
+    def __call__(self) -> tuple[int, int, int]:
+        return self.fetched, 0 if self.source is None else self.source.decoded, self.execution.added
 
 
 @dataclass
@@ -122,9 +143,10 @@ def _run(service: Service, job_id: str) -> None:
     service.running.add(execution)
     started = time.monotonic()
     state: State | None = None
+    progress = _Progress(execution)
     try:
-        with _loaded(service) as loaded:
-            state = _label(service, loaded, execution, job_id)
+        with service.watchdog.watching(job_id, progress), _loaded(service) as loaded:
+            state = _label(service, loaded, progress, job_id)
     except LostError as lost:
         log.info("job_lost", why=str(lost))
         if lost.has_successor:
@@ -139,6 +161,7 @@ def _run(service: Service, job_id: str) -> None:
         _leave(service, execution, job_id, str(error))
         raise HasSuccessorError from None
     except _AgainError as error:
+        service.stopping.wait(error.pause_s)
         with suppress(LostError):
             execution.hand_back(service.settings.default_queue, charged=True)
         log.warning("job_tried_again", why=str(error))
@@ -175,8 +198,8 @@ def _loaded(service: Service) -> Iterator[serving.Serving]:
         yield loaded
 
 
-def _label(service: Service, loaded: serving.Serving, execution: Execution, job_id: str) -> State:
-    manifest, pipeline = loaded.manifest, loaded.pipeline
+def _label(service: Service, loaded: serving.Serving, progress: _Progress, job_id: str) -> State:
+    manifest, pipeline, execution = loaded.manifest, loaded.pipeline, progress.execution
     ended: dict[str, Any] = {}
     keep_input = False
     state: State = "succeeded"
@@ -192,18 +215,14 @@ def _label(service: Service, loaded: serving.Serving, execution: Execution, job_
         keep_input = record.options.keep_input
         structlog.contextvars.bind_contextvars(request_id=record.request_id)
         log.info("job_started", attempt=record.attempts, media=record.media)
-        opened: list[Source] = []
         halvings = pipeline.engine.halvings
-
-        def progress() -> tuple[int, int]:
-            return sum(source.decoded for source in opened), execution.added
-
+        go_on = _go_on(service, execution)
         reading = STORED[record.media].reading
-        with service.store.local_path(job_id) as path, service.watchdog.watching(job_id, progress):
-            source = loaded.open_source(path, reading, record.options, decode_limits(service.settings))
-            opened.append(source)
+        with service.store.local_path(job_id, fetched=progress.fetch) as path:
+            source = loaded.open_source(path, reading, record.options, decode_limits(service.settings), go_on)
+            progress.source = source
             try:
-                _label_source(service, pipeline, execution, record, source)
+                _label_source(service, pipeline, execution, record, source, go_on)
                 ended = {"warnings": source.warnings, "input": _input(record, source, decoded=True)}
             finally:
                 source.close()
@@ -214,13 +233,16 @@ def _label(service: Service, loaded: serving.Serving, execution: Execution, job_
     except (LostError, UnreadableRecordError, _StoppingError, EngineStoppedError, redis.RedisError):
         raise
     except Exception as error:
-        again = isinstance(error, DecoderLostError)
+        again, pause_s = isinstance(error, DecoderLostError), 0.0
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            # The upload store or this host fails, not the input; it may need a while.
+            again, pause_s = True, STORE_PAUSE_S * record.attempts
         if is_lost(error, torch.device(loaded.device)):
             # Every job would now fail within milliseconds.  This one may be the cause, so the try counts.
             again = True
             service.fail(DeviceLostError(f"{loaded.device} computes nothing any more: {first_line(error)}"))
         if again and record.attempts < MAX_ATTEMPTS:
-            raise _AgainError(str(error)) from error
+            raise _AgainError(error, pause_s) from error
         state, ended = "failed", {"error": _error(error).model_dump()}
     # Sealed first: only the execution that has the job may remove its input, which goes before the end shows.
     ended["input_deleted"] = not keep_input
@@ -233,10 +255,28 @@ def _label(service: Service, loaded: serving.Serving, execution: Execution, job_
     return execution.finish()
 
 
-def _label_source(
-    service: Service, pipeline: Pipeline, execution: Execution, record: JobRecord, source: Source
-) -> None:
+def _go_on(service: Service, execution: Execution) -> Callable[[], None]:
+    """What is to be called again and again, from any thread, while a job is labelled: it raises what ends it."""
     started = time.monotonic()
+
+    def go_on() -> None:
+        if service.stopping.is_set():
+            raise _StoppingError
+        if time.monotonic() - started > JOB_TIMEOUT_S:
+            raise LimitExceededError(f"labelling takes longer than {JOB_TIMEOUT_S} s, the limit of this service")
+        execution.check()
+
+    return go_on
+
+
+def _label_source(
+    service: Service,
+    pipeline: Pipeline,
+    execution: Execution,
+    record: JobRecord,
+    source: Source,
+    go_on: Callable[[], None],
+) -> None:
     options = serving.label_options(record.options)
     execution.opened(
         expected_frames(record, source),
@@ -248,10 +288,7 @@ def _label_source(
     with closing(pipeline.label(source, options, clocks)) as labelled:
         frames = serving.contract_frames(labelled)
         for frame in counted(service.connection, pipeline.engine, clocks, frames):
-            if service.stopping.is_set():
-                raise _StoppingError
-            if time.monotonic() - started > JOB_TIMEOUT_S:
-                raise LimitExceededError(f"labelling takes longer than {JOB_TIMEOUT_S} s, the limit of this service")
+            go_on()
             execution.add(frame)
 
 
@@ -304,6 +341,8 @@ def _error(error: Exception) -> JobError:
         code, detail = "storage_full", "there was no room for the job's results; submit it again later"
     elif isinstance(error, FileNotFoundError):
         code, detail = "internal", "the input is not in the upload store any more; submit it again"
+    elif isinstance(error, OSError):
+        code, detail = "internal", "the input could not be read; it has been logged with the job's id"
     else:
         code, detail = "internal", "an unexpected error; it has been logged with the job's id"
     log.log(40 if code == "internal" else 20, "job_failed", code=code, exc_info=code == "internal")

@@ -22,6 +22,7 @@ from worker.decode import (
     DecoderHungError,
     DecoderKilledError,
     DecoderLostError,
+    InputUnreadableError,
     LimitExceededError,
     Sampling,
     UndecodableInputError,
@@ -311,6 +312,27 @@ def test_the_count_grows_between_frames(tmp_path: Path) -> None:
     assert source.decoded == 71
     assert list(frames) == []
     assert (source.decoded, source.warnings) == (100, ["odd"])
+
+
+@pytest.mark.parametrize("lines", [[OPENED, b'["beat", 1]'], [b'["beat", 0]']], ids=["between frames", "opening"])
+def test_a_beat_may_end_it(tmp_path: Path, lines: list[bytes]) -> None:
+    """Whoever is no longer interested says so at a beat; the decoder is then ended."""
+
+    def beat() -> None:
+        raise KeyError("enough")
+
+    puppet = Puppet(*lines, then_silent=True)
+    with pytest.raises(KeyError, match="enough"):
+        list(IsolatedSource(given(tmp_path), LIMITS, puppet, beat).frames())
+    assert [held.fileno() for held in puppet._held] == [-1]
+
+
+def test_a_file_that_cannot_be_read_is_not_undecodable(process: DecodingProcess, tmp_path: Path) -> None:
+    """An error of the file system is not the input's; another try may do better."""
+    path = tmp_path / "input"
+    path.symlink_to(path)
+    with pytest.raises(InputUnreadableError):
+        IsolatedSource(given(path, "zip"), LIMITS, process)
 
 
 def test_an_input_that_is_opened_for_ever(tmp_path: Path) -> None:

@@ -3,142 +3,41 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Callable, Generator
 from typing import Any, cast
 
 import pytest
-import redis
 import torch
 from rq import Retry
 
 from app.contract import keys
-from app.contract.jobs import InputInfo, JobRecord, ModelRef, utc_now
-from app.contract.options import JobOptions
-from app.contract.uploads import UploadStore
-from app.contract.workers import WorkerInfo
+from tests.worker.jobs.rig import JOB, Rig
 from worker.core.devices import DeviceLostError
-from worker.core.records import VideoInfo
 from worker.decode import (
     DecoderHungError,
     DecoderKilledError,
     DecoderLostError,
     DecodingProcessLostError,
+    InputUnreadableError,
     LimitExceededError,
 )
-from worker.ensemble.engine import EngineStats, EngineStoppedError
+from worker.ensemble.engine import EngineStoppedError
 from worker.inference import serving
 from worker.jobs import label_job, render_job
-from worker.jobs.idle_unload import Keeper
-from worker.jobs.registration import Presence
 from worker.jobs.rq_hooks import HasSuccessorError
-from worker.jobs.watchdog import Watchdog
-from worker.settings import WorkerSettings
-
-JOB = "0123456789abcdef" * 2
 
 
-class Source:
-    """An input that is open."""
+def raising(error: Exception) -> Callable[[], None]:
+    def load() -> None:
+        raise error
 
-    info = VideoInfo(64, 48, 25.0, 100, 4.0)
-    decoded = 100
-    warnings: list[str] = []  # noqa: RUF012  # never changed
-
-    def close(self) -> None:
-        pass
-
-
-def no_frames() -> Generator[Any, None, None]:
-    yield from ()
-
-
-class Rig:
-    """A service around a pipeline that does what the test says, with one job that waits in a real Redis."""
-
-    def __init__(self, connection: redis.Redis, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        self.connection = connection
-        self.store = UploadStore(str(folder))
-        self.stops = 0
-        self.stopping = threading.Event()
-        self.labels: Callable[[], Generator[Any, None, None]] = no_frames
-        self.fault: Exception | None = None
-        self._record()
-        info = WorkerInfo(name="w", state="ready", bundle="default", queue="mien-default", started_at=utc_now())
-        self.presence = Presence(connection, info)
-        self.service = label_job.Service(
-            WorkerSettings(),
-            connection,
-            self.store,
-            cast(Keeper, self),
-            self.presence,
-            Watchdog(0, lambda: False),
-            self.stopping,
-            self._stop,
-        )
-        patch.setattr(label_job, "_service", self.service)
-
-    def _record(self) -> None:
-        writer = self.store.create(JOB)
-        writer.write(b"x")
-        writer.commit()
-        record = JobRecord(
-            id=JOB,
-            queue="mien-default",
-            media="mp4",
-            created_at=utc_now(),
-            expires_at=utc_now(),
-            options=JobOptions(),
-            model=ModelRef(name="default"),
-            input=InputInfo(kind="video", bytes=1, sha256="0" * 64),
-        )
-        self.connection.hset(keys.job(JOB), mapping=cast(Any, record.to_hash()))
-
-    def _stop(self) -> None:
-        self.stops += 1
-
-    @contextmanager
-    def using(self) -> Iterator[Any]:
-        """As a keeper's."""
-        if self.fault is not None:
-            raise self.fault
-        engine = SimpleNamespace(member_names=("cnn",), take_stats=EngineStats, halvings=0)
-        pipeline = SimpleNamespace(
-            engine=engine, detector_name="cascade", members=lambda _: ("cnn",), label=lambda *_: self.labels()
-        )
-        manifest = SimpleNamespace(name="default", version="1", labels=("a", "b"))
-        yield SimpleNamespace(manifest=manifest, pipeline=pipeline, device="cpu", open_source=lambda *_: Source())
-
-    def job(self) -> JobRecord:
-        """As it lies in Redis."""
-        return JobRecord.from_hash(cast(dict[bytes, bytes], self.connection.hgetall(keys.job(JOB))))
-
-    def check_handed_back(self) -> None:
-        """The job was run and is now as if it had not been."""
-        with pytest.raises(HasSuccessorError):
-            label_job.label_job(JOB)
-        assert self.connection.lrange(keys.rq_queue("mien-default"), 0, -1) == [JOB.encode()]
-        job = self.job()
-        assert (job.state, job.attempts, job.execution) == ("queued", 0, "")
-        assert self.store.job_ids() == [JOB]
-        assert (self.presence.info.jobs_running, self.presence.info.jobs_done) == (0, 0)
-
-
-@pytest.fixture
-def rig(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    """See `Rig`."""
-    with redis.Redis.from_url(redis_url) as connection:
-        rig = Rig(connection, tmp_path, monkeypatch)
-        yield rig
-        rig.presence.close()
+    return load
 
 
 def test_a_job_that_comes_while_the_worker_stops(rig: Rig) -> None:
     """It is handed back before anything is done for it, were it only to load a model."""
     rig.stopping.set()
-    rig.fault = AssertionError("it is not to be loaded")
+    rig.load = raising(AssertionError("it is not to be loaded"))
     rig.check_handed_back()
     assert rig.stops == 0
 
@@ -213,10 +112,11 @@ def test_a_job_that_does_not_end_is_handed_back_over_its_head(rig: Rig) -> None:
 
 def test_a_model_that_cannot_be_loaded_again_ends_the_worker(rig: Rig) -> None:
     """The job goes on elsewhere, and the worker ends with the reason."""
-    rig.fault = ValueError("the bundle is gone")
+    fault = ValueError("the bundle is gone")
+    rig.load = raising(fault)
     rig.check_handed_back()
     assert rig.stops == 1
-    assert rig.service.fault is rig.fault
+    assert rig.service.fault is fault
 
 
 def test_a_device_that_computes_nothing_any_more_ends_the_worker(rig: Rig) -> None:
@@ -266,11 +166,15 @@ def test_a_job_that_breaks_every_device_fails_at_last(rig: Rig) -> None:
         (DecoderHungError("decoding did not get on for 30 s"), "limit_exceeded"),
         (DecoderKilledError("the decoder was ended by the system"), "out_of_memory"),
         (DecodingProcessLostError("the decoding process has ended"), "internal"),
+        (InputUnreadableError("the input could not be read"), "internal"),
     ],
-    ids=["hangs", "killed", "process"],
+    ids=["hangs", "killed", "process", "unreadable"],
 )
-def test_a_job_whose_decoder_is_lost_again_and_again(rig: Rig, lost: DecoderLostError, code: str) -> None:
+def test_a_job_whose_decoder_is_lost_again_and_again(
+    rig: Rig, lost: DecoderLostError, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is tried three times, each of which counts; then it has failed for that reason, and its input goes."""
+    monkeypatch.setattr(label_job, "STORE_PAUSE_S", 0)
 
     def labels() -> Generator[Any, None, None]:
         raise lost
