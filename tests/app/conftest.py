@@ -1,33 +1,26 @@
-"""The API under test, as a real server in a thread, and a stand-in for workers."""
+"""The API under test, as a real server in a thread, and a worker that writes what a test says."""
 
 from __future__ import annotations
 
 import json
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
 import redis
 import uvicorn
 
-from app.contract import chunks, keys
 from app.contract.frames import Face, Frame
-from app.contract.jobs import JobRecord, to_field, utc_now
-from app.contract.scripts import transitions
-from app.contract.scripts.recovery import RECOVER
-from app.contract.workers import MemberInfo, ModelInfo, WorkerInfo
+from app.contract.uploads import UploadStore
 from app.main import create_app
 from app.settings import Settings
-
-LABELS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
-MEMBERS = ("cnn", "cnn_rnn", "cnn_transformer")
+from tests.manual_worker import LABELS, ManualWorker
+from worker.jobs import registration
 
 
 @pytest.fixture
@@ -84,120 +77,15 @@ def serving(settings: Settings) -> Iterator[str]:
         thread.join(20)
 
 
-class StandIn:
-    """Writes what a worker writes, through the contract's scripts, when a test says so."""
-
-    def __init__(self, connection: redis.Redis, uploads: Path) -> None:
-        self.redis = connection
-        self.uploads = uploads
-        self.execution = uuid.uuid4().hex
-        self._scripts = {
-            name: connection.register_script(getattr(transitions, name))
-            for name in ("CLAIM", "APPEND", "SEAL", "FINISH")
-        }
-        self._scripts["RECOVER"] = connection.register_script(RECOVER)
-
-    def announce(
-        self, bundle: str = "default", state: str = "ready", members: Sequence[str] = MEMBERS, queue: str = ""
-    ) -> None:
-        """Be a live worker of a bundle, from a folder of the bundle's name unless a queue is given."""
-        now = utc_now()
-        info = WorkerInfo(
-            name=f"standin-{bundle}",
-            state=state,
-            bundle=bundle,
-            version="1",
-            queue=queue or f"mien-{bundle}",
-            device="cpu",
-            precision="fp32",
-            detector="yunet",
-            started_at=now,
-        )
-        model = ModelInfo(
-            name=bundle,
-            version="1",
-            queue=info.queue,
-            labels=LABELS,
-            window=9,
-            members=tuple(
-                MemberInfo(name=name, backbone="small", head="h", temperature=1, fusion_weight=1 / len(members))
-                for name in members
-            ),
-            metrics=[{"data": "validation", "accuracy": 0.8}],
-            provenance={"data": "test"},
-            licence="MIT",
-            intended_use="tests",
-        )
-        self.redis.set(keys.worker(info.name), info.model_dump_json(), ex=60)
-        self.redis.zadd(keys.WORKERS, {info.name: time.time()})
-        self.redis.hset(keys.MODELS, bundle, model.model_dump_json())
-
-    def record(self, job_id: str) -> JobRecord:
-        return JobRecord.from_hash(cast(dict[bytes, bytes], self.redis.hgetall(keys.job(job_id))))
-
-    def claim(self, job_id: str, **fields: Any) -> str:
-        """Take a job, as its next execution."""
-        self.redis.lrem("rq:queue:mien-default", 0, job_id)
-        known = {
-            "labels": LABELS,
-            "members": MEMBERS,
-            "detector": "yunet",
-            "model": {"name": "default", "version": "1"},
-        }
-        arguments = [
-            self.execution,
-            _now(),
-            keys.changed(job_id),
-            *_pairs({**known, **fields}),
-        ]
-        return self._run("CLAIM", [keys.job(job_id)], arguments)
-
-    def append(self, job_id: str, frames: Sequence[Frame], done: int | None = None, **fields: Any) -> str:
-        """Write one chunk, and the progress after it."""
-        shown = {"progress": {"frames_done": done if done is not None else len(frames), "frames_total": None}, **fields}
-        written = self.redis.llen(keys.frames(job_id, self.execution))
-        chunk = chunks.encode(frames) if frames else ""
-        arguments = [self.execution, keys.changed(job_id), chunk, written, *_pairs(shown)]
-        return self._run("APPEND", [keys.job(job_id), keys.frames(job_id, self.execution)], arguments)
-
-    def finish(self, job_id: str, state: str = "succeeded", ttl_s: int = 3600, **fields: Any) -> str:
-        """End the job; its input goes first."""
-        for path in (self.uploads / job_id).glob("*"):
-            path.unlink()
-        if (self.uploads / job_id).exists():
-            (self.uploads / job_id).rmdir()
-        expires = (utc_now() + timedelta(seconds=ttl_s)).isoformat()
-        ended = {"state": state, "finished_at": _now(), "expires_at": expires, "input_deleted": True, **fields}
-        answer = self._run("SEAL", [keys.job(job_id)], [self.execution, ttl_s, json.dumps(_pairs(ended))])
-        if answer != "ok":
-            return answer
-        arguments = [self.execution, keys.changed(job_id)]
-        return self._run("FINISH", [keys.job(job_id), keys.frames(job_id, self.execution)], arguments)
-
-    def give_up(self, job_id: str) -> None:
-        """What recovery does when this worker is dead."""
-        names = [keys.job(job_id), "no-queue", keys.rq_job(job_id), "no-taken", "no-running"]
-        answer = self._run("RECOVER", names, [job_id, keys.frames(job_id, ""), keys.changed(job_id), 1, 9, 60, "[]"])
-        assert answer == "waits"
-
-    def label(self, job_id: str, frames: Sequence[Frame], state: str = "succeeded") -> None:
-        """Do a whole job."""
-        assert self.claim(job_id) == "claimed"
-        for start in range(0, len(frames), chunks.CHUNK_FRAMES):
-            chunk = frames[start : start + chunks.CHUNK_FRAMES]
-            assert self.append(job_id, chunk, start + len(chunk)) == "ok"
-        assert self.finish(job_id, state) == "ok"
-
-    def _run(self, name: str, redis_keys: list[str], arguments: list[Any]) -> str:
-        answer: bytes = self._scripts[name](keys=redis_keys, args=arguments)
-        return answer.decode()
-
-
 @pytest.fixture
-def worker(redis_url: str, uploads: Path) -> Iterator[StandIn]:
-    """A stand-in worker."""
+def worker(redis_url: str, uploads: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ManualWorker]:
+    """A worker that does what the test says; what it says of itself lasts until that is changed."""
+    monkeypatch.setattr(registration, "WORKER_BEAT_S", 3600)
+    monkeypatch.setattr(registration, "WORKER_TTL_S", 3600)
     with redis.Redis.from_url(redis_url) as connection:
-        yield StandIn(connection, uploads)
+        worker = ManualWorker(connection, UploadStore(str(uploads)))
+        yield worker
+        worker.close()
 
 
 MakeFrames = Callable[..., list[Frame]]
@@ -232,14 +120,6 @@ def _faces(index: int, count: int, members: int) -> tuple[Face, ...]:
 def _scores(index: int, track: int) -> tuple[float, ...]:
     best = (index // 40 + track) % len(LABELS)
     return tuple(0.4 if k == best else 0.1 for k in range(len(LABELS)))
-
-
-def _pairs(fields: dict[str, Any]) -> list[str]:
-    return [text for name, value in fields.items() for text in (name, to_field(value))]
-
-
-def _now() -> str:
-    return utc_now().isoformat()
 
 
 @pytest.fixture

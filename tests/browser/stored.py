@@ -1,22 +1,21 @@
-"""Jobs with results that no worker made, written into Redis as a worker writes them: for lengths that labelling would
-take too long for."""
+"""Jobs with invented results: for lengths that labelling would take too long for."""
 
 from __future__ import annotations
 
 import math
+import tempfile
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
 
 import redis
 
 from app.contract import keys
-from app.contract.chunks import CHUNK_FRAMES, encode
 from app.contract.frames import Face, Frame
-from app.contract.jobs import InputInfo, JobRecord, ModelRef, Progress, utc_now
-from app.contract.options import MEMBER_NAMES, JobOptions
+from app.contract.jobs import InputInfo, JobRecord, ModelRef, utc_now
+from app.contract.options import JobOptions
+from app.contract.uploads import UploadStore
+from tests.manual_worker import LABELS, ManualWorker
 
-LABELS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
 FPS = 25
 SIZE = (640, 360)
 
@@ -34,13 +33,10 @@ def store(url: str, frames: list[Frame]) -> str:
         id=uuid.uuid4().hex,
         queue="mien-default",
         media="mp4",
-        state="succeeded",
         created_at=now,
-        started_at=now,
-        finished_at=now + timedelta(seconds=len(frames) / 100),
-        expires_at=now + timedelta(hours=1),
+        expires_at=now,
         options=JobOptions(),
-        model=ModelRef(name="default", version="1"),
+        model=ModelRef(name="default"),
         input=InputInfo(
             kind="video",
             bytes=10**7,
@@ -51,20 +47,11 @@ def store(url: str, frames: list[Frame]) -> str:
             duration_s=len(frames) / FPS,
             frame_count=len(frames),
         ),
-        progress=Progress(frames_done=len(frames), frames_total=len(frames)),
-        labels=LABELS,
-        members=MEMBER_NAMES,
-        detector="cascade",
-        attempts=1,
-        execution=uuid.uuid4().hex,
-        input_deleted=True,
     )
-    with redis.Redis.from_url(url) as connection, connection.pipeline() as pipe:
-        for start in range(0, len(frames), CHUNK_FRAMES):
-            pipe.rpush(keys.frames(record.id, record.execution), encode(frames[start : start + CHUNK_FRAMES]))
-        pipe.hset(keys.job(record.id), mapping=dict(record.to_hash()))
-        pipe.zadd(keys.jobs(record.owner), {record.id: int(record.created_at.timestamp() * 1000)})
-        pipe.execute()
+    with redis.Redis.from_url(url) as connection, tempfile.TemporaryDirectory() as uploads:
+        connection.hset(keys.job(record.id), mapping=dict(record.to_hash()))
+        connection.zadd(keys.jobs(record.owner), {record.id: int(now.timestamp() * 1000)})
+        ManualWorker(connection, UploadStore(uploads)).label(record.id, frames)
     return record.id
 
 

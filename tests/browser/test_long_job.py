@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.stored import LABELS, invented, store
+from tests.browser.stored import invented, store
+from tests.manual_worker import LABELS
 
 if TYPE_CHECKING:
     from tests.browser.conftest import OpenPage

@@ -25,6 +25,7 @@ from app.contract import keys
 from app.contract.uploads import UploadStore
 from app.jobs.queueing import Queueing
 from app.settings import Settings
+from worker.jobs.execution import LostError
 
 QUEUE = "mien-default"
 Look = Callable[..., None]
@@ -94,7 +95,8 @@ def test_a_dead_workers_job_waits_again(submit: Callable[..., str], worker: Any,
     assert worker.redis.keys(f"{keys.FRAMES}*") == []
     assert worker.redis.zcard(keys.rq_running(QUEUE)) == 0
     assert RqJob.fetch(lost, connection=worker.redis, serializer=JSONSerializer).args == [lost]
-    assert worker.append(lost, make_frames(3)) == "lost"
+    with pytest.raises(LostError, match="lost"):
+        worker.append(lost, make_frames(3))
 
 
 def test_a_popped_job_waits_again(submit: Callable[..., str], worker: Any, look: Look) -> None:
@@ -124,7 +126,7 @@ def test_three_dead_workers_are_enough(
     """The job has failed as `worker_lost`; its input is gone, its frames so far are readable, and all expires."""
     job_id = submit()
     for attempt in range(1, 4):
-        assert worker.claim(job_id) == "claimed"
+        worker.claim(job_id)
         worker.append(job_id, make_frames(3))
         beat(worker.redis, job_id, -1)
         assert (uploads / job_id).exists()
@@ -136,7 +138,7 @@ def test_three_dead_workers_are_enough(
     assert not (uploads / job_id).exists()
     assert len(api.get(f"/v1/jobs/{job_id}/frames").json()["frames"]) == 3
     assert worker.redis.ttl(keys.job(job_id)) > 0
-    assert worker.redis.ttl(keys.frames(job_id, worker.execution)) > 0
+    assert worker.redis.ttl(keys.frames(job_id, worker.record(job_id).execution)) > 0
     assert not worker.redis.hexists(keys.OPEN, job_id)
     look()
     assert worker.redis.zcard(keys.rq_running(QUEUE)) == 0
@@ -163,16 +165,16 @@ def test_a_job_that_was_to_be_cancelled_is_not_started_again(
     assert not worker.redis.exists(keys.rq_job(job_id))
 
 
-def test_a_sealed_job_is_ended_in_its_workers_place(submit: Callable[..., str], worker: Any, look: Look) -> None:
+def test_a_sealed_job_is_ended_in_its_workers_place(
+    submit: Callable[..., str], worker: Any, look: Look, uploads: Path
+) -> None:
     """A worker that died between its last frame and the end costs nothing: the job ends as it had settled."""
     job_id = submit()
-    worker.claim(job_id)
-    ending = '["state", "succeeded", "finished_at", "2026-01-01T00:00:00Z"]'
-    assert worker._run("SEAL", [keys.job(job_id)], [worker.execution, 60, ending]) == "ok"
+    worker.claim(job_id).seal("succeeded", {})
     beat(worker.redis, job_id, -1)
     look()
     assert (worker.record(job_id).state, worker.record(job_id).attempts) == ("succeeded", 1)
-    assert not (worker.uploads / job_id).exists()
+    assert not (uploads / job_id).exists()
 
 
 def test_an_unreadable_job_is_left_and_stops_nothing(
@@ -180,9 +182,8 @@ def test_an_unreadable_job_is_left_and_stops_nothing(
 ) -> None:
     """A record that only another release reads is left to it; the jobs after it, and all other work, go on."""
     strange, lost, orphan = submit(), submit(), submit()
-    worker.claim(strange)
-    fields = {"sealed": worker.execution, "ending": "[]", "options": '{"faces": "in a way to come"}'}
-    worker.redis.hset(keys.job(strange), mapping=fields)
+    worker.claim(strange).seal("succeeded", {})
+    worker.redis.hset(keys.job(strange), "options", '{"faces": "in a way to come"}')
     for job_id in (strange, lost):
         beat(worker.redis, job_id, -1)
         worker.redis.lrem(keys.rq_queue(QUEUE), 0, job_id)

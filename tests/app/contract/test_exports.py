@@ -69,7 +69,7 @@ def test_exports_of_a_long_job_stream_with_flat_memory(redis_url: str, uploads: 
         job_id = httpx.post(f"{base}/v1/jobs", content=content).json()["id"]
         worker.claim(job_id)
         block = [chunks.encode(part) for part in _parts(list(lively(6400, 3)))]
-        key = f"mien:frames:{job_id}:{worker.execution}"
+        key = f"mien:frames:{job_id}:{worker.record(job_id).execution}"
         with worker.redis.pipeline() as pipe:
             for i in range(math.ceil(FRAMES / 64)):
                 pipe.rpush(key, block[i % len(block)])

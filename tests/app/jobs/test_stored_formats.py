@@ -89,7 +89,7 @@ def test_a_worker_of_a_newer_release_is_passed_over(api: httpx.Client, worker: A
     worker.announce()
     worker.redis.set(keys.worker("newer"), '{"name": "newer", "state": "dreaming"}')
     worker.redis.zadd(keys.WORKERS, {"newer": 1})
-    assert [one["name"] for one in api.get("/health/ready").json()["workers"]] == ["standin-default"]
+    assert [one["name"] for one in api.get("/health/ready").json()["workers"]] == ["manual-default"]
 
 
 def test_chunks_of_a_newer_format_are_refused_clearly(stored: dict[str, Any], api: httpx.Client, worker: Any) -> None:

@@ -86,10 +86,9 @@ def test_what_a_crashed_execution_wrote_is_not_shown(
 ) -> None:
     """After a restart only the new execution's frames count, and nothing of the old one is left."""
     job_id = submit()
-    worker.claim(job_id)
+    crashed = worker.claim(job_id)
     worker.append(job_id, make_frames(64))
-    worker.give_up(job_id)
-    worker.execution = "second"
+    crashed.hand_back("mien-default", charged=True)
     worker.claim(job_id)
     assert api.get(f"/v1/jobs/{job_id}/frames").json()["frames"] == []
     worker.append(job_id, make_frames(10))

@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from app.contract import keys
+from worker.jobs.execution import CanceledError, LostError
 
 Submit = Callable[..., str]
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(2000)
@@ -98,7 +99,7 @@ def test_a_bundle_whose_folder_has_another_name(make_api: Any, worker: Any) -> N
         assert (answer.status_code, answer.json()["field"]) == (422, "members")
     assert worker.redis.llen("rq:queue:mien-folder") == 4
     assert worker.redis.keys("rq:queue:mien-*") == [b"rq:queue:mien-folder"]
-    worker.redis.delete(keys.worker("standin-own"))
+    worker.redis.delete(keys.worker("manual-own"))
     assert api.post("/v1/jobs", content=MP4, params={"model": "own"}).json()["queue_position"] == 4
     worker.announce(bundle="successor", queue="mien-folder")
     assert api.post("/v1/jobs", content=MP4).json()["model"]["name"] == "successor"
@@ -216,7 +217,8 @@ def test_cancel_a_queued_job(api: httpx.Client, submit: Submit, worker: Any, upl
     answer = api.post(f"/v1/jobs/{job_id}/cancel")
     assert (answer.status_code, answer.json()["state"]) == (202, "canceled")
     assert answer.json()["finished_at"] is not None
-    assert worker.claim(job_id) == "canceled"
+    with pytest.raises(LostError, match="canceled"):
+        worker.claim(job_id)
     assert worker.redis.llen("rq:queue:mien-default") == 0
     assert list(uploads.iterdir()) == []
     assert api.post(f"/v1/jobs/{job_id}/cancel").status_code == 202
@@ -230,9 +232,10 @@ def test_cancel_a_running_job_keeps_its_results(
     job_id = submit()
     worker.claim(job_id)
     frames = make_frames(100)
-    assert worker.append(job_id, frames[:64]) == "ok"
+    worker.append(job_id, frames[:64])
     assert api.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "running"
-    assert worker.append(job_id, frames[64:]) == "cancel"
+    with pytest.raises(CanceledError):
+        worker.append(job_id, frames[64:])
     worker.finish(job_id, "canceled")
     page = api.get(f"/v1/jobs/{job_id}/frames").json()
     assert (len(page["frames"]), page["next"], page["complete"]) == (100, None, True)
@@ -260,8 +263,10 @@ def test_delete_leaves_nothing(
         worker.label(job_id, frames)
     assert api.delete(f"/v1/jobs/{job_id}").status_code == 204
     if state == "running":
-        assert worker.append(job_id, frames) == "gone"
-        assert worker.finish(job_id) == "gone"
+        with pytest.raises(LostError, match="gone"):
+            worker.append(job_id, frames)
+        with pytest.raises(LostError, match="gone"):
+            worker.finish(job_id)
     assert list(uploads.iterdir()) == []
     assert [key for key in worker.redis.keys("*") if job_id.encode() in key] == []
     assert worker.redis.llen("rq:queue:mien-default") == 0

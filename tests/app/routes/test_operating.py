@@ -83,9 +83,9 @@ def test_a_store_that_hangs_holds_one_thread_only(make_api: Any, worker: Any, mo
 def test_workers_clocks_do_not_count(api: httpx.Client, worker: Any) -> None:
     """A worker lives as long as what it says of itself, whatever time its host has."""
     worker.announce()
-    worker.redis.zadd("mien:workers", {"standin-default": 1})
+    worker.redis.zadd("mien:workers", {"manual-default": 1})
     assert api.get("/health/ready").status_code == 200
-    worker.redis.delete("mien:worker:standin-default")
+    worker.redis.delete("mien:worker:manual-default")
     assert api.get("/health/ready").status_code == 503
 
 
@@ -99,7 +99,7 @@ def test_models_are_those_of_live_workers(api: httpx.Client, worker: Any) -> Non
     assert models[0]["device"] == "cpu"
     assert [member["name"] for member in models[1]["members"]] == ["cnn"]
     assert api.get("/v1/models/other").json() == models[1]
-    worker.redis.delete("mien:worker:standin-other")
+    worker.redis.delete("mien:worker:manual-other")
     assert api.get("/v1/models/other").status_code == 404
 
 
