@@ -16,8 +16,9 @@ from app.submission.multipart import PartEnd, PartStart, parts
 from app.submission.pace import paced
 
 FORM = "multipart/form-data"
-ARCHIVE_TYPES = {name for kind in KINDS if kind.name == kind.reading for name in kind.content_types}
-RAW_TYPES = ("video/", "image/", *sorted(ARCHIVE_TYPES), "application/x-zip", "application/octet-stream")
+PICTURES = ("video/", "image/")
+OTHERS = {name for kind in KINDS for name in kind.content_types if not name.startswith(PICTURES)}
+RAW_TYPES = (*PICTURES, *sorted(OTHERS), "application/x-zip", "application/octet-stream")
 CONTENT = frozenset({"file", "frames"})
 
 OptionCheck = Callable[[str, str], Awaitable[None]]

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from worker.decode import DecodeLimits, LimitExceededError, UndecodableInputError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif"})
 MAX_IMAGE_BYTES = 64 * 2**20  # one file, inflated
 MAX_ENTRIES_FACTOR = 2  # entries that are no images may be as many as the images allowed
 MAX_NAME_BYTES = 2**20  # a tar's long name or extended header
@@ -33,6 +33,9 @@ SIGNATURES: tuple[tuple[bytes, bytes], ...] = (
     (PNG_SIGNATURE, b""),
     (b"RIFF", b"WEBP"),
 )
+# Major brands of ISO/IEC 23008-12 and of the AV1 Image File Format: stills, and sequences of AVIF.
+PHOTOGRAPHS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"avis"})
+IMAGES = "JPEG, PNG, WebP, HEIC or AVIF"
 # What `zipfile` raises for an entry that it cannot unpack.
 UNPACKING = (
     zipfile.BadZipFile,
@@ -59,8 +62,13 @@ def open_entries(kind: str, path: Path, limits: DecodeLimits, opened: ExitStack)
 
 
 def has_signature(head: bytes) -> bool:
-    """Whether a file that starts so is a JPEG, PNG or WebP."""
-    return any(head.startswith(a) and head[8:12].startswith(b) for a, b in SIGNATURES)
+    """Whether a file that starts so is one of `IMAGES`."""
+    return is_photograph(head) or any(head.startswith(a) and head[8:12].startswith(b) for a, b in SIGNATURES)
+
+
+def is_photograph(head: bytes) -> bool:
+    """Whether a file that starts so is HEIC or AVIF."""
+    return head[4:8] == b"ftyp" and head[8:12] in PHOTOGRAPHS
 
 
 def _zip_entries(path: Path, limits: DecodeLimits, opened: ExitStack) -> list[Entry]:

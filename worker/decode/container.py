@@ -39,7 +39,10 @@ BUFFER_BYTES = 256 * 1024
 PROBE_BYTES, PROBE_US = 32 * 2**20, 30_000_000
 NO_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
-NO_VIDEO = "the input is not a video that can be decoded; send mp4, mov, webm, mkv, avi, ts, mpg, flv, wmv, ogv or gif"
+NO_VIDEO = (
+    "the input is not a video that can be decoded; send mp4, mov, 3gp, webm, mkv, avi, ts, m2ts, mpg, flv, wmv, ogv,"
+    " mxf, dv or gif"
+)
 
 
 class OpenVideo:

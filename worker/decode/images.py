@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,8 @@ from worker.decode import (
     UndecodableInputError,
     new_image,
 )
-from worker.decode.archives import PNG_SIGNATURE, has_signature, open_entries
+from worker.decode.archives import IMAGES, PNG_SIGNATURE, has_signature, is_photograph, open_entries
+from worker.decode.pillow import Pictures, UnreadableImageError, is_animated
 
 PNG_CHUNK_FRAME = 12  # bytes of a chunk around its data: length, type, checksum
 PNG_LAST_CHUNK = b"IEND"
@@ -29,7 +31,8 @@ PNG_LAST_CHUNK = b"IEND"
 class ImagesSource:
     """Images of an archive as the frames of one clip, in natural name order at a given frame rate; read once.
 
-    An image that cannot be decoded keeps its place as a frame without a picture, and is named in `warnings`.
+    A single image that moves is a clip of its own pictures and delays.  An image that cannot be decoded keeps its place
+    as a frame without a picture, and is named in `warnings`.
 
     Raises: UndecodableInputError if no image can be decoded, LimitExceededError as soon as a limit is passed.
     """
@@ -50,31 +53,38 @@ class ImagesSource:
         self._clock = clock or DecodeClock(limits.max_s)
         self._canvas = canvas
         self._fps = fps
+        self._moving: Pictures | None = None
+        self._stills_of_moving = 0  # animated ones among several
+        self.decoded = 0
+        self.warnings: list[str] = []
         with ExitStack() as opened:
             self._entries = open_entries(kind, path, limits, opened)
             if not self._entries:
-                raise UndecodableInputError("the archive holds no JPEG, PNG or WebP image")
+                raise UndecodableInputError(f"the archive holds no {IMAGES} image")
             limits.check_frames(len(self._entries))
             first = next((image for image in map(self._decode, range(len(self._entries))) if image is not None), None)
             if first is None:
-                raise UndecodableInputError("none of the images can be decoded; send JPEG, PNG or WebP")
+                raise UndecodableInputError(f"none of the images can be decoded; send {IMAGES}")
+            if len(self._entries) == 1:
+                self._moving = self._pictures(self._entries[0]() or b"")
             self._opened = opened.pop_all()
+        height, width = first.shape[:2]
         count = len(self._entries)
-        self.info = VideoInfo(first.shape[1], first.shape[0], fps, count, count / fps)
-        self.decoded = 0
-        self.warnings: list[str] = []
+        self.info = VideoInfo(width, height, fps, count, count / fps)
+        if self._moving is not None:
+            self.info = VideoInfo(width, height, None, self._moving.count, None)
+        self._stills_of_moving = 0
 
     def frames(self) -> Iterator[DecodedFrame]:
         """Sampled frames in order."""
         with closing(self):
             sampler = Sampler(self._sampling)
             unreadable: list[int] = []
-            for index in range(len(self._entries)):
-                timestamp_s = index / self._fps
+            for index, (timestamp_s, read) in enumerate(self._timed()):
                 if sampler.past_end(timestamp_s):
                     break
                 if sampler.wants(timestamp_s):
-                    bgr = self._decode(index)
+                    bgr = read()
                     if bgr is None:
                         unreadable.append(index)
                     frame = DecodedFrame(index, timestamp_s, None if bgr is None else self._picture(bgr))
@@ -85,10 +95,37 @@ class ImagesSource:
             if unreadable:
                 shown = ", ".join(map(str, unreadable[:10])) + (", ..." if len(unreadable) > 10 else "")
                 self.warnings.append(f"{len(unreadable)} images could not be decoded and have no faces: frames {shown}")
+            if self._stills_of_moving:
+                self.warnings.append(f"{self._stills_of_moving} images move; of each the first picture is labelled")
 
     def close(self) -> None:
         """Close the archive; safe to call twice."""
         self._opened.close()
+
+    def _timed(self) -> Iterator[tuple[float, Callable[[], Image | None]]]:
+        """Time and reader of each picture, in order."""
+        if self._moving is None:
+            for index in range(len(self._entries)):
+                yield index / self._fps, partial(self._decode, index)
+            return
+        timestamp_s = 0.0
+        try:
+            for picture, duration_s in self._moving.frames():
+                self._clock.tick()
+                yield timestamp_s, partial(_bgr, picture)
+                timestamp_s += duration_s
+        except UnreadableImageError:
+            self.warnings.append(f"the image ends early: {self.decoded} of {self._moving.count} pictures are there")
+
+    def _pictures(self, data: bytes) -> Pictures | None:
+        """Of an image that moves."""
+        if not is_animated(data):
+            return None
+        try:
+            pictures = Pictures(data, self._limits)
+        except UnreadableImageError:
+            return None
+        return pictures if pictures.count > 1 else None
 
     def _decode(self, index: int) -> Image | None:
         """BGR, as OpenCV has it."""
@@ -96,18 +133,33 @@ class ImagesSource:
         data = self._entries[index]()
         if data is None or not has_signature(data) or _promises_more(data):
             return None
+        bgr = self._photograph(data) if is_photograph(data) else self._by_opencv(data, index)
+        if bgr is not None:
+            self._limits.check_pixels(bgr.shape[1], bgr.shape[0])
+            self._stills_of_moving += len(self._entries) > 1 and is_animated(data)
+        return bgr
+
+    def _photograph(self, data: bytes) -> Image | None:
+        try:
+            picture, _ = next(Pictures(data, self._limits).frames())
+        except UnreadableImageError:
+            return None
+        return _bgr(picture)
+
+    def _by_opencv(self, data: bytes, index: int) -> Image | None:
         try:
             bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error:  # more pixels than OpenCV was told to accept
             raise LimitExceededError(f"image {index} exceeds the limit of {self._limits.max_pixels} pixels") from None
-        if bgr is None:
-            return None
-        self._limits.check_pixels(bgr.shape[1], bgr.shape[0])
-        return np.asarray(bgr, np.uint8)
+        return None if bgr is None else np.asarray(bgr, np.uint8)
 
     def _picture(self, bgr: Image) -> Image:
         height, width = bgr.shape[:2]
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=self._canvas(height, width)), np.uint8)
+
+
+def _bgr(rgb: Image) -> Image:
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)
 
 
 def _promises_more(data: bytes) -> bool:
