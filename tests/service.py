@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -132,11 +131,10 @@ class Service:
         return sorted(str(path.relative_to(self.uploads)) for path in self.uploads.rglob("*"))
 
 
-def documented_user() -> list[str]:
-    """What the Redis user that ARCHITECTURE.md prescribes may do."""
-    found = re.search(r"`user mien on >PASSWORD ([^`]+)`", (ROOT / "ARCHITECTURE.md").read_text())
-    assert found
-    return found[1].split()
+def redis_rights() -> list[str]:
+    """What the Redis user of front ends and workers may do."""
+    lines = (ROOT / "docker" / "redis.acl").read_text().splitlines()
+    return [right for line in lines if not line.startswith("#") for right in line.split()]
 
 
 @contextmanager
@@ -163,7 +161,7 @@ def serving(folder: Path, as_user: bool = False, /, **settings: str) -> Iterator
     with ExitStack() as cleanup:
         url = f"http://127.0.0.1:{port}"
         service = Service(url, folder / "uploads", redis_url, folder, cleanup, environment)
-        user = ["--user", "mien", "on", ">password", *documented_user()] if as_user else []
+        user = ["--user", "mien", "on", ">password", *redis_rights()] if as_user else []
         address = ["--port", str(redis_port), "--bind", "127.0.0.1", "--dir", str(folder)]
         service.start("redis", program, *address, "--save", "", "--appendonly", "no", *user)
         service.start("api", sys.executable, "-m", "app")

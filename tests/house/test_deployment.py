@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 import pytest
+import redis
 import yaml
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from app.settings import Settings
+from worker.demo.processes import free_port
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,13 +41,36 @@ def test_redis_neither_forgets_nor_evicts(compose: dict[str, Any]) -> None:
     assert "redis:/data" in compose["services"]["redis"]["volumes"]
 
 
+def test_the_redis_of_compose_has_one_user_with_the_rights_of_the_file(compose: dict[str, Any], tmp_path: Path) -> None:
+    """The command as it stands starts a Redis for `mien` alone, who may do what the service does and no more."""
+    service, port = compose["services"]["redis"], free_port()
+    (rights,) = [volume for volume in service["volumes"] if volume.startswith("./docker/")]
+    source, target, _ = rights.split(":")
+    shell, option, command = service["command"]
+    command = command.replace("$$", "$").replace(target, str(ROOT / source)).replace("/tmp/", f"{tmp_path}/")
+    environment = {**os.environ, "REDIS_PASSWORD": "a secret", "REDIS_MAXMEMORY": "64mb"}
+    with subprocess.Popen(
+        [shell, option, f"{command} --port {port} --bind 127.0.0.1"], cwd=tmp_path, env=environment, stdout=DEVNULL
+    ) as server:
+        try:
+            user = redis.Redis(port=port, username="mien", password="a secret", retry=Retry(ConstantBackoff(0.1), 100))
+            assert user.set("mien:key", 1)
+            for forbidden in (user.config_get, user.flushall, lambda: user.set("other", 1)):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    forbidden()
+            with pytest.raises(redis.exceptions.AuthenticationError):
+                redis.Redis(port=port).ping()
+        finally:
+            server.terminate()
+
+
 def test_redis_is_private(compose: dict[str, Any]) -> None:
     """Redis is on the internal network only, publishes no port and has a password that must be given."""
-    redis = compose["services"]["redis"]
-    assert "ports" not in redis
-    assert redis["networks"] == ["internal"]
+    service = compose["services"]["redis"]
+    assert "ports" not in service
+    assert service["networks"] == ["internal"]
     assert compose["networks"]["internal"]["internal"] is True
-    assert ":?" in redis["environment"]["REDIS_PASSWORD"]
+    assert ":?" in service["environment"]["REDIS_PASSWORD"]
 
 
 def test_workers_are_out_of_reach(compose: dict[str, Any]) -> None:

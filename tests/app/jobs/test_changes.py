@@ -8,7 +8,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from tests.service import documented_user
+from tests.service import redis_rights
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -24,9 +24,9 @@ def user(worker: Any, redis_url: str, rights: list[str]) -> str:
     return redis_url.replace("//", "//mien:password@")
 
 
-def test_the_documented_user_may_subscribe(make_api: Any, worker: Any, redis_url: str) -> None:
-    """With the rights that ARCHITECTURE.md prescribes, the front end hears of changes; jobs can be made and deleted."""
-    api = make_api(redis_url=user(worker, redis_url, documented_user()))
+def test_the_redis_rights_may_subscribe(make_api: Any, worker: Any, redis_url: str) -> None:
+    """With the rights of docker/redis.acl, the front end hears of changes; jobs can be made and deleted."""
+    api = make_api(redis_url=user(worker, redis_url, redis_rights()))
     until(lambda: worker.redis.pubsub_numpat() == 1)
     content = b"\x00\x00\x00\x18ftypisom" + bytes(500)
     job_id = api.post("/v1/jobs", content=content).json()["id"]
@@ -35,7 +35,7 @@ def test_the_documented_user_may_subscribe(make_api: Any, worker: Any, redis_url
 
 def test_a_refused_subscription_is_an_error_in_the_log(make_api: Any, worker: Any, redis_url: str) -> None:
     """It shows in nothing else; it is said once."""
-    rights = [right for right in documented_user() if not right.startswith("&")]
+    rights = [right for right in redis_rights() if not right.startswith("&")]
     with capture_logs() as logged:
         make_api(redis_url=user(worker, redis_url, rights))
         until(lambda: len([entry for entry in logged if entry["event"] == "subscription_lost"]) > 1)
