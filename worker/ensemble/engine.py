@@ -15,7 +15,7 @@ import copy
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -89,10 +89,9 @@ class Engine:
         crop_shape: tuple[int, int, int],
         device: torch.device,
         precision: Precision,
-        *,
-        graphs: bool = True,
+        make_pass: Callable[..., FramePass] = frame_pass,
     ) -> None:
-        """crop_shape: (size, size, C).  graphs: whether a GPU's batches are recorded as CUDA graphs.
+        """crop_shape: (size, size, C).  make_pass: makes the frame pass, of what `frame_pass` takes.
 
         Raises: OutOfDeviceMemoryError, GraphError.
         """
@@ -113,9 +112,7 @@ class Engine:
         for _, _, head, _ in self._members:
             head.to(device=device, dtype=dtype).eval().requires_grad_(False)
         heads = [(name, backbone, head.encode) for name, backbone, head, _ in self._members]
-        self._pass: FramePass = frame_pass(
-            normalise, ensemble.backbones, heads, crop_shape, device, dtype, graphs=graphs
-        )
+        self._pass = make_pass(normalise, ensemble.backbones, heads, crop_shape, device, dtype)
         self.batch = self._pass.batch
         self.step_frames = CUDA_STEP_FRAMES if device.type == "cuda" else STEP_FRAMES
         self._limit = self.batch

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from worker.decode.archives import SUFFIXES
 from worker.decode.child import Input
 from worker.decode.isolated import PROCESS, IsolatedSource
 from worker.ensemble.engine import Engine
-from worker.ensemble.passes import GraphError
+from worker.ensemble.passes import GraphError, frame_pass
 from worker.ensemble.precision import Precision, choose_precision
 from worker.errors import StartAgainError
 from worker.faces.mien import USUAL_SIZE
@@ -102,7 +103,8 @@ def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
     detectors = [open_detector(settings.detector_model, device) for _ in range(jobs)]
     for detector in detectors:  # what it needs beside its weights is then there, or missed now and not by a job
         detector.detect([np.zeros((*USUAL_SIZE, 3), np.uint8)] * detector.batch, None)
-    engine = Engine(build_ensemble(bundle), shape, device, precision, graphs=settings.cuda_graphs)
+    make_pass = partial(frame_pass, graphs=settings.cuda_graphs)
+    engine = Engine(build_ensemble(bundle), shape, device, precision, make_pass)
     engine.warm_up()
     return Serving(manifest, Pipeline(engine, detectors, crop_spec(manifest)), str(device), precision)
 

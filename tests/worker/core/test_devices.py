@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import weakref
@@ -30,21 +31,38 @@ from worker.settings import WorkerSettings
 SECOND = torch.device("cuda:1")
 
 
-def test_a_gpu_is_chosen_and_left_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch is asked for that GPU, and for the former one afterwards."""
-    asked: list[int] = []
+@pytest.mark.gpu
+def test_a_gpu_is_chosen_and_left_again() -> None:
+    """Meanwhile it is the thread's own, and afterwards the former one is."""
+    last = torch.cuda.device_count() - 1
+    with devices.on_device(torch.device("cuda", last)):
+        assert torch.cuda.current_device() == last
+        with devices.on_device(torch.device("cpu")):
+            assert torch.cuda.current_device() == last
+    assert torch.cuda.current_device() == 0
 
-    def exchange(index: int) -> int:
-        asked.append(index)
-        return 0
 
-    monkeypatch.setattr(torch.cuda, "_exchange_device", exchange)
-    monkeypatch.setattr(torch.cuda, "_maybe_exchange_device", exchange)
-    with devices.on_device(SECOND):
-        assert asked == [1]
-    assert asked == [1, 0]
-    with devices.on_device(torch.device("cpu")):
-        assert asked == [1, 0]
+LOSING = """
+import torch
+from worker.core.devices import is_lost
+device = torch.device("cuda:0")
+assert not is_lost(RuntimeError("shapes do not match"), device)
+table = torch.zeros(3, device=device)
+try:
+    table[torch.tensor([7], device=device)].cpu()
+except RuntimeError as error:
+    assert is_lost(error, device)
+    assert is_lost(RuntimeError("CUDNN_STATUS_EXECUTION_FAILED"), device)
+else:
+    raise SystemExit("nothing went wrong")
+"""
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_was_lost_is_told_from_one_that_was_not() -> None:
+    """An index out of range ends a process's GPU: a real one, so in a process of its own."""
+    ended = subprocess.run([sys.executable, "-c", LOSING], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_arithmetic_on_a_gpu_is_exact() -> None:

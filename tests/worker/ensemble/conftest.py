@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+from tests.worker.ensemble.steps import SHAPE, Watched
 from worker.ensemble.backbones import CompactResNet, initialise
 from worker.ensemble.engine import Engine
 from worker.ensemble.members import FrameHead, RecurrentHead, TransformerHead
 from worker.ensemble.networks import Ensemble, Member, Normalise
 
 LABELS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness")
-CROP_SHAPE = (16, 16, 1)
 MakeEnsemble = Callable[[int], Ensemble]
 
 
@@ -51,8 +51,14 @@ def ensemble(make_ensemble: MakeEnsemble) -> Ensemble:
 
 
 @pytest.fixture
-def engine(ensemble: Ensemble) -> Iterator[Engine]:
+def watched() -> Watched:
+    """The frame pass of `engine`."""
+    return Watched()
+
+
+@pytest.fixture
+def engine(ensemble: Ensemble, watched: Watched) -> Iterator[Engine]:
     """An engine of that ensemble on the CPU in float32."""
-    engine = Engine(ensemble, CROP_SHAPE, torch.device("cpu"), "fp32")
+    engine = Engine(ensemble, SHAPE, torch.device("cpu"), "fp32", watched.around)
     yield engine
     engine.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,24 +13,28 @@ from torch import Tensor
 
 from worker.ensemble.engine import Crops, Engine, Step
 from worker.ensemble.networks import Ensemble
+from worker.ensemble.passes import frame_pass
 
 SHAPE = (16, 16, 1)
 NO_ROWS = np.empty(0, np.int64)
 
 
 class Watched:
-    """An engine's frame pass that notes its batches, can be held back, and has room for `room` crops only."""
+    """A frame pass around another one: it notes its batches, can be held back, and has room for `room` crops only."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._inner = engine._pass
-        self.mode, self.batch, self.buckets = self._inner.mode, self._inner.batch, self._inner.buckets
+    def __init__(self) -> None:
         self.sizes: list[int] = []
         self.room = 1_000_000
         self.error: Exception | None = None  # of the batch after the first
         self.go = threading.Event()
         self.go.set()
         self.reached = threading.Event()
-        engine._pass = self
+
+    def around(self, *given: Any) -> Watched:
+        """Itself, around the frame pass that an engine would make."""
+        self._inner = frame_pass(*given)
+        self.mode, self.batch, self.buckets = self._inner.mode, self._inner.batch, self._inner.buckets
+        return self
 
     def __call__(self, crops: Crops) -> dict[str, Tensor]:
         self.reached.set()

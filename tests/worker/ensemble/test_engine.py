@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,12 +16,12 @@ from tests.worker.ensemble.steps import NO_ROWS, SHAPE, Watched, check, clip, st
 from worker.ensemble import engine as engine_module
 from worker.ensemble.engine import Engine, Step
 from worker.ensemble.networks import Ensemble, fuse
+from worker.ensemble.passes import frame_pass
 from worker.ensemble.precision import Precision
 
 
-def test_waiting_steps_share_a_batch(engine: Engine, ensemble: Ensemble) -> None:
+def test_waiting_steps_share_a_batch(engine: Engine, watched: Watched, ensemble: Ensemble) -> None:
     """Steps of several clips that wait run as one batch, and each gets its own results."""
-    watched = Watched(engine)
     steps = [step_of(clip(seed, 3 + seed)) for seed in range(4)]
     with watched.held(engine):
         for step in steps:
@@ -30,9 +31,8 @@ def test_waiting_steps_share_a_batch(engine: Engine, ensemble: Ensemble) -> None
     assert watched.sizes == [1, 3 + 4 + 5 + 6]
 
 
-def test_a_batch_is_not_overfilled(engine: Engine, ensemble: Ensemble) -> None:
+def test_a_batch_is_not_overfilled(engine: Engine, watched: Watched, ensemble: Ensemble) -> None:
     """Steps that do not fit into one batch together run one after the other."""
-    watched = Watched(engine)
     steps = [step_of(clip(seed, 20)) for seed in range(3)]
     with watched.held(engine):
         for step in steps:
@@ -42,9 +42,8 @@ def test_a_batch_is_not_overfilled(engine: Engine, ensemble: Ensemble) -> None:
     assert watched.sizes == [1, 20, 20, 20]
 
 
-def test_a_clips_steps_do_not_merge_with_each_other(engine: Engine, ensemble: Ensemble) -> None:
+def test_a_clips_steps_do_not_merge_with_each_other(engine: Engine, watched: Watched, ensemble: Ensemble) -> None:
     """A step that goes on from another runs after it, with the rows that the other kept."""
-    watched = Watched(engine)
     crops = clip(0, 9)
     first = Step(crops[:5], np.empty((0, 9), np.int64), np.arange(5), None)
     second = Step(crops[5:], np.arange(9)[None], NO_ROWS, first)
@@ -141,7 +140,8 @@ def test_a_gpu_answers_as_the_plain_way(
     ensemble: Ensemble, precision: Precision, tolerance: float, graphs: bool, mode: str
 ) -> None:
     """Batches of one crop, of a few and of many, recorded as graphs and not, in both precisions."""
-    engine = Engine(ensemble, SHAPE, torch.device("cuda:0"), precision, graphs=graphs)
+    make_pass = partial(frame_pass, graphs=graphs)
+    engine = Engine(ensemble, SHAPE, torch.device("cuda:0"), precision, make_pass)
     try:
         assert engine.mode == mode
         for length in (1, 7, 40, 7):

@@ -16,9 +16,8 @@ from worker.ensemble.networks import Ensemble
 
 
 @pytest.mark.parametrize("room", [1, 3, 10])
-def test_a_full_device_gets_smaller_batches(engine: Engine, ensemble: Ensemble, room: int) -> None:
+def test_a_full_device_gets_smaller_batches(engine: Engine, watched: Watched, ensemble: Ensemble, room: int) -> None:
     """Out of memory halves the batch until it fits; the results are the same, and no crop is lost or repeated."""
-    watched = Watched(engine)
     watched.room = room
     step = step_of(clip(0, 32))
     engine.submit(step)
@@ -28,10 +27,11 @@ def test_a_full_device_gets_smaller_batches(engine: Engine, ensemble: Ensemble, 
     assert engine.halvings == {1: 5, 3: 4, 10: 2}[room]
 
 
-def test_batches_grow_again_once_there_is_room(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_grow_again_once_there_is_room(
+    engine: Engine, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever took the device's memory may have ended: after batches that fitted, the next larger size is tried."""
     monkeypatch.setattr(engine_module, "GROW_AFTER", 4)
-    watched = Watched(engine)
     watched.room = 3
     for room in (3, 1_000_000):
         watched.room = room
@@ -44,9 +44,8 @@ def test_batches_grow_again_once_there_is_room(engine: Engine, monkeypatch: pyte
     assert engine.halvings
 
 
-def test_no_room_for_one_crop_fails_the_step_alone(engine: Engine, ensemble: Ensemble) -> None:
+def test_no_room_for_one_crop_fails_the_step_alone(engine: Engine, watched: Watched, ensemble: Ensemble) -> None:
     """When not even one crop fits, every step of the batch learns it; the engine lives on."""
-    watched = Watched(engine)
     steps = [step_of(clip(seed, 4)) for seed in range(2)]
     with watched.held(engine):
         watched.room = 0
@@ -72,9 +71,10 @@ def test_a_wrong_step_fails_and_the_next_one_runs(engine: Engine, ensemble: Ense
     check(ensemble, later)
 
 
-def test_a_wrong_step_does_not_fail_those_that_share_its_batch(engine: Engine, ensemble: Ensemble) -> None:
+def test_a_wrong_step_does_not_fail_those_that_share_its_batch(
+    engine: Engine, watched: Watched, ensemble: Ensemble
+) -> None:
     """What goes wrong with one clip's rows is no other clip's fault."""
-    watched = Watched(engine)
     good, wrong = step_of(clip(0, 4)), Step(clip(1, 2), np.full((1, 9), 99, np.int64), NO_ROWS, None)
     with watched.held(engine):
         engine.submit(wrong)
@@ -96,10 +96,11 @@ def test_rows_are_checked_before_they_reach_the_device(engine: Engine, rows: str
 
 
 @pytest.mark.parametrize("ahead", [0, 1])
-def test_a_clips_next_steps_fail_with_the_one_before(engine: Engine, ensemble: Ensemble, ahead: int) -> None:
+def test_a_clips_next_steps_fail_with_the_one_before(
+    engine: Engine, watched: Watched, ensemble: Ensemble, ahead: int
+) -> None:
     """Nothing is computed from rows that a failed step never kept."""
     engine._ahead = ahead
-    watched = Watched(engine)
     steps: list[Step] = []
     for seed in range(3):
         before = steps[-1] if steps else None
@@ -118,10 +119,11 @@ def test_a_clips_next_steps_fail_with_the_one_before(engine: Engine, ensemble: E
 
 
 @pytest.mark.parametrize("ahead", [0, 1])
-def test_a_batch_that_fails_after_one_of_its_steps_did(engine: Engine, ensemble: Ensemble, ahead: int) -> None:
+def test_a_batch_that_fails_after_one_of_its_steps_did(
+    engine: Engine, watched: Watched, ensemble: Ensemble, ahead: int
+) -> None:
     """A step that failed with the one before it keeps that error when its batch fails too; the engine lives on."""
     engine._ahead = ahead
-    watched = Watched(engine)
     first = Step(clip(0, 30), np.arange(9)[None], np.arange(4), None)
     second = Step(clip(1, 4), np.arange(4, 8).repeat(3)[None, :9], NO_ROWS, first)
     other = step_of(clip(2, 4))
@@ -138,7 +140,9 @@ def test_a_batch_that_fails_after_one_of_its_steps_did(engine: Engine, ensemble:
     check(ensemble, later)
 
 
-def test_an_error_between_two_results_reaches_those_that_wait(engine: Engine, ensemble: Ensemble) -> None:
+def test_an_error_between_two_results_reaches_those_that_wait(
+    engine: Engine, watched: Watched, ensemble: Ensemble
+) -> None:
     """When fetching fails in the middle of a batch, results that came stay, and the other steps fail."""
 
     class Unreadable:
@@ -155,7 +159,6 @@ def test_an_error_between_two_results_reaches_those_that_wait(engine: Engine, en
         return dataclasses.replace(launched, results=[launched.results[0], unreadable])
 
     good, bad, later = (step_of(clip(seed, 4)) for seed in range(3))
-    watched = Watched(engine)
     with watched.held(engine):
         engine._launch = failing  # type: ignore[method-assign]
         for step in (good, bad):
@@ -167,7 +170,9 @@ def test_an_error_between_two_results_reaches_those_that_wait(engine: Engine, en
     check(ensemble, later)
 
 
-def test_an_error_after_some_results_does_not_stop_the_engine(engine: Engine, ensemble: Ensemble) -> None:
+def test_an_error_after_some_results_does_not_stop_the_engine(
+    engine: Engine, watched: Watched, ensemble: Ensemble
+) -> None:
     """When a device fails while results are fetched, the batch's steps all fail, and the engine lives on."""
 
     class Broken:
@@ -183,7 +188,6 @@ def test_an_error_after_some_results_does_not_stop_the_engine(engine: Engine, en
 
     broken: Any = Broken()
     failing_calls = [False, True]
-    watched = Watched(engine)
     with watched.held(engine):
         engine._launch = failing  # type: ignore[method-assign]
         for step in (good, bad):
@@ -196,9 +200,8 @@ def test_an_error_after_some_results_does_not_stop_the_engine(engine: Engine, en
     check(ensemble, later)
 
 
-def test_a_stopped_engine_refuses_what_waits(engine: Engine, ensemble: Ensemble) -> None:
+def test_a_stopped_engine_refuses_what_waits(engine: Engine, watched: Watched, ensemble: Ensemble) -> None:
     """The batch that runs is finished; what waits behind it, and what comes later, fails at once."""
-    watched = Watched(engine)
     running, waiting, later = (step_of(clip(seed, 32)) for seed in range(3))
     watched.go.clear()
     engine.submit(running)
