@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
+
+from model_store.members import MEMBERS, HeadSpec
 
 FORMAT_VERSION = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
-MemberName = Literal["cnn", "cnn_rnn", "cnn_transformer"]
-MEMBER_NAMES: tuple[MemberName, ...] = ("cnn", "cnn_rnn", "cnn_transformer")
 
 
 class _Frozen(BaseModel):
@@ -86,52 +86,37 @@ class MobileNetV1Spec(_Frozen):
     side: int = Field(128, ge=32, le=1024, multiple_of=32)
 
 
-class FrameHeadSpec(_Frozen):
-    """A linear classifier on one frame's feature."""
-
-    architecture: Literal["frame"] = "frame"
-
-
-class RecurrentHeadSpec(_Frozen):
-    """A bidirectional GRU over a window."""
-
-    architecture: Literal["gru"] = "gru"
-    embedding: int = Field(768, ge=1)
-    hidden: int = Field(384, ge=1)
-
-
-class TransformerHeadSpec(_Frozen):
-    """A pre-norm Transformer over a window; `position_axis` as in MODEL: published checkpoints use "batch"."""
-
-    architecture: Literal["transformer"] = "transformer"
-    embedding: int = Field(768, ge=2)
-    heads: int = Field(12, ge=1)
-    depth: int = Field(2, ge=1)
-    mlp_ratio: float = Field(4.0, gt=0)
-    position_axis: Literal["batch", "time"] = "time"
-
-
 BackboneSpec = Annotated[ResNet50CaffeSpec | CompactResNetSpec | MobileNetV1Spec, Field(discriminator="architecture")]
-HeadSpec = Annotated[FrameHeadSpec | RecurrentHeadSpec | TransformerHeadSpec, Field(discriminator="architecture")]
-HEAD_OF_MEMBER: dict[MemberName, str] = {"cnn": "frame", "cnn_rnn": "gru", "cnn_transformer": "transformer"}
 
 
 class Member(_Frozen):
-    """One of the three members.  Members whose `backbone_weights` have the same SHA-256 share one backbone pass."""
+    """One of `MEMBERS`.  Members whose `backbone_weights` have the same SHA-256 share one backbone pass."""
 
-    name: MemberName
+    name: str
     backbone: BackboneSpec
     backbone_weights: WeightsFile
-    head: HeadSpec
+    head: SerializeAsAny[HeadSpec]
     head_weights: WeightsFile
     temperature: float = Field(1.0, gt=0, description="the member's logits are divided by it before the softmax")
     fusion_weight: float = Field(ge=0)
 
-    @model_validator(mode="after")
-    def _head_fits_the_name(self) -> Self:
-        if self.head.architecture != HEAD_OF_MEMBER[self.name]:
-            raise ValueError(f"member {self.name} needs a {HEAD_OF_MEMBER[self.name]} head")
-        return self
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in MEMBERS:
+            raise ValueError(f"no member is called {name!r}; there are {', '.join(MEMBERS)}")
+        return name
+
+    @field_validator("head", mode="before")
+    @classmethod
+    def _is_the_members(cls, head: object, info: ValidationInfo) -> object:
+        kind = MEMBERS.get(info.data.get("name", ""))
+        if kind is None:
+            return head
+        given = head if isinstance(head, HeadSpec) else HeadSpec.model_validate(head, extra="ignore")
+        if given.architecture != kind.architecture:
+            raise ValueError(f"member {kind.name} needs a {kind.architecture} head")
+        return head if isinstance(head, kind.head) else kind.head.model_validate(head)
 
 
 class Provenance(_Frozen):
@@ -155,7 +140,7 @@ class Measurement(_Frozen):
     labels: str = Field(description="which annotation: annotations, ferplus or fer2013")
     command: str
     ensemble: dict[str, float]
-    members: dict[MemberName, dict[str, float]] = Field(default_factory=dict)
+    members: dict[str, dict[str, float]] = Field(default_factory=dict)
 
 
 class Manifest(_Frozen):
@@ -167,7 +152,7 @@ class Manifest(_Frozen):
     labels: tuple[str, ...] = Field(min_length=2, max_length=64)
     input: Input
     window: int = Field(9, ge=1, le=255, description="frames a temporal member sees; odd, its centre is labelled")
-    members: tuple[Member, ...] = Field(min_length=1, max_length=3)
+    members: tuple[Member, ...] = Field(min_length=1)
     provenance: Provenance
     measurements: tuple[Measurement, ...] = ()
     licence: str

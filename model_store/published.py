@@ -20,17 +20,13 @@ from torch import Tensor
 from model_store.bundle import BundleError, NewBundle, Tensors, write_backbone, write_manifest, write_tensors
 from model_store.manifest import (
     Alignment,
-    FrameHeadSpec,
-    HeadSpec,
     Input,
     Manifest,
     Member,
-    MemberName,
     Provenance,
-    RecurrentHeadSpec,
     ResNet50CaffeSpec,
-    TransformerHeadSpec,
 )
+from model_store.members import MEMBERS, FrameHeadSpec, HeadSpec, RecurrentHeadSpec, TransformerHeadSpec
 
 LABELS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
@@ -45,7 +41,7 @@ POSITIONS = 5000
 Shapes = dict[str, tuple[int, ...]]
 
 
-def import_published(files: Mapping[MemberName, Path], name: str, out: Path) -> Manifest:
+def import_published(files: Mapping[str, Path], name: str, out: Path) -> Manifest:
     """Write a bundle of the three published checkpoints to the folder `out`.
 
     Equal fusion weights, published preprocessing and position rule; equal backbones become one file.
@@ -71,7 +67,7 @@ def import_published(files: Mapping[MemberName, Path], name: str, out: Path) -> 
                     backbone_weights=weights,
                     head=_HEAD_SPECS[member],
                     head_weights=write_tensors(folder, f"{member}.safetensors", head),
-                    fusion_weight=1.0,
+                    fusion_weight=MEMBERS[member].weight,
                 )
             )
         manifest = _manifest(name, tuple(members))
@@ -93,7 +89,7 @@ def import_backbone(path: Path, out: Path) -> None:
     write_backbone(out, kept)
 
 
-def _read_member(path: Path, member: MemberName) -> Tensors:
+def _read_member(path: Path, member: str) -> Tensors:
     raw = _load(path)
     if not isinstance(raw, dict) or not isinstance(raw.get("model"), dict):
         raise BundleError(f"{path} is no published checkpoint: it has no entry 'model' with a state dict")
@@ -163,7 +159,7 @@ def _prefixed_backbone() -> Shapes:
     return {f"cnn.{key}": shape for key, shape in _backbone_shapes().items()}
 
 
-def _head_names() -> dict[MemberName, dict[str, tuple[str, tuple[int, ...]]]]:
+def _head_names() -> dict[str, dict[str, tuple[str, tuple[int, ...]]]]:
     """Published key -> our key and shape, of what a head computes with."""
     labels = len(LABELS)
     gates = 3 * HIDDEN
@@ -208,7 +204,7 @@ def _head_names() -> dict[MemberName, dict[str, tuple[str, tuple[int, ...]]]]:
 
 
 _HEADS = _head_names()
-_HEAD_SHAPES: dict[MemberName, Shapes] = {
+_HEAD_SHAPES: dict[str, Shapes] = {
     member: {theirs: shape for theirs, (_, shape) in names.items()} for member, names in _HEADS.items()
 }
 # The classifier is stored as a 1x1 convolution; the unused norm and the position table are in the file, not in ours.
@@ -218,7 +214,7 @@ _HEAD_SHAPES["cnn_transformer"] |= {
     "norm_cnn.bias": (EMBEDDING,),
     "trans.pos_embed.pe": (POSITIONS, 1, EMBEDDING),
 }
-_HEAD_SPECS: dict[MemberName, HeadSpec] = {
+_HEAD_SPECS: dict[str, HeadSpec] = {
     "cnn": FrameHeadSpec(),
     "cnn_rnn": RecurrentHeadSpec(),
     "cnn_transformer": TransformerHeadSpec(position_axis="batch"),

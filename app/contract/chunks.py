@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from app.contract.frames import Face, Frame
+from app.contract.options import MOST_MEMBERS
 
 CHUNK_FRAMES = 64
 VERSION = 1
@@ -27,7 +28,7 @@ BOX_STEPS = 8  # a pixel
 DETECTION_STEPS = 10_000
 TIME_STEPS = 1_000_000  # a second
 MAX_CHUNK_BYTES = 64 * 2**20  # inflated; 64 frames of 100 faces with every member take 1 MiB
-MAX_LABELS, MAX_MEMBERS = 256, 16  # more than any bundle has; each costs a column, also where there is no face
+MAX_LABELS, MAX_MEMBERS = 256, MOST_MEMBERS  # each costs a column, also where there is no face
 
 _HEADER = struct.Struct("<IIHH")
 _NO_DETECTION = -1

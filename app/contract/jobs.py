@@ -28,6 +28,7 @@ ErrorCode = Literal[
     "worker_lost",
     "not_started",
     "out_of_memory",
+    "invalid_option",
     "storage_full",
     "internal",
 ]

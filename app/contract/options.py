@@ -6,8 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AnyHttpUrl, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
-MemberName = Literal["cnn", "cnn_rnn", "cnn_transformer"]
-MEMBER_NAMES: tuple[MemberName, ...] = ("cnn", "cnn_rnn", "cnn_transformer")
+# Which members there are is the bundle's to say, see `workers.MemberInfo`.
+MemberName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,31}$")]
+MOST_MEMBERS = 16  # more than any bundle has
 
 
 def _split(value: object) -> object:
@@ -15,7 +16,7 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
-Members = Annotated[tuple[MemberName, ...], BeforeValidator(_split), Field(min_length=1, max_length=3)]
+Members = Annotated[tuple[MemberName, ...], BeforeValidator(_split), Field(min_length=1, max_length=MOST_MEMBERS)]
 CallbackUrl = Annotated[AnyHttpUrl, PlainSerializer(str, return_type=str)]
 
 
@@ -39,7 +40,9 @@ class JobOptions(BaseModel):
         allow_inf_nan=False,
         description="Less certain faces are left out; the detector's own default.",
     )
-    members: Members | None = Field(None, description="Subset of `cnn,cnn_rnn,cnn_transformer` to fuse; all if absent.")
+    members: Members | None = Field(
+        None, description="Subset of the model's members to fuse, such as `cnn,cnn_rnn`; all if absent."
+    )
     model: str | None = Field(None, min_length=1, max_length=64, description="Name of a served bundle.")
     fps: float = Field(30, gt=0, le=1000, allow_inf_nan=False, description="Frame rate of `frames` and of archives.")
     start_s: float | None = Field(None, ge=0, allow_inf_nan=False, description="Label from this time on, seconds.")

@@ -46,9 +46,12 @@ class WorkerInfo(BaseModel):
 
 
 class MemberInfo(BaseModel):
-    """A member as clients see it."""
+    """A member as clients see it.  title, short, note: its name for people, and what it looks at."""
 
     name: str
+    title: str = ""
+    short: str = ""
+    note: str = ""
     backbone: str
     head: str
     temperature: float

@@ -91,8 +91,20 @@ _MODEL = {
     "labels": _LABELS,
     "window": 9,
     "members": [
-        {"name": name, "backbone": "mobilenet_v1", "head": head, "temperature": 1.1, "fusion_weight": 0.3}
-        for name, head in (("cnn", "frame"), ("cnn_rnn", "gru"), ("cnn_transformer", "transformer"))
+        {
+            "name": name,
+            "title": title,
+            "short": short,
+            "note": note,
+            "backbone": "mobilenet_v1",
+            "head": head,
+            "temperature": 1.1,
+            "fusion_weight": 0.5,
+        }
+        for name, title, short, note, head in (
+            ("cnn", "CNN", "CNN", "looks at single frames", "frame"),
+            ("cnn_rnn", "CNN-GRU", "GRU", "reads nine frames in order", "gru"),
+        )
     ],
     "metrics": [{"data": "ferplus", "accuracy": 0.8}],
     "provenance": {"recipe": "default"},

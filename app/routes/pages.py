@@ -46,6 +46,15 @@ class PageSettings(BaseModel):
     inputs: str = Field(description="which files can be labelled, in words")
 
 
+class PageMember(BaseModel):
+    """What the page shows of a member."""
+
+    name: str
+    title: str
+    short: str
+    note: str
+
+
 Labels = Annotated[list[str], Query(alias="label", max_length=MAX_LABELS, description="In score order.")]
 
 
@@ -95,3 +104,15 @@ async def page_settings(request: Request, services: ServicesDep) -> PageSettings
 async def page_colours(labels: Labels) -> dict[str, str]:
     """The labels' colours, `#RRGGBB`: those of the timeline and of the annotated video."""
     return colours(labels)
+
+
+@router.get("/page/members", include_in_schema=False)
+async def page_members(services: ServicesDep) -> list[PageMember]:
+    """The members of every bundle that ever was served here, in the bundles' order; needs no key, as colours do not."""
+    found: dict[str, PageMember] = {}
+    for model in await services.registry.models():
+        for member in model.members:
+            title = member.title or member.name
+            shown = PageMember(name=member.name, title=title, short=member.short or title, note=member.note)
+            found.setdefault(member.name, shown)
+    return list(found.values())

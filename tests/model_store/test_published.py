@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from model_store.bundle import BundleError, load_bundle
-from model_store.manifest import MEMBER_NAMES, MemberName
+from model_store.members import MEMBERS
 from model_store.published import import_backbone, import_published
 from worker.core.records import CroppedFace, CroppedFrame, LabelledFrame
 from worker.ensemble.engine import Engine
@@ -46,8 +46,8 @@ def _save(path: Path, state: dict[str, Any], prefix: str = "") -> Path:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("published")
     prefixes = {"cnn": "", "cnn_rnn": "module.", "cnn_transformer": "module."}
-    files: dict[MemberName, Path] = {
-        member: _save(folder / f"{member}.pth", _fill(member), prefixes[member]) for member in MEMBER_NAMES
+    files: dict[str, Path] = {
+        member: _save(folder / f"{member}.pth", _fill(member), prefixes[member]) for member in MEMBERS
     }
     import_published(files, "golden", folder / "bundle")
     for path in files.values():

@@ -34,7 +34,7 @@ def command(
     try:
         loaded = load_bundle(find_bundle(bundle))
         manifest = loaded.manifest
-        clips = labelled_clips(layout, data, crop_spec(manifest), manifest.labels, manifest.window)
+        clips = labelled_clips(layout, data, crop_spec(manifest.input), manifest.labels, manifest.window)
         place = find_place(device)
         ensemble = build_ensemble(loaded)
         prepare(place.device)

@@ -97,7 +97,7 @@ class _Labelling:
         loaded = load_bundle(find_bundle(bundle))
         size = loaded.manifest.input
         engine = Engine(build_ensemble(loaded), (size.size, size.size, size.channels), CPU, "fp32")
-        self._pipelines = [Pipeline(engine, [detector], crop_spec(loaded.manifest)) for detector in both]
+        self._pipelines = [Pipeline(engine, [detector], crop_spec(loaded.manifest.input)) for detector in both]
 
     def agreement(self, clip: Path, settings: WorkerSettings) -> dict[str, float | int | None]:
         """Share of the faces found through both, in all frames of the clip, that get the same label."""

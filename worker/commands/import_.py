@@ -9,7 +9,6 @@ import typer
 from pydantic import ValidationError
 
 from model_store.bundle import BundleError
-from model_store.manifest import MemberName
 from worker.errors import CommandError
 
 File = Annotated[Path | None, typer.Option()]
@@ -25,7 +24,7 @@ def command(
     faces: Annotated[Path | None, typer.Option(help="stills .npz: faceres.json lacks the batch-norms")] = None,
 ) -> None:
     """Give either --cnn, --cnn-rnn, --cnn-transformer and --name, or --backbone (a .json with --faces)."""
-    members: dict[MemberName, Path | None] = {"cnn": cnn, "cnn_rnn": cnn_rnn, "cnn_transformer": cnn_transformer}
+    members: dict[str, Path | None] = {"cnn": cnn, "cnn_rnn": cnn_rnn, "cnn_transformer": cnn_transformer}
     files = {member: path for member, path in members.items() if path is not None}
     if backbone is not None and (files or name):
         raise typer.BadParameter("goes alone with --out", param_hint="--backbone")

@@ -32,7 +32,7 @@ def command(
     format: Annotated[exports.ExportFormat, typer.Option(help="what to write")] = "json",
     members: Annotated[bool, typer.Option("--members", help="each member's own scores as well")] = False,
     out: Annotated[Path | None, typer.Option(help="folder for one file an input; stdout where absent")] = None,
-    use_members: Annotated[str | None, typer.Option(help="subset of cnn,cnn_rnn,cnn_transformer to fuse")] = None,
+    use_members: Annotated[str | None, typer.Option(help="subset of the members to fuse, such as cnn,cnn_rnn")] = None,
     sample_fps: Annotated[float | None, typer.Option(help="label at most so many frames a second")] = None,
     max_faces: Annotated[int, typer.Option(help="the largest so many faces of a frame")] = 10,
     min_face_px: Annotated[float, typer.Option(help="smaller faces are left out")] = 16,

@@ -1,4 +1,4 @@
-"""The three members' heads: backbone features in, logits out.
+"""The members' heads: backbone features in, logits out.
 
     cnn               one feature            -> logits
     cnn_rnn           a window of features   -> logits of every frame of the window
@@ -23,8 +23,16 @@ from torch import Tensor, nn
 PositionAxis = Literal["batch", "time"]
 
 
-class FrameHead(nn.Module):
+class Head(nn.Module):
+    """A member's head: (B, T, D) features -> (B, T, K) logits.  temporal: whether frames of a window see each other."""
+
+    temporal = True
+
+
+class FrameHead(Head):
     """Member `cnn`: (..., D) features -> (..., K) logits.  The published 1x1 convolution on a pooled feature."""
+
+    temporal = False
 
     def __init__(self, feature_size: int, labels: int) -> None:
         super().__init__()
@@ -34,7 +42,7 @@ class FrameHead(nn.Module):
         return self.classifier(features)  # type: ignore[no-any-return]
 
 
-class RecurrentHead(nn.Module):
+class RecurrentHead(Head):
     """Member `cnn_rnn`: (B, T, D) features -> (B, T, K) logits.
 
     Linear to `embedding`, ReLU, one bidirectional GRU layer of `hidden` units a direction, ReLU, Linear.
@@ -93,7 +101,7 @@ class Block(nn.Module):
         return self.feed_forward(x + self.attn(self.norm1(x)))
 
 
-class TransformerHead(nn.Module):
+class TransformerHead(Head):
     """Member `cnn_transformer`: (B, T, D) features -> (B, T, K) logits.
 
     Linear to `embedding`, sinusoidal position offset, pre-norm blocks, LayerNorm, Linear.  `position_axis` "batch"
@@ -139,8 +147,8 @@ def sinusoid(length: int, size: int) -> Tensor:
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
 
 
-Head = FrameHead | RecurrentHead | TransformerHead
-ARCHITECTURES: dict[str, type[FrameHead | RecurrentHead | TransformerHead]] = {
+# By the architecture that a manifest names; what it says of sizes goes to the constructor.
+ARCHITECTURES: dict[str, type[Head]] = {
     "frame": FrameHead,
     "gru": RecurrentHead,
     "transformer": TransformerHead,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.ensemble.backbones import Backbone
-from worker.ensemble.members import FrameHead, Head
+from worker.ensemble.members import Head
 
 
 class Normalise(nn.Module):
@@ -52,7 +52,7 @@ class Member(nn.Module):
     @property
     def temporal(self) -> bool:
         """True where the member reads a window of features, false where it reads one."""
-        return not isinstance(self.head, FrameHead)
+        return self.head.temporal
 
 
 @dataclass(frozen=True)

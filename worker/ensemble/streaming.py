@@ -28,6 +28,20 @@ class StreamHead(nn.Module):
         raise NotImplementedError
 
 
+class WindowStream(StreamHead):
+    """Any head: the state is the frame's feature, and a window goes through the head as a whole."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.head = head
+
+    def encode(self, features: Tensor) -> Tensor:
+        return features
+
+    def decode(self, states: Tensor, windows: Tensor) -> Tensor:
+        return self.head(states[windows])[:, windows.shape[1] // 2]  # type: ignore[no-any-return]
+
+
 class FrameStream(StreamHead):
     """Member `cnn`: the state is the frame's logits, the window is its centre."""
 
@@ -159,9 +173,11 @@ def _centre_block(block: Block, x: Tensor, qkv: Tensor | None) -> Tensor:
 
 
 def stream_head(head: Head, window: int) -> StreamHead:
-    """The streaming form of a member's head."""
+    """The streaming form of a member's head; one that has none of its own repeats work between windows."""
     if isinstance(head, FrameHead):
         return FrameStream(head)
     if isinstance(head, RecurrentHead):
         return RecurrentStream(head)
-    return TransformerStream(head, window)
+    if isinstance(head, TransformerHead):
+        return TransformerStream(head, window)
+    return WindowStream(head)

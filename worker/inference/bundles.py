@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from model_store.bundle import Bundle, BundleError
-from model_store.manifest import BackboneSpec, HeadSpec, Manifest
+from model_store.manifest import BackboneSpec, Input, Manifest
+from model_store.members import HeadSpec
 from worker.crops import CropSpec
 from worker.ensemble import backbones, members
 from worker.ensemble.networks import Ensemble, Member, Normalise
@@ -18,12 +19,12 @@ from worker.ensemble.networks import Ensemble, Member, Normalise
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def crop_spec(manifest: Manifest) -> CropSpec:
-    """The crops the bundle was trained on."""
-    alignment = manifest.input.alignment
+def crop_spec(given: Input) -> CropSpec:
+    """The crops that a bundle was trained on, or is to be."""
+    alignment = given.alignment
     return CropSpec(
-        size=manifest.input.size,
-        colour=manifest.input.colour,
+        size=given.size,
+        colour=given.colour,
         landmarks=np.asarray(alignment.landmarks, np.float32),
         box_scale=alignment.box_scale,
         box_shift_y=alignment.box_shift_y,

@@ -52,6 +52,10 @@ class Source(Protocol):
         """Release the decoder."""
 
 
+class UnknownMemberError(ValueError):
+    """A job asks for a member that the bundle does not have."""
+
+
 @dataclass(frozen=True)
 class LabelOptions:
     """What a job may choose.  members: names to fuse, in the bundle's order; empty for all."""
@@ -81,10 +85,10 @@ class Pipeline:
     def members(self, options: LabelOptions) -> tuple[str, ...]:
         """The members in use, in the bundle's order.
 
-        Raises: ValueError if the bundle lacks one that was asked for.
+        Raises: UnknownMemberError if the bundle lacks one that was asked for.
         """
         if unknown := set(options.members) - set(self.engine.member_names):
-            raise ValueError(f"the bundle has no member {', '.join(sorted(unknown))}")
+            raise UnknownMemberError(f"the bundle has no member {', '.join(sorted(unknown))}")
         return tuple(name for name in self.engine.member_names if not options.members or name in options.members)
 
     def label(

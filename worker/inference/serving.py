@@ -106,7 +106,7 @@ def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
     make_pass = partial(frame_pass, graphs=settings.cuda_graphs)
     engine = Engine(build_ensemble(bundle), shape, device, precision, make_pass)
     engine.warm_up()
-    return Serving(manifest, Pipeline(engine, detectors, crop_spec(manifest)), str(device), precision)
+    return Serving(manifest, Pipeline(engine, detectors, crop_spec(manifest.input)), str(device), precision)
 
 
 def choose_device(wanted: str) -> torch.device:

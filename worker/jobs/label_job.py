@@ -34,7 +34,7 @@ from worker.core.devices import DeviceLostError, OutOfDeviceMemoryError, first_l
 from worker.decode import DecoderLostError, LimitExceededError, UndecodableInputError
 from worker.ensemble.engine import EngineStoppedError
 from worker.inference import serving
-from worker.inference.pipeline import Pipeline, Source
+from worker.inference.pipeline import Pipeline, Source, UnknownMemberError
 from worker.inference.stage_timing import StageClocks
 from worker.jobs.execution import CanceledError, Execution, LostError, ResultsFullError
 from worker.jobs.idle_unload import Keeper
@@ -337,6 +337,8 @@ def _error(error: Exception) -> JobError:
         code, detail = "limit_exceeded", str(error)
     elif isinstance(error, OutOfDeviceMemoryError | MemoryError):
         code, detail = "out_of_memory", "the worker has not enough memory for this input; try smaller frames"
+    elif isinstance(error, UnknownMemberError):
+        code, detail = "invalid_option", str(error)
     elif isinstance(error, ResultsFullError):
         code, detail = "storage_full", "there was no room for the job's results; submit it again later"
     elif isinstance(error, FileNotFoundError):

@@ -15,6 +15,7 @@ import structlog
 from app.contract import keys
 from app.contract.workers import WORKER_BEAT_S, WORKER_TTL_S, MemberInfo, ModelInfo, WorkerInfo
 from model_store.manifest import Manifest
+from model_store.members import MEMBERS
 
 # By the clock of Redis, which all hosts share; drops the names of workers that ended without a word.  Makes the bundle
 # known again where Redis has lost it.  Also done where Redis is at its memory limit: front ends are to know who lives.
@@ -37,6 +38,9 @@ def model_info(manifest: Manifest, queue: str) -> ModelInfo:
     members = tuple(
         MemberInfo(
             name=member.name,
+            title=MEMBERS[member.name].title,
+            short=MEMBERS[member.name].short,
+            note=MEMBERS[member.name].note,
             backbone=member.backbone.architecture,
             head=member.head.architecture,
             temperature=member.temperature,

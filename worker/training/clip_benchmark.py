@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from model_store.bundle import find_bundle, load_bundle
-from model_store.manifest import Measurement, MemberName
+from model_store.manifest import Measurement
 from worker.crops import CropSpec, crop_whole
 from worker.ensemble.networks import Ensemble
 from worker.inference.bundles import build_ensemble, crop_spec
@@ -112,7 +112,7 @@ def benchmark(
 ) -> dict[str, Any]:
     """All three figures of a bundle with the seven labels, computed on the device."""
     loaded = load_bundle(find_bundle(bundle))
-    ensemble, crop = build_ensemble(loaded), crop_spec(loaded.manifest)
+    ensemble, crop = build_ensemble(loaded), crop_spec(loaded.manifest.input)
     for module in ensemble.modules():
         module.to(device)
     stills = read_stills(data)
@@ -134,7 +134,7 @@ def as_measurements(found: dict[str, Any]) -> list[Measurement]:
     )
     damaged, still = found["damaged"], found["still"]
     keys = ("macro_f1", "accuracy")
-    figures: dict[str, tuple[dict[str, float], dict[MemberName, dict[str, float]]]] = {
+    figures: dict[str, tuple[dict[str, float], dict[str, dict[str, float]]]] = {
         "clips with a quarter of the frames damaged": (
             {key: round(damaged[f"ensemble_{key}"], 4) for key in keys},
             {"cnn": {key: round(damaged[f"cnn_{key}"], 4) for key in keys}},

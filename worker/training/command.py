@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from model_store.bundle import MANIFEST_FILE, load_bundle
@@ -17,13 +16,13 @@ from worker.training.clip_benchmark import BENCHMARK_SEED, as_measurements, benc
 from worker.training.ensemble import Source, run_signature, train_ensemble
 from worker.training.errors import DataError, TrainingError
 from worker.training.evaluate import evaluate
-from worker.training.export import DataTerms, add_measurements, provenance, write_bundle
+from worker.training.export import DataTerms, add_measurements, input_spec, provenance, write_bundle
 from worker.training.fingerprint import sha256_of
 from worker.training.journal import Journal
 from worker.training.labelled import labelled_clips
 from worker.training.metrics import headline
 from worker.training.place import leave
-from worker.training.recipes import ALIGNMENTS, Settings
+from worker.training.recipes import Settings
 from worker.training.session import training_session
 from worker.training.stills_source import StillsSource
 from worker.training.video_source import VideoSource
@@ -74,7 +73,7 @@ def train(order: Order) -> None:
     """
     _check(order)
     with training_session(order.device, order.run_dir, resume=order.resume) as session:
-        source, terms = open_source(order, crop_of(order.settings))
+        source, terms = open_source(order, crop_spec(input_spec(order.settings.input)))
         files = source.fingerprints()
         if order.backbone is not None:
             files[order.backbone.name] = sha256_of(order.backbone)
@@ -91,18 +90,6 @@ def train(order: Order) -> None:
             write_bundle(order.out, trained, order.settings, origin, order.name, order.version, licence)
             _measure(order, session.journal, session.place.device)
             session.journal.say(f"{order.out} is ready")
-
-
-def crop_of(settings: Settings) -> CropSpec:
-    """The crops that the settings ask for, in the words of the crop code."""
-    alignment = ALIGNMENTS[settings.input.alignment]
-    return CropSpec(
-        size=settings.input.size,
-        colour=settings.input.colour,
-        landmarks=np.asarray(alignment.landmarks, np.float32),
-        box_scale=alignment.box_scale,
-        box_shift_y=alignment.box_shift_y,
-    )
 
 
 def open_source(order: Order, crop: CropSpec) -> tuple[Source, DataTerms]:
@@ -131,7 +118,7 @@ def _measure(order: Order, journal: Journal, device: torch.device) -> None:
         module.to(device)
     manifest = bundle.manifest
     validation = order.validation or order.data
-    data = labelled_clips(order.layout, validation, crop_spec(manifest), manifest.labels, manifest.window)
+    data = labelled_clips(order.layout, validation, crop_spec(manifest.input), manifest.labels, manifest.window)
     report = evaluate(ensemble, data, journal)
     shown = f"--data {Path(data.name).name} --layout {order.layout}"
     measurements = [

@@ -14,19 +14,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model_store.manifest import FrameHeadSpec, MemberName
+from model_store.members import MEMBERS, FrameHeadSpec
 from worker.ensemble.members import Head
 from worker.inference.bundles import build_head
 from worker.training.errors import DataError
 from worker.training.export import Trained
 from worker.training.fingerprint import signature_of
-from worker.training.fusion import Fusion, equal_fusion, fit_fusion
+from worker.training.fusion import Fusion, fit_fusion, plain_fusion
 from worker.training.journal import Journal
 from worker.training.loop import Run, Task, Trainer
 from worker.training.place import Place
 from worker.training.recipes import Settings
 from worker.training.static import PixelBatch, StaticNet, new_static_net
-from worker.training.temporal import TemporalTask, WindowSet, centre_logits, head_specs, new_head
+from worker.training.temporal import TemporalTask, WindowSet, centre_logits, new_head
 
 
 class Source(Protocol):
@@ -50,7 +50,7 @@ class Source(Protocol):
 
 
 def train_ensemble(settings: Settings, source: Source, run: Run, backbone_file: Path | None = None) -> Trained:
-    """Train all three members and their fusion.
+    """Train all members and their fusion.
 
     backbone_file: weights to start the backbone from, as `worker import --backbone` writes them.
 
@@ -67,20 +67,27 @@ def train_ensemble(settings: Settings, source: Source, run: Run, backbone_file: 
     net.to(run.place.device).eval().requires_grad_(False)
 
     train, validation = source.window_sets(net, run.journal)
-    heads: dict[MemberName, Head] = {"cnn": frame_head(net, len(source.labels))}
-    for k, (name, spec) in enumerate(head_specs(settings.heads).items()):
-        head = new_head(spec, net.backbone.feature_size, len(source.labels), settings.seed + 1 + k)
+    heads: dict[str, Head] = {}
+    for k, (name, spec) in enumerate(settings.heads.specs().items()):
+        if isinstance(spec, FrameHeadSpec):
+            heads[name] = frame_head(net, len(source.labels))
+            continue
+        head = new_head(spec, net.backbone.feature_size, len(source.labels), settings.seed + k)
         task = TemporalTask(head, train, validation, settings, run.place)
         outcome = Trainer(f"temporal-{name}", task, settings.temporal, run).run()
         run.journal.say(f"{name}: epoch {outcome.epoch} is kept")
         head.load_state_dict(outcome.state)
         heads[name] = head.eval().requires_grad_(False)
-    fusion = fuse_members(heads, validation) if settings.fit_fusion else equal_fusion(len(heads))
+    fusion = (
+        fuse_members(heads, validation)
+        if settings.fit_fusion
+        else plain_fusion([MEMBERS[name].weight for name in heads])
+    )
     run.journal.say(f"fusion: weights {fusion.weights}, temperatures {fusion.temperatures}")
     return Trained(source.labels, net.backbone, heads, fusion)
 
 
-def fuse_members(heads: dict[MemberName, Head], validation: dict[str, WindowSet]) -> Fusion:
+def fuse_members(heads: dict[str, Head], validation: dict[str, WindowSet]) -> Fusion:
     """Fit weights and temperatures on the validation windows; every set counts the same in total."""
     logits: list[Tensor] = []
     truth: list[Tensor] = []

@@ -12,13 +12,10 @@ import torch
 
 from model_store.bundle import NewBundle, replace_manifest, write_manifest, write_tensors, write_whole
 from model_store.manifest import (
-    FrameHeadSpec,
-    HeadSpec,
     Input,
     Manifest,
     Measurement,
     Member,
-    MemberName,
     Provenance,
 )
 from worker.ensemble.backbones import Backbone
@@ -28,7 +25,6 @@ from worker.training.card import model_card
 from worker.training.fusion import Fusion
 from worker.training.recipes import ALIGNMENTS, InputSettings, Settings
 from worker.training.static import PIXEL_SCALE, backbone_spec
-from worker.training.temporal import head_specs
 
 INTENDED_USE = (
     "Labelling how faces look in video, frame by frame, for search, statistics and research. It reads appearance, not "
@@ -60,7 +56,7 @@ class Trained:
 
     labels: tuple[str, ...]
     backbone: Backbone
-    heads: dict[MemberName, Head]
+    heads: dict[str, Head]
     fusion: Fusion
 
 
@@ -98,7 +94,7 @@ def write_bundle(
 ) -> None:
     """Write the bundle without measurements; `add_measurements` adds them once it can be loaded and measured."""
     dtype = torch.float16 if settings.store_half else torch.float32
-    specs: dict[MemberName, HeadSpec] = {"cnn": FrameHeadSpec(), **head_specs(settings.heads)}
+    specs = settings.heads.specs()
     with NewBundle(folder, replace=True) as path:
         backbone = write_tensors(path, "backbone.safetensors", module_tensors(trained.backbone, dtype))
         members = []

@@ -6,6 +6,7 @@ their negative log likelihood, so weights and calibration are found together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,9 +27,9 @@ class Fusion:
     weights: tuple[float, ...]
 
 
-def equal_fusion(members: int) -> Fusion:
-    """The published one: plain mean of plain softmaxes."""
-    return Fusion((1.0,) * members, (1.0 / members,) * members)
+def plain_fusion(weights: Sequence[float]) -> Fusion:
+    """The published one, where weights are equal: the weighted mean of plain softmaxes."""
+    return Fusion((1.0,) * len(weights), tuple(weight / sum(weights) for weight in weights))
 
 
 def fit_fusion(logits: Tensor, truth: Tensor, importance: Tensor) -> Fusion:

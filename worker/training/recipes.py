@@ -15,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from model_store.manifest import Alignment
+from model_store.members import FrameHeadSpec, HeadSpec, RecurrentHeadSpec, TransformerHeadSpec
 from worker.training.augment import FLIP_ONLY, Augmentation
 from worker.training.errors import RecipeError
 
@@ -60,13 +61,27 @@ class BackboneSettings:
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """Sizes of the two temporal members' heads."""
+    """Sizes of the temporal members' heads."""
 
     embedding: int = 128
     hidden: int = 64
     attention_heads: int = 4
     depth: int = 2
     mlp_ratio: float = 2.0
+
+    def specs(self) -> dict[str, HeadSpec]:
+        """Every member that is trained, with its head; the frame head is what the static CNN was trained with."""
+        return {
+            "cnn": FrameHeadSpec(),
+            "cnn_rnn": RecurrentHeadSpec(embedding=self.embedding, hidden=self.hidden),
+            "cnn_transformer": TransformerHeadSpec(
+                embedding=self.embedding,
+                heads=self.attention_heads,
+                depth=self.depth,
+                mlp_ratio=self.mlp_ratio,
+                position_axis="time",
+            ),
+        }
 
 
 @dataclass(frozen=True)

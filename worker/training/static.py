@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model_store.manifest import BackboneSpec, CompactResNetSpec, FrameHeadSpec, MobileNetV1Spec, ResNet50CaffeSpec
+from model_store.manifest import BackboneSpec, CompactResNetSpec, MobileNetV1Spec, ResNet50CaffeSpec
+from model_store.members import FrameHeadSpec
 from worker.ensemble.backbones import initialise
 from worker.ensemble.networks import Normalise
 from worker.inference.bundles import build_backbone, build_head

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model_store.manifest import HeadSpec, MemberName, RecurrentHeadSpec, TransformerHeadSpec
-from worker.ensemble.members import FrameHead, Head
+from model_store.members import HeadSpec
+from worker.ensemble.members import Head
 from worker.inference.bundles import build_head
 from worker.training.loop import METRIC, rebalanced
 from worker.training.metrics import measure
 from worker.training.place import Place
-from worker.training.recipes import HeadSettings, Settings
+from worker.training.recipes import Settings
 from worker.training.static import soft_cross_entropy
 
 EVALUATION_BATCH = 2048
@@ -100,7 +100,7 @@ def centre_logits(head: nn.Module, data: WindowSet) -> Tensor:
     """(W, K) float32 logits of a member at every window's centre, on the CPU; a frame head sees that frame alone."""
     head.eval()
     device = next(head.parameters()).device
-    single = isinstance(head, FrameHead)
+    single = isinstance(head, Head) and not head.temporal
     centre = data.windows.shape[1] // 2
     found = []
     for windows in torch.split(data.windows, EVALUATION_BATCH):
@@ -108,20 +108,6 @@ def centre_logits(head: nn.Module, data: WindowSet) -> Tensor:
         logits = head(data.features[seen].to(device).float())
         found.append(logits[:, 0 if single else centre].float().cpu())
     return torch.cat(found)
-
-
-def head_specs(settings: HeadSettings) -> dict[MemberName, HeadSpec]:
-    """The manifest's words for the two temporal heads; bundles trained here count time along the time axis."""
-    return {
-        "cnn_rnn": RecurrentHeadSpec(embedding=settings.embedding, hidden=settings.hidden),
-        "cnn_transformer": TransformerHeadSpec(
-            embedding=settings.embedding,
-            heads=settings.attention_heads,
-            depth=settings.depth,
-            mlp_ratio=settings.mlp_ratio,
-            position_axis="time",
-        ),
-    }
 
 
 def new_head(spec: HeadSpec, feature_size: int, labels: int, seed: int) -> Head:

@@ -3,7 +3,8 @@
 import { getJson, Problem } from "./api.js";
 import { announce, byId, make, setText, swatch } from "./dom.js";
 import { History } from "./history.js";
-import { asJobs, chosenOptions, offerModels, optionsAreValid } from "./options.js";
+import { loadMembers } from "./members.js";
+import { asJobs, chosenOptions, offerMembers, offerModels, optionsAreValid } from "./options.js";
 import { coloursOf, pageSettings } from "./page-settings.js";
 import { upload } from "./upload.js";
 import { percent, size } from "./words.js";
@@ -61,6 +62,7 @@ export class HomeView {
   /** Say what is served, and whether anybody is there to do the work. */
   async #models() {
     try {
+      offerMembers(await loadMembers());
       const { models } = await getJson("v1/models");
       byId("no-worker").hidden = models.length > 0;
       if (!models.length) return;

@@ -6,13 +6,14 @@ import { follow } from "./follow.js";
 import { JobHead } from "./job-head.js";
 import { handleKey } from "./keys.js";
 import { Lanes } from "./lanes.js";
+import { loadMembers, memberName, memberNote } from "./members.js";
 import { coloursOf } from "./page-settings.js";
 import { Records } from "./records.js";
 import { forget } from "./session.js";
 import { Stage } from "./stage.js";
 import { TakeAway } from "./takeaway.js";
 import { Values } from "./values.js";
-import { memberName, memberNote, percent, preciseClock } from "./words.js";
+import { percent, preciseClock } from "./words.js";
 
 /** @typedef {import("./records.js").Records} RecordsOfJob */
 
@@ -52,7 +53,7 @@ export class JobView {
     this.#clear();
     this.head.clear(jobId);
     try {
-      const job = await getJob(jobId, following.signal);
+      const [job] = await Promise.all([getJob(jobId, following.signal), loadMembers()]);
       this.stage.open(job);
       this.#show(job);
       const listener = {

@@ -1,6 +1,6 @@
 // The options of a submission, from the form to the API's fields.  What is left as it is, is not sent.
 
-import { byId } from "./dom.js";
+import { byId, make } from "./dom.js";
 
 const IMAGE = /^image\/(?!gif$)/; // a GIF is a video of its own
 
@@ -51,6 +51,21 @@ export function optionsAreValid() {
   byId("more-options").open = true;
   form.reportValidity();
   return false;
+}
+
+/**
+ * Offer the members to choose from; those that were left out stay so.
+ * @param {import("./members.js").Member[]} members
+ */
+export function offerMembers(members) {
+  const list = byId("members");
+  const left = new Set([...list.querySelectorAll("input:not(:checked)")].map(({ value }) => value));
+  const choices = members.map(({ name, title, note }) => {
+    const box = make("input", { type: "checkbox", name: "members", value: name, checked: !left.has(name) });
+    return make("label", { class: "check" }, box, note ? ` ${title}, ${note}` : ` ${title}`);
+  });
+  list.replaceChildren(...choices);
+  byId("members-field").hidden = members.length < 2;
 }
 
 /**

@@ -1,7 +1,8 @@
 // What a lane shows where the pointer is: the time and all values.
 
 import { make, setText, swatch } from "./dom.js";
-import { memberName, percent, preciseClock } from "./words.js";
+import { memberName } from "./members.js";
+import { percent, preciseClock } from "./words.js";
 
 const DISTANCE_PX = 16;
 

@@ -1,12 +1,10 @@
 // The values at the current time, as a table: what the picture and the lanes show, also for those who cannot see them.
 
 import { byId, make, setText, swatch } from "./dom.js";
-import { memberName, percent, preciseClock } from "./words.js";
+import { memberName, memberShort } from "./members.js";
+import { percent, preciseClock } from "./words.js";
 
 /** @typedef {import("./records.js").Records} Records */
-
-/** @type {Record<string, string>} */
-const SHORT = { cnn: "CNN", cnn_rnn: "GRU", cnn_transformer: "Transf." };
 
 export class Values {
   /** @param {{onTrack: (trackId: number) => void}} events */
@@ -65,7 +63,7 @@ export class Values {
     if (this.built === wanted) return;
     this.built = wanted;
     const several = records.members.length > 1;
-    const names = ["Together", ...(several ? records.members.map((name) => SHORT[name] ?? name) : [])];
+    const names = ["Together", ...(several ? records.members.map(memberShort) : [])];
     const head = make("tr", {}, make("th", { scope: "col", text: "Label" }), make("td", { "aria-hidden": "true" }));
     names.forEach((name, s) => {
       head.append(make("th", { scope: "col", text: name, title: s ? memberName(records.members[s - 1]) : null }));

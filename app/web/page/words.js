@@ -32,16 +32,6 @@ const STATES = {
   canceled: "Cancelled",
 };
 
-/** @type {Record<string, string>} */
-const MEMBERS = { cnn: "CNN", cnn_rnn: "CNN-GRU", cnn_transformer: "CNN-Transformer" };
-
-/** @type {Record<string, string>} What each member looks at. */
-const MEMBER_NOTES = {
-  cnn: "looks at single frames",
-  cnn_rnn: "reads nine frames in order",
-  cnn_transformer: "compares nine frames with each other",
-};
-
 /**
  * A problem in a sentence or two.
  * @param {string} code
@@ -55,12 +45,6 @@ export function explain(code, detail = "") {
 
 /** @param {string} state */
 export const stateName = (state) => STATES[state] ?? state;
-
-/** @param {string} name */
-export const memberName = (name) => MEMBERS[name] ?? name;
-
-/** @param {string} name */
-export const memberNote = (name) => MEMBER_NOTES[name] ?? "";
 
 /** 83.4 -> "1:23". @param {number} seconds */
 export function clock(seconds) {

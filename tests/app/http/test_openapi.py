@@ -16,7 +16,8 @@ from app.http import errors
 from app.http.openapi_document import EXAMPLES
 from app.main import create_app
 from app.settings import Settings
-from model_store.manifest import HEAD_OF_MEMBER, BackboneSpec
+from model_store.manifest import BackboneSpec
+from model_store.members import MEMBERS
 
 REFERENCE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 DOCUMENT: dict[str, Any] = create_app(Settings()).openapi()
@@ -170,10 +171,13 @@ def test_every_call_has_examples_of_its_answers(call: tuple[str, str]) -> None:
 
 
 def test_examples_show_members_that_there_can_be() -> None:
-    """The example of a bundle has the three members, each with a backbone and the head that a manifest gives it."""
+    """The example of a bundle has members as they are described, each with a backbone that manifests know."""
     backbones = {spec.model_fields["architecture"].default for spec in get_args(get_args(BackboneSpec)[0])}
     members = EXAMPLES["Model"]["members"]
-    assert {member["name"]: member["head"] for member in members} == HEAD_OF_MEMBER
+    for member in members:
+        kind = MEMBERS[member["name"]]
+        assert (member["title"], member["short"], member["note"]) == (kind.title, kind.short, kind.note)
+        assert member["head"] == kind.architecture
     assert {member["backbone"] for member in members} <= backbones
 
 

@@ -11,6 +11,7 @@ import torch
 from rq import Retry
 
 from app.contract import keys
+from app.contract.jobs import JobError
 from tests.worker.jobs.rig import JOB, Rig
 from worker.core.devices import DeviceLostError
 from worker.decode import (
@@ -23,6 +24,7 @@ from worker.decode import (
 )
 from worker.ensemble.engine import EngineStoppedError
 from worker.inference import serving
+from worker.inference.pipeline import UnknownMemberError
 from worker.jobs import label_job, render_job
 from worker.jobs.rq_hooks import HasSuccessorError
 
@@ -230,3 +232,18 @@ def test_drawing_that_takes_too_long_fails(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(render_job, "RENDER_TIMEOUT_S", -1)
     with pytest.raises(LimitExceededError, match="the limit of this service"):
         list(render_job._unless_stopped(cast(Any, iter(range(10)))))
+
+
+def test_a_member_that_the_bundle_lacks_fails_the_job_and_says_so(rig: Rig) -> None:
+    """The front end could not know it where no worker had served the bundle before."""
+
+    def unknown() -> Generator[Any, None, None]:
+        raise UnknownMemberError("the bundle has no member svm")
+        yield
+
+    rig.labels = unknown
+    label_job.label_job(JOB)
+    job = rig.job()
+    assert job.state == "failed"
+    assert job.error == JobError(code="invalid_option", detail="the bundle has no member svm")
+    assert rig.store.job_ids() == []

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from worker.training.alignment import measure_alignment, symmetric
-from worker.training.fusion import equal_fusion, fit_fusion, fused_probabilities
+from worker.training.fusion import fit_fusion, fused_probabilities, plain_fusion
 from worker.training.metrics import calibration_error, measure
 from worker.training.pictures import draw_report
 from worker.training.recipes import FER_ALIGNMENT
@@ -45,10 +45,10 @@ def test_fusion_gives_little_weight_to_a_member_that_knows_nothing() -> None:
     assert sum(fusion.weights) == pytest.approx(1.0, abs=1e-3)
 
 
-def test_equal_fusion_is_the_plain_mean() -> None:
+def test_plain_fusion_is_the_plain_mean() -> None:
     """The published fusion: the mean of the members' softmaxes."""
     logits = torch.randn((3, 4, 7), generator=torch.Generator().manual_seed(4))
-    fusion = equal_fusion(3)
+    fusion = plain_fusion([1.0, 1.0, 1.0])
     fused = fused_probabilities(logits, torch.tensor(fusion.temperatures), torch.tensor(fusion.weights))
     torch.testing.assert_close(fused, logits.softmax(dim=-1).mean(dim=0))
 

@@ -22,7 +22,7 @@ from worker.training.loop import METRIC, Outcome, Run, Trainer
 from worker.training.optimise import learning_rate
 from worker.training.place import Place, find_place
 from worker.training.recipes import Settings, Stage, recipe
-from worker.training.temporal import TemporalTask, WindowSet, head_specs, new_head
+from worker.training.temporal import TemporalTask, WindowSet, new_head
 
 CPU = Place(torch.device("cpu"))
 MINIATURE = ("heads.embedding=8", "heads.hidden=4", "heads.attention_heads=2", "heads.depth=1")
@@ -46,7 +46,7 @@ def window_set(clips: int, seed: int) -> WindowSet:
 
 def trainer(folder: Path, settings: Settings, *, resume: bool = False, place: Place = CPU) -> Trainer:  # type: ignore[type-arg]
     """A GRU head's training."""
-    head = new_head(head_specs(settings.heads)["cnn_rnn"], 12, 7, seed=1)
+    head = new_head(settings.heads.specs()["cnn_rnn"], 12, 7, seed=1)
     task = TemporalTask(head, window_set(44, 1), {"validation": window_set(20, 2)}, settings, place)
     run = Run(folder, place, Journal(None, shown=False), settings.seed, settings.half_precision, "same", resume)
     return Trainer("temporal-cnn_rnn", task, settings.temporal, run)
