@@ -11,12 +11,11 @@ from typing import cast
 import redis.asyncio
 import structlog
 
-from app.contract import keys
+from app.contract import heartbeats, keys
 from app.contract.jobs import JobError, JobRecord, UnreadableRecordError, utc_now
 from app.contract.settings import SharedSettings
 from app.jobs.store import JobStore
 
-HEARTBEATS = 12  # from one round to the next; a minute unless the operator sets them otherwise
 LONGEST_WAIT_S = 86_400  # or as long as results live, where that is longer
 
 log = structlog.get_logger(__name__)
@@ -28,7 +27,7 @@ class Unserved:
     def __init__(self, connection: redis.asyncio.Redis, jobs: JobStore, settings: SharedSettings) -> None:
         self._redis = connection
         self._jobs = jobs
-        self.every_s = HEARTBEATS * settings.heartbeat_s
+        self.every_s = heartbeats.UPKEEP * settings.heartbeat_s
         self._longest = timedelta(seconds=max(LONGEST_WAIT_S, settings.result_ttl_s))
 
     async def look(self) -> None:

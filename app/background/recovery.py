@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from datetime import timedelta
-from typing import Any, cast
+from typing import cast
 
 import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from app.contract import keys
-from app.contract.jobs import MAX_ATTEMPTS, JobError, JobRecord, UnreadableRecordError, to_field, utc_now
+from app.contract import heartbeats, keys
+from app.contract.jobs import MAX_ATTEMPTS, JobError, JobRecord, UnreadableRecordError, ending, to_pairs
 from app.contract.scripts import transitions
 from app.contract.scripts.recovery import RECOVER
 from app.contract.settings import SharedSettings
@@ -41,7 +40,7 @@ class Recovery:
         self._queueing = queueing
         self._uploads = uploads
         self._ttl_s = settings.result_ttl_s
-        self.every_s = 2 * settings.heartbeat_s
+        self.every_s = heartbeats.RECOVERY * settings.heartbeat_s
         self._grace_s = settings.heartbeat_ttl_s
         self._not_before = 0.0
         self._suspects: set[str] = set()
@@ -127,18 +126,11 @@ class Recovery:
                 int(suspected),
                 MAX_ATTEMPTS,
                 self._ttl_s,
-                self._ending(state="failed", error=LOST.model_dump()),
-                self._ending(state="canceled"),
+                json.dumps(to_pairs(ending("failed", self._ttl_s, error=LOST.model_dump()))),
+                json.dumps(to_pairs(ending("canceled", self._ttl_s))),
             ],
         )
         return bytes(answer).decode()
-
-    def _ending(self, **fields: Any) -> str:
-        now = utc_now()
-        times = {"finished_at": now, "expires_at": now + timedelta(seconds=self._ttl_s)}
-        texts = {name: to_field(value) for name, value in fields.items()}
-        texts |= {name: time.isoformat() for name, time in times.items()}
-        return json.dumps([part for pair in texts.items() for part in pair])
 
     async def _end(self, job_id: str) -> None:
         """Let a job end as it is sealed, in its worker's place."""

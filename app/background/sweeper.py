@@ -14,10 +14,9 @@ from typing import cast
 import redis.asyncio
 import structlog
 
-from app.contract import keys
+from app.contract import heartbeats, keys
 from app.contract.uploads import UploadStore
 
-HEARTBEATS = 12  # from one round to the next; a minute unless the operator sets them otherwise
 REMEMBERED_S = 7 * 86_400  # how long after its creation an expired job is still known to have been there, at least
 BATCH = 500
 
@@ -33,7 +32,7 @@ class Sweeper:
         self._redis = connection
         self._uploads = uploads
         self._remembered_s = result_ttl_s + REMEMBERED_S
-        self.every_s = HEARTBEATS * heartbeat_s
+        self.every_s = heartbeats.UPKEEP * heartbeat_s
         self._token, self._lock_ms = uuid.uuid4().hex, round(2000 * self.every_s)
         self._suspects: set[str] = set()
 

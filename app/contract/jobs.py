@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -185,8 +185,21 @@ class JobRecord(BaseModel):
 
 
 def to_field(value: Any) -> str:
-    """A hash field's text: text as it is, everything else as JSON."""
+    """A hash field's text: text as it is, times as the API shows them, everything else as JSON."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def to_pairs(fields: Mapping[str, Any]) -> list[str]:
+    """Hash fields as scripts take them: name, value, name, value."""
+    return [part for name, value in fields.items() for part in (name, to_field(value))]
+
+
+def ending(state: State, ttl_s: int, **fields: Any) -> dict[str, Any]:
+    """The hash fields of a job that ends now, whoever ends it.  ttl_s: how long it and its results live from now on."""
+    now = utc_now()
+    return {**fields, "state": state, "finished_at": now, "expires_at": now + timedelta(seconds=ttl_s)}
 
 
 def utc_now() -> datetime:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from app.contract import keys
+from app.contract.scripts.workers import ADD
 
 FRAMES = "frames"  # sampled frames labelled
 FACES = "faces"  # faces labelled
@@ -32,12 +33,6 @@ def jobs(state: str) -> str:
     return f"jobs:{state}"
 
 
-# Small, and therefore also done where Redis is at its memory limit.
-_ADD = """#!lua flags=allow-oom
-for i = 1, #ARGV, 2 do redis.call('HINCRBYFLOAT', KEYS[1], ARGV[i], ARGV[i + 1]) end
-"""
-
-
 class _Client(Protocol):
     def eval(self, script: str, numkeys: int, *keys_and_args: str) -> object:
         """As redis-py's."""
@@ -47,4 +42,4 @@ def add(client: _Client, counts: Mapping[str, float]) -> None:
     """Add to counters, through any redis-py client or pipeline."""
     pairs = [part for name, amount in counts.items() if amount for part in (name, str(float(amount)))]
     if pairs:
-        client.eval(_ADD, 1, keys.METRICS, *pairs)
+        client.eval(ADD, 1, keys.METRICS, *pairs)

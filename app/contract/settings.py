@@ -11,6 +11,8 @@ from pathlib import PurePosixPath
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.contract import heartbeats
+
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -64,7 +66,7 @@ class SharedSettings(BaseSettings):
     @property
     def heartbeat_ttl_s(self) -> int:
         """How long a running job's worker may be silent; whole seconds, at least two, as Redis' keys live so long."""
-        return max(2, math.ceil(4 * self.heartbeat_s))
+        return max(2, math.ceil(heartbeats.JOB_TTL * self.heartbeat_s))
 
     @property
     def default_queue(self) -> str:

@@ -10,9 +10,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-WORKER_BEAT_S = 5  # a live worker says so this often
-WORKER_TTL_S = 20  # and counts as dead when it has not for so long
-
 WorkerState = Literal["starting", "ready", "busy", "stopping", "failed"]
 
 

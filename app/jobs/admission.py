@@ -8,23 +8,12 @@ from collections.abc import Iterable
 import redis.asyncio
 
 from app.contract import keys
+from app.contract.scripts.requests import RATE
 from app.http.errors import RateLimited, queue_full, results_full
 from app.jobs.queueing import Queueing
 
 ROOM_SHARE = 0.8  # of Redis' memory; what is beyond is kept for the jobs that run, so that they can end
 
-# A steady rate with bursts of up to a minute's worth (the generic cell rate algorithm): the key holds the time, in
-# milliseconds, up to which the caller has used its share.  ARGV: milliseconds a request, milliseconds of burst.
-# -> 0, or milliseconds to wait.
-_RATE = """#!lua flags=allow-oom
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local used = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now) + tonumber(ARGV[1])
-local wait = math.ceil(used - now - tonumber(ARGV[2]))
-if wait > 0 then return wait end
-redis.call('SET', KEYS[1], used, 'PX', math.ceil(used - now) + 1)
-return 0
-"""
 _WINDOW_MS = 60_000
 
 
@@ -33,7 +22,7 @@ class RateLimiter:
 
     def __init__(self, connection: redis.asyncio.Redis, per_minute: int) -> None:
         self._per_minute = per_minute
-        self._script = connection.register_script(_RATE)
+        self._script = connection.register_script(RATE)
 
     async def check(self, caller: str) -> None:
         """Count one request.  Raises: RateLimited if it is one too many."""

@@ -64,19 +64,19 @@ class Queueing:
 
     async def depth(self, queue: str) -> int:
         """Jobs that wait."""
-        return int(await self._reader.llen(queue_key(queue)))
+        return int(await self._reader.llen(keys.rq_queue(queue)))
 
     async def positions(self, queues: Iterable[str]) -> dict[str, int]:
         """Position of every job that waits in one of the queues."""
         found: dict[str, int] = {}
         for queue in queues:
-            waiting = cast(list[bytes], await self._reader.lrange(queue_key(queue), 0, -1))
+            waiting = cast(list[bytes], await self._reader.lrange(keys.rq_queue(queue), 0, -1))
             found |= {job_id.decode(): position for position, job_id in enumerate(waiting)}
         return found
 
     async def oldest(self, queue: str) -> str | None:
         """The job that runs next."""
-        found = cast(bytes | None, await self._reader.lindex(queue_key(queue), 0))
+        found = cast(bytes | None, await self._reader.lindex(keys.rq_queue(queue), 0))
         return None if found is None else found.decode()
 
     def _queue(self, name: str) -> Queue:
@@ -125,7 +125,7 @@ class Queueing:
                 pipe.execute()
 
     def _remove(self, queue: str, job_id: str) -> bool:
-        waited = self._connection.lrem(queue_key(queue), 0, job_id)
+        waited = self._connection.lrem(keys.rq_queue(queue), 0, job_id)
         with suppress(NoSuchJobError):
             job = RqJob.fetch(job_id, connection=self._connection, serializer=JSONSerializer)
             # A running job's record is its worker's, which removes it when it notices: it would come back as a stump.
@@ -144,8 +144,3 @@ def _labelling(queue: Queue, job_id: str) -> RqJob:
         description=f"label {job_id}",
         job_id=job_id,
     )
-
-
-def queue_key(queue: str) -> str:
-    """RQ's list of the ids that wait in a queue."""
-    return f"{Queue.redis_queue_namespace_prefix}{queue}"

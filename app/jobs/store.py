@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import redis.asyncio
@@ -13,20 +13,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from app.contract import keys
-from app.contract.jobs import ENDED, JobError, JobRecord, to_field, utc_now
+from app.contract.jobs import ENDED, JobError, JobRecord, State, ending, to_pairs
 from app.contract.scripts import transitions
+from app.contract.scripts.requests import LOOK
 from app.contract.uploads import UploadStore
 from app.http.errors import Gone, NotFound
-from app.jobs.queueing import Queueing, queue_key
-
-# A job and its place in the queue at one time, in one round trip: clients ask for nothing more often.
-# KEYS[1]: the job's hash.  -> its fields and values, then its position or nothing.
-_LOOK = f"""
-local fields = redis.call('HGETALL', KEYS[1])
-local waits = redis.call('HMGET', KEYS[1], 'state', 'queue', 'id')
-if waits[1] ~= 'queued' then return {{fields, false}} end
-return {{fields, redis.call('LPOS', '{queue_key("")}' .. waits[2], waits[3])}}
-"""
+from app.jobs.queueing import Queueing
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,7 @@ class JobStore:
         self._ttl_s = ttl_s
         self._cancel = connection.register_script(transitions.CANCEL)
         self._forget = connection.register_script(transitions.FORGET)
-        self._look = connection.register_script(_LOOK)
+        self._look = connection.register_script(LOOK)
 
     async def get(self, job_id: str, owner: str) -> JobRecord:
         """An owner's job.  Raises: NotFound if there is none or it is another's, Gone if it has expired."""
@@ -107,7 +99,7 @@ class JobStore:
         waited = record.state == "queued" and await self._queueing.remove(record)
         if waited and drops_input:
             await asyncio.to_thread(self._uploads.delete, record.id)
-        word = await self._end(record, state="canceled")
+        word = await self._end(record, "canceled")
         if word == "canceled" and not waited and drops_input:
             await asyncio.to_thread(self._uploads.delete, record.id)
         return word
@@ -121,7 +113,7 @@ class JobStore:
             return False
         if not record.options.keep_input:
             await asyncio.to_thread(self._uploads.delete, record.id)
-        await self._end(record, state="failed", error=error.model_dump())
+        await self._end(record, "failed", error=error.model_dump())
         return True
 
     async def delete(self, record: JobRecord) -> None:
@@ -132,15 +124,9 @@ class JobStore:
         await asyncio.to_thread(self._uploads.delete, record.id)
         await self._forget_record(record)
 
-    async def _end(self, record: JobRecord, **fields: Any) -> str:
-        now = utc_now()
-        ended: dict[str, Any] = {
-            **fields,
-            "finished_at": now,
-            "expires_at": now + timedelta(seconds=self._ttl_s),
-            "input_deleted": not record.options.keep_input,
-        }
-        arguments = [keys.changed(record.id), str(self._ttl_s), *_pairs(ended)]
+    async def _end(self, record: JobRecord, state: State, **fields: Any) -> str:
+        ended = ending(state, self._ttl_s, input_deleted=not record.options.keep_input, **fields)
+        arguments = [keys.changed(record.id), str(self._ttl_s), *to_pairs(ended)]
         return bytes(await self._cancel(keys=[keys.job(record.id)], args=arguments)).decode()
 
     async def _undo(self, record: JobRecord) -> None:
@@ -156,12 +142,3 @@ class JobStore:
 
 def _milliseconds(time: datetime) -> int:
     return round(time.astimezone(UTC).timestamp() * 1000)
-
-
-def _pairs(fields: dict[str, Any]) -> list[str]:
-    """Hash fields as scripts take them: name, value, name, value."""
-    return [text for name, value in fields.items() for text in (name, _field(value))]
-
-
-def _field(value: Any) -> str:
-    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else to_field(value)

@@ -18,21 +18,13 @@ import redis.asyncio
 from app.contract import keys
 from app.contract.jobs import InputInfo
 from app.contract.options import JobOptions
+from app.contract.scripts.requests import CLAIM_KEY
 from app.http.errors import Conflict, IdempotencyMismatch, InvalidOption
 
 HEADER = "Idempotency-Key"
 CLAIM_S = 30  # how long the making of a job may take
 POLL_S = 0.05
 _SENSIBLE = re.compile(r"[\x21-\x7e]{1,255}")
-
-# KEYS[1]: the key's hash.  ARGV: fingerprint, job id, claim in seconds.  -> claimed, or the hash's fingerprint and job.
-_CLAIM = """
-local former = redis.call('HMGET', KEYS[1], 'fingerprint', 'job')
-if former[1] then return former end
-redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'job', ARGV[2])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-return 'claimed'
-"""
 
 
 def redis_key(header: str | None, owner: str) -> str:
@@ -55,7 +47,7 @@ async def claim(connection: redis.asyncio.Redis, key: str, print_: str, job_id: 
 
     Raises: IdempotencyMismatch if the key came with another body; Conflict if the other submission takes too long.
     """
-    script = connection.register_script(_CLAIM)
+    script = connection.register_script(CLAIM_KEY)
     deadline = time.monotonic() + CLAIM_S
     while time.monotonic() < deadline:
         answer = await script(keys=[key], args=[print_, job_id, CLAIM_S])

@@ -12,22 +12,18 @@ from datetime import timedelta
 from fastapi import Request
 from redis.exceptions import RedisError
 
-from app.contract import keys
+from app.contract import heartbeats, keys
 from app.contract.jobs import InputInfo, JobRecord, ModelRef, utc_now
 from app.contract.options import JobOptions
-from app.contract.workers import ModelInfo
-from app.http.errors import InvalidOption
 from app.jobs.admission import check_queues, check_room
 from app.jobs.store import UndecidedError
 from app.services import Services
 from app.submission import idempotency
+from app.submission.bundle import Bundle, Bundles
 from app.submission.fields import OptionFields
 from app.submission.inbox import Inbox
 from app.submission.receive import receive
 from app.webhooks.targets import check_target
-
-# An upload's own heartbeat, in those of workers: a minute, and five of silence until it counts as dead.
-UPLOAD_BEATS, UPLOAD_TTL_BEATS = 12, 60
 
 
 @dataclass(frozen=True)
@@ -45,14 +41,16 @@ async def submit(request: Request, services: Services, owner: str) -> Submission
     """
     key = idempotency.redis_key(request.headers.get(idempotency.HEADER), owner)
     await check_room(services.redis)
-    await _refuse_if_full(request, services, key)
+    bundles = Bundles(services.registry, services.settings)
+    await _refuse_if_full(request, services, bundles, key)
     job_id = uuid.uuid4().hex
     inbox = Inbox(services.uploads, job_id)
     try:
         async with _under_way(services, job_id):
-            options = await _receive(request, services, inbox)
+            options = await _receive(request, services, bundles, inbox)
             media, received = await inbox.commit()
-            record = await _record(services, job_id, owner, options, media, received)
+            bundle = await bundles.of(options.model)
+            record = _record(services, job_id, owner, bundle, options, media, received)
             record.request_id = request.scope.get("request_id", "")
             record.idempotency = key
             made = await _create_once(services, record)
@@ -67,7 +65,7 @@ async def submit(request: Request, services: Services, owner: str) -> Submission
     return Submission(await services.jobs.get(made, owner), replayed=True)
 
 
-async def _refuse_if_full(request: Request, services: Services, key: str) -> None:
+async def _refuse_if_full(request: Request, services: Services, bundles: Bundles, key: str) -> None:
     """Before the body, as far as it is known in which queue the job would wait; when it is made, that is said for sure.
 
     Raises: QueueFull.
@@ -76,26 +74,25 @@ async def _refuse_if_full(request: Request, services: Services, key: str) -> Non
         return
     queues = {services.settings.default_queue}
     if named := request.query_params.get("model"):
-        info = await _known_model(services, named)
-        queues = {info.queue} if info else queues
+        queues = {(await bundles.of(named)).queue}
     elif request.headers.get("content-type", "").startswith("multipart/"):  # the form may name any
         queues |= {info.queue for info in await services.registry.models()}
     await check_queues(services.queueing, queues, services.settings.max_queue)
 
 
-async def _receive(request: Request, services: Services, inbox: Inbox) -> JobOptions:
+async def _receive(request: Request, services: Services, bundles: Bundles, inbox: Inbox) -> JobOptions:
     """The whole body: its content goes into the inbox, its options are returned, checked."""
     fields = OptionFields()
 
     async def check(name: str, value: str) -> None:
         if name == "model":
-            await _known_model(services, value)
+            await bundles.of(value)
         if name == "callback_url":
             check_target(value, services.settings)
 
     await receive(request, inbox, fields, services.settings, check)
     options = fields.finish()
-    _check_members(options, await _known_model(services, options.model))
+    (await bundles.of(options.model)).check_members(options)
     return options
 
 
@@ -122,11 +119,11 @@ async def _create_once(services: Services, record: JobRecord) -> str:
 async def _under_way(services: Services, job_id: str) -> AsyncIterator[None]:
     """Say that an upload is on its way, so that what it has stored is not swept."""
 
-    ttl_ms = round(1000 * UPLOAD_TTL_BEATS * services.settings.heartbeat_s)
+    ttl_ms = round(1000 * heartbeats.UPLOAD_TTL * services.settings.heartbeat_s)
 
     async def beat() -> None:
         while True:
-            await asyncio.sleep(UPLOAD_BEATS * services.settings.heartbeat_s)
+            await asyncio.sleep(heartbeats.UPLOAD * services.settings.heartbeat_s)
             with suppress(RedisError):  # the next one may get through
                 await services.redis.set(keys.upload(job_id), "1", px=ttl_ms)
 
@@ -140,54 +137,22 @@ async def _under_way(services: Services, job_id: str) -> AsyncIterator[None]:
             await services.redis.delete(keys.upload(job_id))
 
 
-def _check_members(options: JobOptions, info: ModelInfo | None) -> None:
-    """Raises: InvalidOption if the bundle lacks one of the members asked for."""
-    if info is None or options.members is None:
-        return
-    served = [member.name for member in info.members]
-    for name in options.members:
-        if name not in served:
-            has = ", ".join(served)
-            raise InvalidOption(f"Model {info.name!r} has no member {name!r}; it has {has}.", field="members")
-
-
-async def _known_model(services: Services, name: str | None) -> ModelInfo | None:
-    """What is known of the named bundle, or of the default; the default may be unknown while no worker was alive.
-
-    The default also goes by its folder's name, which need not be the bundle's own: the folder's makes the queue.
-
-    Raises: InvalidOption if it is another and unknown, or if its queue is another bundle's by now.
-    """
-    named = await services.registry.model(name) if name else None
-    default_queue = services.settings.default_queue
-    if named is None and name in {None, services.settings.bundle_name}:
-        return await services.registry.serving(default_queue)
-    serving = await services.registry.serving(named.queue) if named else None
-    if named is None or (serving is not None and serving.name != named.name):
-        raise InvalidOption(f"There is no model {str(name)[:64]!r}; /v1/models lists those served.", field="model")
-    return named
-
-
-async def _record(
-    services: Services, job_id: str, owner: str, options: JobOptions, media: str, received: InputInfo
+def _record(
+    services: Services, job_id: str, owner: str, bundle: Bundle, options: JobOptions, media: str, received: InputInfo
 ) -> JobRecord:
-    info = await _known_model(services, options.model)
-    queue = info.queue if info else services.settings.default_queue
-    serving = next((w for w in await services.registry.live_workers() if w.queue == queue), None)
     now = utc_now()
+    worker = bundle.worker
     return JobRecord(
         id=job_id,
         owner=owner,
-        queue=queue,
+        queue=bundle.queue,
         media=media,
         created_at=now,
         expires_at=now + timedelta(seconds=services.settings.result_ttl_s),
         options=options,
-        model=ModelRef(
-            name=info.name if info else services.settings.bundle_name, version=serving.version if serving else None
-        ),
-        labels=info.labels if info and serving else None,
-        detector=serving.detector if serving else None,
+        model=ModelRef(name=bundle.name, version=worker.version if worker else None),
+        labels=bundle.info.labels if bundle.info and worker else None,
+        detector=worker.detector if worker else None,
         input=received,
         callback=str(options.callback_url or ""),
     )

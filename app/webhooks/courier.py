@@ -23,6 +23,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from app.contract import keys
+from app.contract.scripts.webhooks import TAKE, TRY_AGAIN
 from app.settings import Settings
 from app.webhooks.post import ANSWER_S, CONNECT_S, post
 from app.webhooks.signing import headers
@@ -38,25 +39,6 @@ AT_ONCE_A_HOST = 4
 
 _OK = range(200, 300)
 _GONE = 410
-
-# Take what is due and lease it: KEYS[1] the sorted set; ARGV: lease in seconds, most.  -> job ids
-_TAKE = """#!lua flags=allow-oom
-local now = tonumber(redis.call('TIME')[1])
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[2])
-for _, job in ipairs(due) do redis.call('ZADD', KEYS[1], now + ARGV[1], job) end
-return due
-"""
-
-# Have a webhook tried again, unless its job was removed meanwhile: then nothing of it is left.  KEYS: its hash, the
-# sorted set; ARGV: job id, pause in seconds, attempts made since.
-_AGAIN = """#!lua flags=allow-oom
-if redis.call('HEXISTS', KEYS[1], 'url') == 0 then
-  redis.call('DEL', KEYS[1])
-  return redis.call('ZREM', KEYS[2], ARGV[1])
-end
-redis.call('HINCRBY', KEYS[1], 'attempts', ARGV[3])
-return redis.call('ZADD', KEYS[2], redis.call('TIME')[1] + ARGV[2], ARGV[1])
-"""
 
 log = structlog.get_logger(__name__)
 
@@ -90,8 +72,8 @@ class Courier:
     def __init__(self, connection: redis.asyncio.Redis, settings: Settings) -> None:
         self._redis = connection
         self._settings = settings
-        self._take = connection.register_script(_TAKE)
-        self._again = connection.register_script(_AGAIN)
+        self._take = connection.register_script(TAKE)
+        self._again = connection.register_script(TRY_AGAIN)
         self._hosts: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE_A_HOST))
         self._under_way: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(AT_ONCE, "webhook")  # dead receivers hold them for long: nobody else's

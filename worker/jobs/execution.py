@@ -10,14 +10,13 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any, cast
 
 import redis
 
 from app.contract import chunks, keys, metrics
 from app.contract.frames import Frame
-from app.contract.jobs import JobRecord, Progress, State, UnreadableRecordError, to_field, utc_now
+from app.contract.jobs import JobRecord, Progress, State, UnreadableRecordError, ending, to_field, to_pairs, utc_now
 from app.contract.scripts import transitions
 
 ON_TIME = 0.9  # a share of the claimed frames by which a count may be off and still be believed
@@ -72,8 +71,8 @@ class Execution:
         """
         if unknown := self._record().unknown_options:
             raise UnreadableRecordError(f"unknown options {', '.join(unknown)}")
-        now = utc_now().isoformat()
-        answer = self._run(transitions.CLAIM, [self._hash], [self._token, now, self._channel], _pairs(fields))
+        now = to_field(utc_now())
+        answer = self._run(transitions.CLAIM, [self._hash], [self._token, now, self._channel], to_pairs(fields))
         if answer != "claimed":
             raise LostError(answer)
         self._claimed = True
@@ -176,17 +175,10 @@ class Execution:
 
     def _ending(self, state: State, fields: Mapping[str, Any]) -> str:
         """The fields of a job that ends now, as scripts take them."""
-        now = utc_now()
         progress = self._progress()
         if state == "succeeded":
             progress = progress | {"frames_total": self._done, "eta_s": 0.0}
-        ended = {
-            "state": state,
-            "finished_at": now.isoformat(),
-            "expires_at": (now + timedelta(seconds=self._ttl_s)).isoformat(),
-            "progress": progress,
-        }
-        return json.dumps(_pairs({**fields, **ended}))
+        return json.dumps(to_pairs(ending(state, self._ttl_s, **{**fields, "progress": progress})))
 
     def _progress(self) -> dict[str, Any]:
         elapsed = max(time.monotonic() - self._started, 1e-6)
@@ -214,7 +206,7 @@ class Execution:
         script_keys = [self._hash, self._frames_key]
         arguments = [self._token, self._channel, chunk, str(self._chunks)]
         pipe = self._connection.pipeline(transaction=False)  # one round trip
-        pipe.eval(transitions.APPEND, len(script_keys), *script_keys, *arguments, *_pairs(fields))
+        pipe.eval(transitions.APPEND, len(script_keys), *script_keys, *arguments, *to_pairs(fields))
         metrics.add(pipe, counts or {})
         answer = cast(bytes, pipe.execute()[0]).decode()
         self._checked = time.monotonic()
@@ -231,8 +223,3 @@ class Execution:
     ) -> str:
         answer = self._connection.eval(script, len(script_keys), *script_keys, *arguments, *pairs)
         return cast(bytes, answer).decode()
-
-
-def _pairs(fields: Mapping[str, Any]) -> list[str]:
-    """Hash fields as scripts take them: name, value, name, value."""
-    return [part for name, value in fields.items() for part in (name, to_field(value))]

@@ -12,23 +12,11 @@ from typing import Any
 import redis
 import structlog
 
-from app.contract import keys
-from app.contract.workers import WORKER_BEAT_S, WORKER_TTL_S, MemberInfo, ModelInfo, WorkerInfo
+from app.contract import heartbeats, keys
+from app.contract.scripts.workers import WORKER_BEAT
+from app.contract.workers import MemberInfo, ModelInfo, WorkerInfo
 from model_store.manifest import Manifest
 from model_store.members import MEMBERS
-
-# By the clock of Redis, which all hosts share; drops the names of workers that ended without a word.  Makes the bundle
-# known again where Redis has lost it.  Also done where Redis is at its memory limit: front ends are to know who lives.
-# KEYS: what the worker says, all workers, all bundles.  ARGV: name, information, its time to live in seconds, and, once
-# it is known, the bundle's name and what is known of it.
-_BEAT = """#!lua flags=allow-oom
-local now = tonumber(redis.call('TIME')[1])
-redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
-redis.call('ZADD', KEYS[2], now, ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[3])
-if ARGV[4] then redis.call('HSETNX', KEYS[3], ARGV[4], ARGV[5]) end
-return 1
-"""
 
 log = structlog.get_logger(__name__)
 
@@ -125,7 +113,7 @@ class Presence:
         self._try_beat()
 
     def _run(self) -> None:
-        while not self._stop.wait(WORKER_BEAT_S):
+        while not self._stop.wait(heartbeats.WORKER_S):
             self._try_beat()
 
     def _try_beat(self) -> None:
@@ -139,10 +127,10 @@ class Presence:
             memory = {"rss_bytes": _rss_bytes(), "gpu_memory_bytes": self._gpu_memory()}
             self._info = self._info.model_copy(update=memory)
             names = [keys.worker(self._info.name), keys.WORKERS, keys.MODELS]
-            said = [self._info.name, self._info.model_dump_json(), str(WORKER_TTL_S)]
+            said = [self._info.name, self._info.model_dump_json(), str(heartbeats.WORKER_TTL_S)]
             if self._model is not None:
                 said += [self._model.name, self._model.model_dump_json()]
-            self._connection.eval(_BEAT, len(names), *names, *said)
+            self._connection.eval(WORKER_BEAT, len(names), *names, *said)
 
 
 def _rss_bytes() -> int | None:

@@ -14,17 +14,8 @@ from rq import Queue, SimpleWorker
 from rq.executions import Execution
 from rq.job import Job
 
-from app.contract import keys
-
-# An execution lives.  KEYS: RQ's running, the execution's record, RQ's record of the worker.  ARGV: entry in the first,
-# time to live in seconds, of the third.  By the clock of Redis, which all hosts share; done also at the memory limit.
-_BEAT = """#!lua flags=allow-oom
-redis.call('ZADD', KEYS[1], 'XX', redis.call('TIME')[1] + ARGV[2], ARGV[1])
-redis.call('EXPIRE', KEYS[2], ARGV[2])
-redis.call('EXPIRE', KEYS[3], ARGV[3])
-return 1
-"""
-WORKER_RECORD_S = 120
+from app.contract import heartbeats, keys
+from app.contract.scripts.workers import EXECUTION_BEAT
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +37,8 @@ class Bookkeeping(SimpleWorker):
         """Say that an execution lives, unless it was given up already."""
         ttl = self.get_heartbeat_ttl(job)
         touched = [keys.rq_running(job.origin), execution.key, self.key]
-        self.connection.eval(_BEAT, len(touched), *touched, execution.composite_key, str(ttl), str(WORKER_RECORD_S))
+        said = [execution.composite_key, str(ttl), str(heartbeats.RQ_BUSY_WORKER_TTL_S)]
+        self.connection.eval(EXECUTION_BEAT, len(touched), *touched, *said)
 
     def _finalize_failure(
         self,

@@ -28,11 +28,10 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
 from rq.worker import WorkerStatus
 
-from app.contract import keys
+from app.contract import heartbeats, keys
 from app.contract.settings import SharedSettings
 from worker.jobs.rq_hooks import Bookkeeping, function_of
 
-WORKER_TTL_S = 30  # RQ's own record of the worker, whose socket timeout RQ makes of it, too
 POLL_S = 1  # how long it waits for a slot, and then for a job, before it looks up
 PAUSE_S = 2  # after Redis did not answer
 STOP_S = 8  # jobs that have not ended so long after SIGTERM are given up ...
@@ -114,7 +113,7 @@ class ResidentWorker(Bookkeeping):
             connection=connection,
             serializer=JSONSerializer,
             job_class=AllowedJob,
-            worker_ttl=WORKER_TTL_S,
+            worker_ttl=heartbeats.RQ_WORKER_TTL_S,
             log_job_description=False,
         )
         settings = settings or SharedSettings()

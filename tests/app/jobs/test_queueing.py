@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
+from rq import Queue as RqQueue
+from rq.registry import StartedJobRegistry
+from rq.serializers import JSONSerializer
 
+from app.contract import keys
 from app.jobs.queueing import Queueing
 
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(2000)
@@ -83,3 +88,15 @@ def test_queue_limit(make_api: Any, worker: Any, uploads: Path) -> None:
     assert len(list(uploads.iterdir())) == 2
     worker.claim(first)
     assert api.post("/v1/jobs", content=MP4).status_code == 202
+
+
+def test_keys_that_scripts_change_are_named_as_rq_names_them(redis_url: str) -> None:
+    """Scripts touch RQ's lists and hashes by the names in `keys`: another RQ that names them otherwise shows here."""
+    with redis.Redis.from_url(redis_url) as connection:
+        queue = RqQueue("mien-default", connection=connection, serializer=JSONSerializer)
+        job = queue.enqueue("mien.label", "0" * 32, job_id="0" * 32)
+        assert RqQueue.redis_queues_keys == keys.RQ_QUEUES
+        assert keys.rq_queue(queue.name) == queue.key
+        assert keys.rq_taken(queue.name) == queue.intermediate_queue_key
+        assert keys.rq_running(queue.name) == StartedJobRegistry(queue=queue).key
+        assert keys.rq_job(job.id) == job.key

@@ -13,8 +13,9 @@ import pytest
 import redis
 
 from app.contract import keys
+from app.contract.heartbeats import WORKER_TTL_S
 from app.contract.jobs import utc_now
-from app.contract.workers import WORKER_TTL_S, ModelInfo, WorkerInfo
+from app.contract.workers import ModelInfo, WorkerInfo
 from worker.jobs.registration import Presence
 
 NAME = "worker-of-the-test"
@@ -30,7 +31,7 @@ def connection(redis_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def presence(connection: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Presence]:
     """A worker's that is ready."""
-    monkeypatch.setattr("worker.jobs.registration.WORKER_BEAT_S", 0.05)
+    monkeypatch.setattr("app.contract.heartbeats.WORKER_S", 0.05)
     info = WorkerInfo(name=NAME, state="ready", bundle="default", queue="mien-default", started_at=utc_now())
     presence = Presence(connection, info, lambda: 123)
     yield presence

@@ -1,0 +1,36 @@
+"""Scripts that a request to the front end runs."""
+
+from __future__ import annotations
+
+from app.contract import keys
+
+# A steady rate with bursts of up to a minute's worth (the generic cell rate algorithm): the key holds the time, in
+# milliseconds, up to which the caller has used its share.  ARGV: milliseconds a request, milliseconds of burst.
+# -> 0, or milliseconds to wait.
+RATE = """#!lua flags=allow-oom
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local used = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now) + tonumber(ARGV[1])
+local wait = math.ceil(used - now - tonumber(ARGV[2]))
+if wait > 0 then return wait end
+redis.call('SET', KEYS[1], used, 'PX', math.ceil(used - now) + 1)
+return 0
+"""
+
+# KEYS[1]: the key's hash.  ARGV: fingerprint, job id, claim in seconds.  -> claimed, or the hash's fingerprint and job.
+CLAIM_KEY = """
+local former = redis.call('HMGET', KEYS[1], 'fingerprint', 'job')
+if former[1] then return former end
+redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'job', ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 'claimed'
+"""
+
+# A job and its place in the queue at one time, in one round trip: clients ask for nothing more often.
+# KEYS[1]: the job's hash.  -> its fields and values, then its position or nothing.
+LOOK = f"""
+local fields = redis.call('HGETALL', KEYS[1])
+local waits = redis.call('HMGET', KEYS[1], 'state', 'queue', 'id')
+if waits[1] ~= 'queued' then return {{fields, false}} end
+return {{fields, redis.call('LPOS', '{keys.rq_queue("")}' .. waits[2], waits[3])}}
+"""

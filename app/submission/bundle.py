@@ -1,0 +1,65 @@
+"""Which bundle a submission is for: found out once, as soon as its name is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.contract.options import JobOptions
+from app.contract.workers import ModelInfo, WorkerInfo
+from app.http.errors import InvalidOption
+from app.jobs.live_workers import Registry
+from app.settings import Settings
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that jobs may be for.
+
+    info: what is known of it; None where no worker ever served the default.  worker: one that serves it now, or None.
+    """
+
+    queue: str
+    name: str
+    info: ModelInfo | None
+    worker: WorkerInfo | None
+
+    def check_members(self, options: JobOptions) -> None:
+        """Raises: InvalidOption if it is known to lack one of the members asked for."""
+        if self.info is None or options.members is None:
+            return
+        has = [member.name for member in self.info.members]
+        for name in options.members:
+            if name not in has:
+                lacks = f"Model {self.name!r} has no member {name!r}; it has {', '.join(has)}."
+                raise InvalidOption(lacks, field="members")
+
+
+class Bundles:
+    """Bundles by the names that one submission gives them; None is the default."""
+
+    def __init__(self, registry: Registry, settings: Settings) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._found: dict[str | None, Bundle] = {}
+
+    async def of(self, name: str | None) -> Bundle:
+        """The named bundle.  The default also goes by its folder's name, which need not be the bundle's own.
+
+        Raises: InvalidOption if it is another and unknown, or if its queue is another bundle's by now.
+        """
+        if name not in self._found:
+            self._found[name] = await self._find(name)
+        return self._found[name]
+
+    async def _find(self, name: str | None) -> Bundle:
+        unknown = InvalidOption(f"There is no model {str(name)[:64]!r}; /v1/models lists those served.", field="model")
+        named = await self._registry.model(name) if name else None
+        if named is None and name not in {None, self._settings.bundle_name}:
+            raise unknown
+        queue = named.queue if named else self._settings.default_queue
+        serving = await self._registry.serving(queue)
+        if named and serving and serving.name != named.name:
+            raise unknown
+        info = named or serving
+        worker = next((worker for worker in await self._registry.live_workers() if worker.queue == queue), None)
+        return Bundle(queue, info.name if info else self._settings.bundle_name, info, worker)
