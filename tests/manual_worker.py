@@ -10,12 +10,12 @@ import redis
 from app.contract import keys
 from app.contract.frames import Frame
 from app.contract.jobs import JobRecord, State, utc_now
-from app.contract.options import MEMBER_NAMES
 from app.contract.uploads import UploadStore
 from app.contract.workers import MemberInfo, ModelInfo, WorkerInfo, WorkerState
 from worker.jobs.execution import Execution
 from worker.jobs.registration import Presence
 
+MEMBERS = ("cnn", "cnn_rnn", "cnn_transformer")
 LABELS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
 RESULT_TTL_S = 3600
 
@@ -33,7 +33,7 @@ class ManualWorker:
         self,
         bundle: str = "default",
         state: WorkerState = "ready",
-        members: Sequence[str] = MEMBER_NAMES,
+        members: Sequence[str] = MEMBERS,
         queue: str = "",
     ) -> None:
         """Be a live worker of a bundle, named `manual-BUNDLE`, from a folder of the bundle's name unless a queue is
@@ -84,7 +84,7 @@ class ManualWorker:
         self.redis.lrem(keys.rq_queue("mien-default"), 0, job_id)
         execution = self._executions[job_id] = Execution(self.redis, job_id, RESULT_TTL_S)
         model = {"name": "default", "version": "1"}
-        execution.claim({"labels": LABELS, "members": MEMBER_NAMES, "detector": "yunet", "model": model})
+        execution.claim({"labels": LABELS, "members": MEMBERS, "detector": "yunet", "model": model})
         return execution
 
     def append(self, job_id: str, frames: Sequence[Frame]) -> None:

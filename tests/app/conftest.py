@@ -15,12 +15,12 @@ import pytest
 import redis
 import uvicorn
 
+from app.contract import heartbeats
 from app.contract.frames import Face, Frame
 from app.contract.uploads import UploadStore
 from app.main import create_app
 from app.settings import Settings
 from tests.manual_worker import LABELS, ManualWorker
-from worker.jobs import registration
 
 
 @pytest.fixture
@@ -80,8 +80,8 @@ def serving(settings: Settings) -> Iterator[str]:
 @pytest.fixture
 def worker(redis_url: str, uploads: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ManualWorker]:
     """A worker that does what the test says; what it says of itself lasts until that is changed."""
-    monkeypatch.setattr(registration, "WORKER_BEAT_S", 3600)
-    monkeypatch.setattr(registration, "WORKER_TTL_S", 3600)
+    monkeypatch.setattr(heartbeats, "WORKER_S", 3600)
+    monkeypatch.setattr(heartbeats, "WORKER_TTL_S", 3600)
     with redis.Redis.from_url(redis_url) as connection:
         worker = ManualWorker(connection, UploadStore(str(uploads)))
         yield worker

@@ -18,7 +18,7 @@ import redis
 
 from app.contract import keys
 from app.jobs.queueing import Queueing
-from tests.app.conftest import StandIn
+from tests.manual_worker import ManualWorker
 
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(2000)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
@@ -168,7 +168,7 @@ def test_a_file_under_another_name(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refusals_leave_nothing(case: str, make_api: Any, worker: StandIn, uploads: Path, redis_url: str) -> None:
+def test_refusals_leave_nothing(case: str, make_api: Any, worker: ManualWorker, uploads: Path, redis_url: str) -> None:
     """Each bad request has its status and code, and leaves neither file nor key."""
     request, status, code = REFUSED[case]
     worker.announce()
