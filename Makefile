@@ -29,7 +29,7 @@ test: lint ## run every check and the whole test suite
 test-docker: $(INSTALLED) ## build the images, run docker-compose.yml, label a video, kill and stop its services
 	$(PYTHON) -m pytest -m docker tests/docker
 
-fuzz: $(INSTALLED) ## ten minutes each of fuzzing what reads manifests, chunks, archives and options; MINUTES chooses
+fuzz: $(INSTALLED) ## ten minutes each of fuzzing what reads manifests, chunks, archives, videos, photographs and options; MINUTES chooses
 	$(PYTHON) tests/bench/fuzz.py --minutes $(or $(MINUTES),10)
 
 fuzz-api: $(INSTALLED) ## five minutes of schemathesis against the whole service; FUZZ_SECONDS and FUZZ_SEED choose

@@ -5,6 +5,8 @@ a frame for one face and seven scores.  Quantising happens here and nowhere else
 `worker label` without Redis) shows the same ones: scores in steps of 1/50,000 that still sum to exactly 1, boxes in
 1/8 pixel, times in microseconds.
 
+Pictures whose size is not the job's are rare, so their sizes are two more columns of a version of its own.
+
 Layout: version byte, then deflated: header (frames, faces, labels, members), then the columns in the order of
 `encode`.  A reader refuses versions it does not know.
 """
@@ -22,7 +24,7 @@ from app.contract.frames import Face, Frame
 from app.contract.options import MOST_MEMBERS
 
 CHUNK_FRAMES = 64
-VERSION = 1
+VERSION, WITH_SIZES = 1, 2
 SCORE_STEPS = 50_000
 BOX_STEPS = 8  # a pixel
 DETECTION_STEPS = 10_000
@@ -60,8 +62,12 @@ def encode(frames: Sequence[Frame]) -> bytes:
         *(_pack(row[k] for row in scores) for k in range(labels)),
         *(_pack(row[k] for row in rows) for rows in member_scores for k in range(labels)),
     ]
+    version = VERSION
+    if any(frame.size is not None for frame in frames):
+        version = WITH_SIZES
+        columns += [_pack(0 if frame.size is None else frame.size[i] for frame in frames) for i in range(2)]
     header = _HEADER.pack(len(frames), len(faces), labels, members)
-    return bytes([VERSION]) + zlib.compress(header + b"".join(columns), 6)
+    return bytes([version]) + zlib.compress(header + b"".join(columns), 6)
 
 
 def decode(data: bytes) -> list[Frame]:
@@ -69,8 +75,8 @@ def decode(data: bytes) -> list[Frame]:
 
     Raises: ChunkError if the bytes are damaged or of an unknown version.
     """
-    if not data or data[0] != VERSION:
-        raise ChunkError(f"chunk version {data[0] if data else None}, this release reads {VERSION}")
+    if not data or data[0] not in {VERSION, WITH_SIZES}:
+        raise ChunkError(f"chunk version {data[0] if data else None}, this release reads {VERSION} and {WITH_SIZES}")
     inflate = zlib.decompressobj()
     try:
         body = inflate.decompress(data[1:], MAX_CHUNK_BYTES)
@@ -87,6 +93,7 @@ def decode(data: bytes) -> list[Frame]:
     box = [reader.take(n_faces) for _ in range(4)]
     detection = reader.take(n_faces)
     scores = [_scores(reader, n_faces, labels) for _ in range(1 + members)]
+    sizes = [reader.take(n_frames) for _ in range(2)] if data[0] == WITH_SIZES else [[0] * n_frames] * 2
     if not reader.at_end or sum(counts) != n_faces or min(counts, default=0) < 0:
         raise ChunkError("damaged chunk: its columns do not fit together")
     faces = [
@@ -100,7 +107,15 @@ def decode(data: bytes) -> list[Frame]:
         for i in range(n_faces)
     ]
     ends = list(accumulate(counts))
-    return [Frame(index[i], time[i] / TIME_STEPS, tuple(faces[ends[i] - counts[i] : ends[i]])) for i in range(n_frames)]
+    return [
+        Frame(
+            index[i],
+            time[i] / TIME_STEPS,
+            tuple(faces[ends[i] - counts[i] : ends[i]]),
+            (sizes[0][i], sizes[1][i]) if sizes[0][i] else None,
+        )
+        for i in range(n_frames)
+    ]
 
 
 def quantise(probabilities: Sequence[float]) -> list[int]:

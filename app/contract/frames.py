@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Face:
     """A labelled face of one frame.
 
-    track_id: one face over time.  bbox: x, y, width, height in source pixels, origin top left, after rotation.
+    track_id: one face over time.  bbox: x, y, width, height in shown, square pixels, origin top left.
     detection_score: 0..1, None where the frame was given as a crop.  scores: (K,) fused probabilities in label order.
     members: one (K,) tuple of probabilities a member, in the job's member order.
     """
@@ -30,11 +30,15 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One sampled frame.  frame_index: index in the source, from 0.  timestamp_s: the container's presentation time."""
+    """One sampled frame.  frame_index: index in the source, from 0.  timestamp_s: the container's presentation time.
+
+    size: width and height of its picture, where they are not the job's.
+    """
 
     frame_index: int
     timestamp_s: float
     faces: tuple[Face, ...] = field(default_factory=tuple)
+    size: tuple[int, int] | None = None
 
 
 class FaceRecord(BaseModel):
@@ -43,7 +47,7 @@ class FaceRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     track_id: int = Field(description="one face over time, from 0")
-    bbox: tuple[float, float, float, float] = Field(description="x, y, width, height in source pixels, after rotation")
+    bbox: tuple[float, float, float, float] = Field(description="x, y, width, height in shown, square pixels")
     detection_score: float | None = Field(description="0..1; null where frames were given as crops")
     label: str = Field(description="the label with the highest score")
     score: float = Field(description="that score")
@@ -59,15 +63,20 @@ class FrameRecord(BaseModel):
     frame_index: int = Field(description="index in the source, from 0")
     timestamp_s: float = Field(description="the container's own presentation time, seconds")
     faces: tuple[FaceRecord, ...]
+    width: int | None = Field(None, description="of a picture whose size is not the job's; boxes lie in it")
+    height: int | None = Field(None, description="likewise")
 
 
 def frame_record(frame: Frame, labels: Sequence[str], members: Sequence[str] = ()) -> dict[str, Any]:
     """The public JSON of a stored frame.  members: names in the job's order to include each member's scores."""
-    return {
+    record: dict[str, Any] = {
         "frame_index": frame.frame_index,
         "timestamp_s": frame.timestamp_s,
         "faces": [_face_record(face, labels, members) for face in frame.faces],
     }
+    if frame.size is not None:
+        record["width"], record["height"] = frame.size
+    return record
 
 
 def _face_record(face: Face, labels: Sequence[str], members: Sequence[str]) -> dict[str, Any]:

@@ -49,6 +49,25 @@ def test_phone_video_is_turned_upright(api: Api, clips: Clips) -> None:
         assert y + height / 2 == pytest.approx(160, abs=30)
 
 
+def test_a_call_that_changes_its_size(api: Api, clips: Clips) -> None:
+    """Pictures of another size than the job's say theirs, and the face is found in the middle of it."""
+    wide, high = clips.pictures(12), clips.pictures(12, (240, 320))
+    content = clips.video(wide, container="mpegts") + clips.video(high, container="mpegts")
+    job, frames = api.label(content, "call.ts")
+    assert (job["input"]["width"], job["input"]["height"]) == (320, 240)
+    assert 22 <= len(frames) <= 24
+    turned = [frame for frame in frames if "width" in frame]
+    assert len(turned) == 12
+    for frame in frames:
+        assert ("width" in frame) is ("height" in frame) is (frame in turned)
+        width, height = (frame["width"], frame["height"]) if frame in turned else (320, 240)
+        assert (width, height) == ((240, 320) if frame in turned else (320, 240))
+        (face,) = frame["faces"]
+        x, y, w, h = face["bbox"]
+        assert x + w / 2 == pytest.approx(width / 2, abs=30)
+        assert y + h / 2 == pytest.approx(height / 2, abs=30)
+
+
 @pytest.mark.parametrize("container", ["mp4", "matroska"])
 def test_variable_frame_rate_keeps_the_container_s_times(api: Api, clips: Clips, container: str) -> None:
     """Timestamps are those the file was written with, not index divided by rate."""

@@ -41,8 +41,8 @@ def take_time() -> None:
     """Have the job wait after each frame."""
     contract_frames = serving.contract_frames
 
-    def slowly(frames: Any) -> Iterator[Any]:
-        for frame in contract_frames(frames):
+    def slowly(frames: Any, info: Any) -> Iterator[Any]:
+        for frame in contract_frames(frames, info):
             time.sleep(FRAME_S)
             yield frame
 

@@ -31,6 +31,7 @@ from app.submission.fields import OptionFields
 from app.submission.multipart import PartEnd, PartStart, parts
 from model_store.bundle import BUNDLES_DIR, MANIFEST_FILE, BundleError, load_bundle, read_manifest
 from model_store.manifest import Manifest
+from tests.fuzz.media import check_photograph, check_video, photographs, videos
 from worker.decode import DecodeLimits, LimitExceededError, UndecodableInputError
 from worker.decode.images import ImagesSource
 
@@ -281,6 +282,8 @@ TARGETS = {
             check_chunk,
         ),
         Target("archives", st.one_of(edited(archives), st.binary(max_size=2000)), check_archive),
+        Target("videos", st.one_of(edited(videos), st.binary(max_size=2000)), check_video),
+        Target("photographs", edited(photographs), check_photograph),
         Target("options", st.one_of(OPTIONS.map(form), edited(forms), st.binary(max_size=300)), check_options),
     )
 }

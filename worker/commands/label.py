@@ -143,7 +143,7 @@ def _frames(
     ):
         task = progress.add_task(path.name, total=source.info.frame_count)
         chunk: list[Frame] = []
-        for frame in serving.contract_frames(labelled):
+        for frame in serving.contract_frames(labelled, source.info):
             chunk.append(frame)
             progress.update(task, completed=frame.frame_index + 1)
             if len(chunk) == chunks.CHUNK_FRAMES:

@@ -89,12 +89,13 @@ class CroppedFace:
 
 @dataclass(frozen=True)
 class CroppedFrame:
-    """A frame's faces without its picture, which nobody needs any more."""
+    """A frame's faces without its picture, which nobody needs any more.  size: width and height that it had."""
 
     frame_index: int
     timestamp_s: float
     faces: tuple[CroppedFace, ...]
     ended: tuple[int, ...]
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ class Pipeline:
                 left, top, right, bottom = (float(v) for v in np.clip(box, 0, (width, height, width, height)))
                 bbox = (left, top, right - left, bottom - top)
                 faces.append(CroppedFace(track_id, bbox, float(found.scores[i]), crop))
-        return CroppedFrame(frame.frame_index, frame.timestamp_s, tuple(faces), tracked.ended)
+        return CroppedFrame(frame.frame_index, frame.timestamp_s, tuple(faces), tracked.ended, _size(frame))
 
     def _whole(self, frames: Iterable[DecodedFrame]) -> Iterator[CroppedFrame]:
         """Frames that already are crops: one track 0 over the whole clip."""
@@ -151,7 +151,11 @@ class Pipeline:
                 height, width = frame.image.shape[:2]
                 crop = crop_whole(frame.image, self._crops)
                 faces = (CroppedFace(0, (0.0, 0.0, float(width), float(height)), None, crop),)
-            yield CroppedFrame(frame.frame_index, frame.timestamp_s, faces, ())
+            yield CroppedFrame(frame.frame_index, frame.timestamp_s, faces, (), _size(frame))
+
+
+def _size(frame: DecodedFrame) -> tuple[int, int] | None:
+    return None if frame.image is None else (frame.image.shape[1], frame.image.shape[0])
 
 
 def _frame_bytes(frame: DecodedFrame) -> int:

@@ -19,7 +19,7 @@ from app.contract.options import JobOptions
 from model_store.bundle import find_bundle, load_bundle
 from model_store.manifest import Manifest
 from worker.core import devices
-from worker.core.records import LabelledFrame
+from worker.core.records import LabelledFrame, VideoInfo
 from worker.decode import DecodeLimits, Sampling
 from worker.decode.archives import SUFFIXES
 from worker.decode.child import Input
@@ -144,8 +144,8 @@ def label_options(options: JobOptions) -> LabelOptions:
     )
 
 
-def contract_frames(frames: Iterable[LabelledFrame]) -> Iterable[Frame]:
-    """Labelled frames in the contract's words."""
+def contract_frames(frames: Iterable[LabelledFrame], info: VideoInfo) -> Iterable[Frame]:
+    """Labelled frames in the contract's words.  info: of their source, whose size is most pictures'."""
     for labelled in frames:
         cropped = labelled.frame
         faces = tuple(
@@ -158,4 +158,5 @@ def contract_frames(frames: Iterable[LabelledFrame]) -> Iterable[Frame]:
             )
             for i, face in enumerate(cropped.faces)
         )
-        yield Frame(cropped.frame_index, cropped.timestamp_s, faces)
+        own_size = None if cropped.size == (info.width, info.height) else cropped.size
+        yield Frame(cropped.frame_index, cropped.timestamp_s, faces, own_size)

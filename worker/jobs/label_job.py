@@ -286,7 +286,7 @@ def _label_source(
     clocks = StageClocks()
     # Closed here, however this ends: its threads must be done with the source before that is closed.
     with closing(pipeline.label(source, options, clocks)) as labelled:
-        frames = serving.contract_frames(labelled)
+        frames = serving.contract_frames(labelled, source.info)
         for frame in counted(service.connection, pipeline.engine, clocks, frames):
             go_on()
             execution.add(frame)

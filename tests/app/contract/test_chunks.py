@@ -50,6 +50,7 @@ def chunks(draw: st.DrawFn) -> list[Frame]:
         frame_index=st.integers(0, 2**40),
         timestamp_s=st.floats(0, 1e6),
         faces=st.lists(faces, max_size=3).map(tuple),
+        size=st.none() | st.tuples(st.integers(1, 65_535), st.integers(1, 65_535)),
     )
     return draw(st.lists(frame, max_size=6))
 
@@ -66,6 +67,7 @@ def test_what_goes_in_comes_out(frames: list[Frame]) -> None:
     assert [f.frame_index for f in decoded] == [f.frame_index for f in frames]
     for after, before in zip(decoded, frames, strict=True):
         assert abs(after.timestamp_s - before.timestamp_s) <= 0.51 / TIME_STEPS
+        assert after.size == before.size
         assert [f.track_id for f in after.faces] == [f.track_id for f in before.faces]
         for new, old in zip(after.faces, before.faces, strict=True):
             assert max(abs(a - b) for a, b in zip(new.bbox, old.bbox, strict=True)) <= 0.5 / BOX_STEPS
