@@ -20,6 +20,7 @@ from app.jobs.admission import RateLimiter
 from app.jobs.changes import ChangeHub
 from app.jobs.live_workers import Registry
 from app.jobs.queueing import Queueing
+from app.jobs.results import Results
 from app.jobs.store import JobStore
 from app.jobs.upload_probe import StoreProbe
 from app.reports.digest_cache import DigestCache
@@ -43,7 +44,7 @@ class Services:
     registry: Registry
     changes: ChangeHub
     limiter: RateLimiter
-    blocking: Redis  # for what runs in threads
+    results: Results
     probe: StoreProbe
     digests: DigestCache
 
@@ -78,8 +79,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         jobs = JobStore(reader, queueing, uploads, settings.result_ttl_s)
         limiter = RateLimiter(reader, settings.rate_limit)
         hub.start()
-        registry, probe = Registry(reader), StoreProbe(uploads)
-        yield Services(settings, reader, queueing, uploads, jobs, registry, hub, limiter, writer, probe, digests)
+        registry, results, probe = Registry(reader), Results(reader, writer), StoreProbe(uploads)
+        yield Services(settings, reader, queueing, uploads, jobs, registry, hub, limiter, results, probe, digests)
     finally:
         await hub.aclose()
         await reader.aclose()

@@ -25,36 +25,34 @@ class Page:
     more: bool
 
 
-@dataclass(frozen=True)
 class Results:
-    """The frames of one execution of a job, by position among the sampled frames.
+    """All that the front end knows of how results are stored; of a job it reads what the execution that counts wrote.
 
-    All chunks but a job's last hold exactly `chunks.CHUNK_FRAMES` frames, so a position names its chunk.
+    Frames are known by position among the sampled ones.  All chunks but a job's last hold exactly
+    `chunks.CHUNK_FRAMES` frames, so a position names its chunk.
+
+    blocking: for the methods that block, and are called in threads.
     """
 
-    connection: redis.asyncio.Redis
-    job_id: str
-    execution: str
+    def __init__(self, connection: redis.asyncio.Redis, blocking: redis.Redis) -> None:
+        self._connection = connection
+        self._blocking = blocking
 
-    @classmethod
-    def of(cls, connection: redis.asyncio.Redis, record: JobRecord) -> Results:
-        """What the execution that counts has written so far."""
-        return cls(connection, record.id, record.execution)
-
-    async def page(self, start: int, limit: int) -> Page:
+    async def page(self, record: JobRecord, start: int, limit: int) -> Page:
         """At most `limit` frames from position `start` on."""
         first, last = start // chunks.CHUNK_FRAMES, (start + limit) // chunks.CHUNK_FRAMES
-        frames = await self._read(first, last)
+        found = await self._connection.lrange(_key(record), first, last) if record.execution else []
+        # A chunk takes about a millisecond to decode: in a thread, so that others are answered meanwhile.
+        frames = await asyncio.to_thread(_decode, cast(list[bytes], found)) if found else []
         offset = start - first * chunks.CHUNK_FRAMES
         return Page(frames[offset : offset + limit], len(frames) > offset + limit)
 
-    def iterate(self, blocking: redis.Redis, start: int = 0) -> Iterator[Frame]:
-        """All frames that there are from position `start` on, with flat memory.  Blocks: for threads."""
+    def iterate(self, record: JobRecord, start: int = 0) -> Iterator[Frame]:
+        """All frames that there are from position `start` on, with flat memory.  Blocks."""
         first = start // chunks.CHUNK_FRAMES
         skip = start - first * chunks.CHUNK_FRAMES
-        while self.execution:
-            key = keys.frames(self.job_id, self.execution)
-            found = cast(list[bytes], blocking.lrange(key, first, first + STREAM_CHUNKS - 1))
+        while record.execution:
+            found = cast(list[bytes], self._blocking.lrange(_key(record), first, first + STREAM_CHUNKS - 1))
             for chunk in found:
                 yield from chunks.decode(chunk)[skip:]
                 skip = 0
@@ -62,19 +60,12 @@ class Results:
                 return
             first += STREAM_CHUNKS
 
-    def times(self, blocking: redis.Redis) -> tuple[float, float]:
-        """Times of the first and the last frame, seconds; zeros where there is none.  Blocks: for threads."""
-        key = keys.frames(self.job_id, self.execution)
-        ends = [cast(bytes | None, blocking.lindex(key, place)) for place in (0, -1)] if self.execution else []
+    def times(self, record: JobRecord) -> tuple[float, float]:
+        """Times of the first and the last frame, seconds; zeros where there is none.  Blocks."""
+        places = (0, -1) if record.execution else ()
+        ends = [cast(bytes | None, self._blocking.lindex(_key(record), place)) for place in places]
         frames = [frame for chunk in ends if chunk for frame in chunks.decode(chunk)]
         return (frames[0].timestamp_s, frames[-1].timestamp_s) if frames else (0.0, 0.0)
-
-    async def _read(self, first: int, last: int) -> list[Frame]:
-        if not self.execution:
-            return []
-        found = await self.connection.lrange(keys.frames(self.job_id, self.execution), first, last)
-        # A chunk takes about a millisecond to decode: in a thread, so that others are answered meanwhile.
-        return await asyncio.to_thread(_decode, cast(list[bytes], found)) if found else []
 
 
 def is_complete(record: JobRecord) -> bool:
@@ -84,3 +75,7 @@ def is_complete(record: JobRecord) -> bool:
 
 def _decode(found: list[bytes]) -> list[Frame]:
     return [frame for chunk in found for frame in chunks.decode(chunk)]
+
+
+def _key(record: JobRecord) -> str:
+    return keys.frames(record.id, record.execution)

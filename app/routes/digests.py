@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.http import caching
 from app.http.openapi_examples import not_modified, problems
-from app.jobs.results import Results, is_complete
+from app.jobs.results import is_complete
 from app.reports.summary import Summary, summarise
 from app.reports.timeline import draw
 from app.routes.dependencies import IfNoneMatch, RecordDep, ServicesDep
@@ -32,7 +32,7 @@ async def get_summary(
         return caching.unchanged(tag)
 
     def work() -> bytes:
-        frames = Results.of(services.redis, record).iterate(services.blocking)
+        frames = services.results.iterate(record)
         summary = summarise(record.id, record.state, is_complete(record), record.labels or (), frames)
         return summary.model_dump_json().encode()
 
@@ -60,9 +60,8 @@ async def get_timeline(
         return caching.unchanged(tag)
 
     def work() -> bytes:
-        results = Results.of(services.redis, record)
-        start_s, end_s = results.times(services.blocking)
-        return draw(results.iterate(services.blocking), record.labels or (), start_s, end_s).encode()
+        start_s, end_s = services.results.times(record)
+        return draw(services.results.iterate(record), record.labels or (), start_s, end_s).encode()
 
     body = await services.digests.get(tag, work, keep=is_complete(record))
     return caching.answer(request, body, SVG, tag)

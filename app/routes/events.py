@@ -22,7 +22,7 @@ from app.http.errors import ProblemError
 from app.http.gzip_stream import gzipped, takes_gzip
 from app.http.links import LinkMaker
 from app.http.openapi_examples import event_stream, problems
-from app.jobs.results import Page, Results, is_complete
+from app.jobs.results import Page, is_complete
 from app.jobs.store import Seen
 from app.routes.dependencies import LinksDep, RecordDep, ServicesDep
 from app.routes.frames import MAX_POSITION, WithMembers
@@ -87,7 +87,7 @@ async def _events(
                 last_sent = time.monotonic()
             more = True
             while more:
-                page = await Results.of(services.redis, record).page(position, EVENT_FRAMES)
+                page = await services.results.page(record, position, EVENT_FRAMES)
                 if page.frames:
                     data = await asyncio.to_thread(_frames, record, page, position, members)
                     position += len(page.frames)

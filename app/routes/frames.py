@@ -19,7 +19,7 @@ from app.http import caching
 from app.http.links import LinkMaker, job_path
 from app.http.negotiation import FrameFormat, accepted
 from app.http.openapi_examples import frame_formats, not_modified, problems
-from app.jobs.results import Page, Results, is_complete
+from app.jobs.results import Page, is_complete
 from app.reports import hume
 from app.routes.dependencies import IfNoneMatch, LinksDep, RecordDep, ServicesDep
 from app.services import Services
@@ -79,13 +79,13 @@ async def get_frames(
     shown = (record.members or ()) if members else ()
     if wanted == "json":
         size = limit or PAGE_FRAMES
-        page = await Results.of(services.redis, record).page(start, size)
+        page = await services.results.page(record, start, size)
         next_page = _next(record, page, links, start, size, {"members": "true"} if members else {})
         body = await asyncio.to_thread(_page_json, record, page, next_page, shown)
         return caching.answer(request, body)
     if wanted == "hume":
         size = limit or MAX_PAGE_FRAMES
-        page = await Results.of(services.redis, record).page(start, size)
+        page = await services.results.page(record, start, size)
         body = await asyncio.to_thread(_hume_json, record, page)
         answer = caching.answer(request, body)
         next_page = _next(record, page, links, start, size, {"format": "hume"})
@@ -99,7 +99,7 @@ def _stream(
     services: Services, record: JobRecord, format: ExportFormat, start: int, members: tuple[str, ...]
 ) -> StreamingResponse:
     """All frames that there are, row by row.  `Mien-Complete` tells whether the job had ended when it began."""
-    frames = Results.of(services.redis, record).iterate(services.blocking, start)
+    frames = services.results.iterate(record, start)
     text = export(frames, format, record.labels or (), members)
     name = f"{record.id}.{format}"
     headers = {

@@ -1,4 +1,4 @@
-"""Writes one execution of a job to Redis: claim, chunks of frames with progress, end.
+"""Writes one execution of a job to Redis, and reads it: claim, chunks of frames with progress, end.
 
 Every write is a script of `app.contract.scripts.transitions`, fenced by the execution's token: once another execution
 has the job, or the job is gone, nothing is written any more and `LostError` says so.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import redis
@@ -20,6 +20,7 @@ from app.contract.jobs import JobRecord, Progress, State, UnreadableRecordError,
 from app.contract.scripts import transitions
 
 ON_TIME = 0.9  # a share of the claimed frames by which a count may be off and still be believed
+READ_CHUNKS = 16  # at once
 CHECK_S = 0.5  # how often a running job asks whether it is still wanted
 
 
@@ -223,3 +224,13 @@ class Execution:
     ) -> str:
         answer = self._connection.eval(script, len(script_keys), *script_keys, *arguments, *pairs)
         return cast(bytes, answer).decode()
+
+
+def written_frames(connection: redis.Redis, record: JobRecord) -> Iterator[Frame]:
+    """What the execution that counts has written of a job, with flat memory."""
+    key = keys.frames(record.id, record.execution)
+    first = 0
+    while found := cast(list[bytes], connection.lrange(key, first, first + READ_CHUNKS - 1)):
+        for chunk in found:
+            yield from chunks.decode(chunk)
+        first += READ_CHUNKS

@@ -40,7 +40,7 @@ from worker.jobs.execution import CanceledError, Execution, LostError, ResultsFu
 from worker.jobs.idle_unload import Keeper
 from worker.jobs.job_metrics import counted
 from worker.jobs.registration import Presence
-from worker.jobs.rq_hooks import HasSuccessorError
+from worker.jobs.rq_worker import HasSuccessorError
 from worker.jobs.watchdog import Watchdog
 from worker.settings import WorkerSettings, decode_limits
 

@@ -16,10 +16,8 @@ from typing import cast
 
 import redis
 import structlog
-from rq import Retry
 
-from app.contract import chunks, keys
-from app.contract.frames import Frame
+from app.contract import keys
 from app.contract.jobs import RENDER_TIMEOUT_S, JobRecord, UnreadableRecordError
 from app.contract.media import STORED
 from app.contract.settings import SharedSettings
@@ -29,11 +27,11 @@ from worker.decode import LimitExceededError, Sampling, UndecodableInputError
 from worker.decode.child import Input
 from worker.decode.isolated import IsolatedSource
 from worker.jobs.annotate import NothingToDrawError, encode
+from worker.jobs.execution import written_frames
+from worker.jobs.rq_worker import AGAIN
 from worker.settings import decode_limits
 
-READ_CHUNKS = 16
 COPY_BYTES = 2**20
-MAX_HAND_BACKS = 1000  # a deploy is no failure
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +42,10 @@ class _StoppingError(Exception):
     """This process is asked to end."""
 
 
-def render_job(job_id: str) -> Retry | None:
+def render_job(job_id: str) -> object:
     """Make the annotated video of an ended job; says in `keys.render(job_id)` how it went.
 
-    Returns a Retry when the process stops before the video is done.
+    Returns `AGAIN` when the process stops before the video is done.
     """
     settings = SharedSettings()
     with redis.Redis.from_url(settings.redis_url) as connection:
@@ -65,7 +63,7 @@ def render_job(job_id: str) -> Retry | None:
             render(connection, UploadStore(settings.uploads), record, settings)
         except _StoppingError:
             _say(connection, job_id, "queued")
-            return Retry(max=MAX_HAND_BACKS)
+            return AGAIN
         except (UndecodableInputError, LimitExceededError, NothingToDrawError) as error:
             _say(connection, job_id, "failed", str(error))
         except FileNotFoundError:
@@ -89,9 +87,8 @@ def render(connection: redis.Redis, store: UploadStore, record: JobRecord, setti
             reading = STORED[record.media].reading
             source = IsolatedSource(Input(str(path), reading, record.options.fps, sampling), limits)
             try:
-                encode(
-                    folder / VIDEO, _unless_stopped(source.frames()), _frames(connection, record), record.labels or ()
-                )
+                written = written_frames(connection, record)
+                encode(folder / VIDEO, _unless_stopped(source.frames()), written, record.labels or ())
             finally:
                 source.close()
         _keep(folder / VIDEO, store, connection, record.id)
@@ -122,15 +119,6 @@ def _keep(path: Path, store: UploadStore, connection: redis.Redis, job_id: str) 
     except BaseException:
         writer.abort()
         raise
-
-
-def _frames(connection: redis.Redis, record: JobRecord) -> Iterator[Frame]:
-    key = keys.frames(record.id, record.execution)
-    first = 0
-    while found := cast(list[bytes], connection.lrange(key, first, first + READ_CHUNKS - 1)):
-        for chunk in found:
-            yield from chunks.decode(chunk)
-        first += READ_CHUNKS
 
 
 def _say(connection: redis.Redis, job_id: str, state: str, detail: str = "") -> None:

@@ -3,6 +3,10 @@
 RQ's own `SimpleWorker` stays in its process too, but runs one job at a time, sends no heartbeat while it runs, so that
 a dead one is noticed only after the job's whole timeout, and runs whatever function a job names.  All three are mended
 here.  RQ does the bookkeeping of queue and jobs; the loop, the threads and the stopping are ours.
+
+A job's record says which execution has it (`app.contract.scripts.transitions`); `app.background.recovery` has jobs
+started again whose worker died.  So a worker neither retries jobs nor looks after those of others, and touches nothing
+of a job that it lost to another.  This is the one module of the worker that knows RQ.
 """
 
 from __future__ import annotations
@@ -15,12 +19,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pkgutil import resolve_name
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 import redis
 import structlog
-from rq import Queue
+from rq import Queue, Retry, SimpleWorker
 from rq.exceptions import DequeueTimeout
 from rq.executions import Execution
 from rq.job import Job, JobStatus
@@ -29,8 +33,8 @@ from rq.timeouts import BaseDeathPenalty
 from rq.worker import WorkerStatus
 
 from app.contract import heartbeats, keys
+from app.contract.scripts.workers import EXECUTION_BEAT
 from app.contract.settings import SharedSettings
-from worker.jobs.rq_hooks import Bookkeeping, function_of
 
 POLL_S = 1  # how long it waits for a slot, and then for a job, before it looks up
 PAUSE_S = 2  # after Redis did not answer
@@ -42,11 +46,24 @@ FUNCTIONS = {  # where the code is of what a job may ask for
     keys.RENDER_FUNCTION: "worker.jobs.render_job:render_job",
 }
 
+# What a job returns that is to be done again by another process, as often as there are deploys.
+AGAIN = Retry(max=1000)
+
 log = structlog.get_logger(__name__)
+
+
+class HasSuccessorError(Exception):
+    """The job that runs here is another execution's now: nothing of it is ours any more."""
 
 
 class NotAllowedError(Exception):
     """A job names a function that workers do not run."""
+
+
+def function_of(job: Job) -> str:
+    """What a job asks for, by its present name.  "" where that is no name at all."""
+    name = job.func_name or ""
+    return keys.FORMER_FUNCTIONS.get(name, name)
 
 
 class AllowedJob(Job):
@@ -87,7 +104,7 @@ class _NoDeathPenalty(BaseDeathPenalty):
         pass
 
 
-class ResidentWorker(Bookkeeping):
+class ResidentWorker(SimpleWorker):
     """Runs up to `concurrency` jobs at once in this process, with heartbeats.
 
     on_stop: called once, from a thread, at the first SIGTERM; running jobs are then to end soon by themselves.
@@ -173,6 +190,31 @@ class ResidentWorker(Bookkeeping):
     def subscribe(self) -> None:
         """RQ's remote commands are not listened to: they kill child processes, and there are none.  A job is cancelled
         in its record, which it reads itself."""
+
+    def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
+        """Say that an execution lives, unless it was given up already."""
+        ttl = self.get_heartbeat_ttl(job)
+        touched = [keys.rq_running(job.origin), execution.key, self.key]
+        said = [execution.composite_key, str(ttl), str(heartbeats.RQ_BUSY_WORKER_TTL_S)]
+        self.connection.eval(EXECUTION_BEAT, len(touched), *touched, *said)
+
+    def _finalize_failure(
+        self,
+        job: Job,
+        queue: Queue,
+        execution: Execution,
+        exc_info: tuple[type[BaseException] | None, BaseException | None, TracebackType | None],
+    ) -> None:
+        error = exc_info[1]
+        if isinstance(error, HasSuccessorError):
+            with self.connection.pipeline() as pipeline:
+                self.cleanup_execution(job, pipeline, execution)
+                pipeline.execute()
+        elif function_of(job) == keys.LABEL_FUNCTION:
+            log.error("job_left_to_recovery", job_id=job.id, exc_info=error)
+            self.executions.pop(execution.id, None)
+        else:
+            super()._finalize_failure(job, queue, execution, exc_info)
 
     def _round(self, burst: bool) -> bool | None:
         """Wait for a slot, and for a job to fill it.

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from app.contract.frames import Frame
+from app.contract.jobs import JobRecord
 from app.jobs.results import Results
 from app.reports.digest_cache import DigestCache
 from app.reports.timeline import MAX_LANES, draw
@@ -49,9 +50,9 @@ def test_digests_are_made_once(
     made: list[str] = []
     real = Results.iterate
 
-    def iterate(self: Results, *arguments: Any) -> Any:
-        made.append(self.job_id)
-        return real(self, *arguments)
+    def iterate(self: Results, record: JobRecord) -> Any:
+        made.append(record.id)
+        return real(self, record)
 
     monkeypatch.setattr(Results, "iterate", iterate)
     job_id = submit()

@@ -22,7 +22,7 @@ from worker.ensemble.engine import EngineStats
 from worker.jobs import label_job
 from worker.jobs.idle_unload import Keeper
 from worker.jobs.registration import Presence
-from worker.jobs.rq_hooks import HasSuccessorError
+from worker.jobs.rq_worker import HasSuccessorError
 from worker.jobs.watchdog import Watchdog
 from worker.settings import WorkerSettings
 

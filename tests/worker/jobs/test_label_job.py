@@ -26,7 +26,7 @@ from worker.ensemble.engine import EngineStoppedError
 from worker.inference import serving
 from worker.inference.pipeline import UnknownMemberError
 from worker.jobs import label_job, render_job
-from worker.jobs.rq_hooks import HasSuccessorError
+from worker.jobs.rq_worker import HasSuccessorError
 
 
 def raising(error: Exception) -> Callable[[], None]:

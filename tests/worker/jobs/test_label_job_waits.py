@@ -23,7 +23,7 @@ from worker.decode.child import Input
 from worker.decode.isolated import DecodingProcess, IsolatedSource
 from worker.inference import serving
 from worker.jobs import execution, label_job, watchdog
-from worker.jobs.rq_hooks import HasSuccessorError
+from worker.jobs.rq_worker import HasSuccessorError
 from worker.jobs.watchdog import Watchdog
 
 PATIENCE_S = 20
