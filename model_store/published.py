@@ -33,8 +33,12 @@ MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 CROP_PX = 224
 # Five points of the 112 x 112 faces that Aff-Wild2 is distributed with.  Source: Deng et al. 2019, ArcFace.
 TEMPLATE_112 = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
-FEATURE, EMBEDDING, HIDDEN, INNER = 2048, 768, 384, 3072
-STAGES = ((2, 3), (3, 4), (4, 6), (5, 3))  # conv2 .. conv5 and their blocks
+# The published sizes are what manifests have where they give none.
+BACKBONE, GRU, TRANSFORMER = ResNet50CaffeSpec(), RecurrentHeadSpec(), TransformerHeadSpec(position_axis="batch")
+EMBEDDING, HIDDEN = GRU.embedding, GRU.hidden
+INNER = int(EMBEDDING * TRANSFORMER.mlp_ratio)
+FEATURE = 32 * BACKBONE.width
+STAGES = tuple(enumerate(BACKBONE.blocks, start=2))  # conv2 .. conv5 and their blocks
 VGGFACE2_CLASSES = 8631
 POSITIONS = 5000
 
@@ -63,7 +67,7 @@ def import_published(files: Mapping[str, Path], name: str, out: Path) -> Manifes
             members.append(
                 Member(
                     name=member,
-                    backbone=ResNet50CaffeSpec(),
+                    backbone=BACKBONE,
                     backbone_weights=weights,
                     head=_HEAD_SPECS[member],
                     head_weights=write_tensors(folder, f"{member}.safetensors", head),
@@ -187,7 +191,7 @@ def _head_names() -> dict[str, dict[str, tuple[str, tuple[int, ...]]]]:
     }
     layers = {"attn.qkv": (3 * EMBEDDING, EMBEDDING), "attn.proj": (EMBEDDING, EMBEDDING)}
     layers |= {"fc1": (INNER, EMBEDDING), "fc2": (EMBEDDING, INNER)}
-    for block in range(2):
+    for block in range(TRANSFORMER.depth):
         at = f"blocks.{block}"
         for norm in ("norm1", "norm2"):
             for leaf in ("weight", "bias"):
@@ -216,8 +220,8 @@ _HEAD_SHAPES["cnn_transformer"] |= {
 }
 _HEAD_SPECS: dict[str, HeadSpec] = {
     "cnn": FrameHeadSpec(),
-    "cnn_rnn": RecurrentHeadSpec(),
-    "cnn_transformer": TransformerHeadSpec(position_axis="batch"),
+    "cnn_rnn": GRU,
+    "cnn_transformer": TRANSFORMER,
 }
 
 

@@ -21,7 +21,7 @@ Points = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class CropSpec:
-    """What crops a bundle wants.
+    """What crops a bundle wants; its manifest's `input` says so, and for a new bundle the recipe's.
 
     size: side in pixels.  landmarks: (5, 2) float32, where the five landmarks shall lie, as fractions of the side.
     box_scale, box_shift_y: the square cut where a detector gives no landmarks: its side as a multiple of the box's

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import json
 import random
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import cast
 
 import redis.asyncio
@@ -25,6 +23,7 @@ from redis.exceptions import RedisError
 from app.contract import keys
 from app.contract.scripts.webhooks import TAKE, TRY_AGAIN
 from app.settings import Settings
+from app.webhooks.payload import Delivery
 from app.webhooks.post import ANSWER_S, CONNECT_S, post
 from app.webhooks.signing import headers
 from app.webhooks.targets import ForbiddenTargetError, parse_target
@@ -41,29 +40,6 @@ _OK = range(200, 300)
 _GONE = 410
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """A webhook that is to be sent.  attempts: made so far."""
-
-    job_id: str
-    url: str
-    state: str
-    finished_at: str
-    request_id: str
-    attempts: int
-
-    def body(self) -> bytes:
-        """Thin: the receiver asks for the rest, with its key."""
-        return json.dumps(
-            {
-                "type": f"job.{self.state}",
-                "timestamp": self.finished_at,
-                "data": {"id": self.job_id, "state": self.state},
-            },
-            separators=(",", ":"),
-        ).encode()
 
 
 class Courier:

@@ -34,7 +34,7 @@ class ResNet50Caffe(Backbone):
     Returns (N, 32 * width) float32.  `width` and `blocks` shrink it for tests; the published file needs the defaults.
     """
 
-    def __init__(self, channels: int = 3, width: int = 64, blocks: Sequence[int] = (3, 4, 6, 3)) -> None:
+    def __init__(self, channels: int, width: int, blocks: Sequence[int]) -> None:
         super().__init__()
         self.feature_size = 32 * width
         self.conv1_7x7_s2 = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
@@ -152,7 +152,7 @@ class MobileNetV1(Backbone):
     left and at the top, so that both the image and the kernels are turned.  Returns (N, 32 * width) float32.
     """
 
-    def __init__(self, channels: int, width: int = 32, side: int = 128) -> None:
+    def __init__(self, channels: int, width: int, side: int) -> None:
         super().__init__()
         if side % 32:
             raise ValueError(f"side must be a multiple of 32, got {side}")

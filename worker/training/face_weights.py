@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_store.bundle import BundleError, Tensors, write_backbone
+from model_store.manifest import MobileNetV1Spec
 from worker.ensemble.backbones import MobileNetV1, turned_and_enlarged
 from worker.ensemble.networks import Normalise
 from worker.inference.bundles import module_tensors
@@ -42,7 +43,8 @@ def import_face_backbone(model: Path, stills: Path, out: Path) -> None:
     settings = InputSettings()
     faces = torch.from_numpy(read_images(stills)[:FACES, ..., None])
     normalise = Normalise(PIXEL_SCALE, settings.mean, settings.std)
-    network = MobileNetV1(channels=1).eval()
+    sizes = MobileNetV1Spec()
+    network = MobileNetV1(1, sizes.width, sizes.side).eval()
     with torch.no_grad():
         _fill(network, weights, normalise(faces), settings)
     write_backbone(out, _stored(network))

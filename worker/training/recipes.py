@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from model_store.manifest import Alignment
+from model_store.manifest import Alignment, MobileNetV1Spec, ResNet50CaffeSpec
 from model_store.members import FrameHeadSpec, HeadSpec, RecurrentHeadSpec, TransformerHeadSpec
 from worker.training.augment import FLIP_ONLY, Augmentation
 from worker.training.errors import RecipeError
@@ -189,12 +189,19 @@ class Settings:
 
 def published() -> Settings:
     """The published recipe.  Source: arXiv 2107.05160 and its public code (xinqi-fan/ABAW2021)."""
+    backbone, gru, transformer = ResNet50CaffeSpec(), RecurrentHeadSpec(), TransformerHeadSpec()
     stage = Stage(epochs=10, batch=96, optimiser="sgd", momentum=0.9, weight_decay=5e-4)
     return Settings(
         recipe="published",
         input=InputSettings(224, "rgb", (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), "face112"),
-        backbone=BackboneSettings("resnet50_caffe", width=64, blocks=(3, 4, 6, 3)),
-        heads=HeadSettings(embedding=768, hidden=384, attention_heads=12, depth=2, mlp_ratio=4.0),
+        backbone=BackboneSettings(backbone.architecture, width=backbone.width, blocks=backbone.blocks),
+        heads=HeadSettings(
+            embedding=gru.embedding,
+            hidden=gru.hidden,
+            attention_heads=transformer.heads,
+            depth=transformer.depth,
+            mlp_ratio=transformer.mlp_ratio,
+        ),
         augmentation=FLIP_ONLY,
         static=dataclasses.replace(stage, learning_rate=5e-4),
         temporal=dataclasses.replace(stage, learning_rate=1e-3),
@@ -248,10 +255,11 @@ def compact() -> Settings:
 def default() -> Settings:
     """Our recipe, the one of the bundle that ships: as `compact`, on a backbone that knows faces (`--backbone`)."""
     base = compact()
+    backbone = MobileNetV1Spec()
     return dataclasses.replace(
         base,
         recipe="default",
-        backbone=BackboneSettings("mobilenet_v1", width=32, side=128),
+        backbone=BackboneSettings(backbone.architecture, width=backbone.width, side=backbone.side),
         static=dataclasses.replace(
             base.static,
             epochs=12,

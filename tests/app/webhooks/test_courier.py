@@ -24,6 +24,7 @@ from app.settings import Settings
 from app.webhooks import courier as courier_module
 from app.webhooks import post as post_module
 from app.webhooks.courier import Courier
+from app.webhooks.payload import Delivery
 from app.webhooks.targets import ForbiddenTargetError, is_public, parse_target, resolve
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -383,6 +384,6 @@ def test_a_name_that_resolves_inside_is_refused() -> None:
 
 def test_body_is_thin(receiver: Receiver) -> None:
     """The message holds id and state and nothing of the results."""
-    delivery = courier_module.Delivery("i" * 32, receiver.url, "succeeded", "2026-01-01T00:00:00Z", "", 0)
+    delivery = Delivery("i" * 32, receiver.url, "succeeded", "2026-01-01T00:00:00Z", "", 0)
     assert set(json.loads(delivery.body())) == {"type", "timestamp", "data"}
     assert len(delivery.body()) < 200

@@ -58,7 +58,7 @@ def images(count: int, channels: int, size: int) -> Tensor:
     ("make", "channels", "size"),
     [
         (lambda: CompactResNet(1, 8, (16, 24), (1, 2)), 1, 24),
-        (lambda: ResNet50Caffe(width=8, blocks=(2, 1, 2, 1)), 3, 64),
+        (lambda: ResNet50Caffe(3, width=8, blocks=(2, 1, 2, 1)), 3, 64),
         (lambda: MobileNetV1(1, width=4, side=64), 1, 24),
         (Awkward, 4, 12),
     ],
@@ -79,7 +79,7 @@ def test_equal_to_the_plain_network(make: Callable[[], nn.Module], channels: int
     ("backbone", "channels"),
     [
         (CompactResNet(1, 8, (16, 24), (1, 2)), 1),
-        (ResNet50Caffe(width=8), 3),
+        (ResNet50Caffe(3, width=8, blocks=(3, 4, 6, 3)), 3),
         (MobileNetV1(1, width=4, side=64), 1),
     ],
 )

@@ -37,7 +37,7 @@ def test_training_computes_what_serving_does() -> None:
 def test_a_side_that_cannot_be_halved_five_times_is_refused() -> None:
     """The padding of strided convolutions fits even sizes alone."""
     with pytest.raises(ValueError, match="multiple of 32"):
-        MobileNetV1(1, side=100)
+        MobileNetV1(1, width=32, side=100)
 
 
 @pytest.mark.parametrize(("height", "width", "channels"), [(48, 48, 1), (40, 56, 3)])

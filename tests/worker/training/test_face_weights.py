@@ -88,7 +88,7 @@ def test_the_imported_backbone_computes_what_the_published_network_does(
     stills = write_stills(tmp_path / "stills.npz", 21, 1)
     out = tmp_path / "new" / "faces.safetensors"
     assert run("import", "--backbone", str(file), "--faces", str(stills), "--out", str(out))[0] == 0
-    network = MobileNetV1(1).eval()
+    network = MobileNetV1(1, width=32, side=128).eval()
     missing, unexpected = network.load_state_dict(load_file(out), strict=False)
     assert not unexpected
     assert all(name.endswith("num_batches_tracked") for name in missing)

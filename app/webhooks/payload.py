@@ -1,0 +1,29 @@
+"""What a webhook carries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A webhook that is to be sent.  attempts: made so far."""
+
+    job_id: str
+    url: str
+    state: str
+    finished_at: str
+    request_id: str
+    attempts: int
+
+    def body(self) -> bytes:
+        """Thin: the receiver asks for the rest, with its key."""
+        return json.dumps(
+            {
+                "type": f"job.{self.state}",
+                "timestamp": self.finished_at,
+                "data": {"id": self.job_id, "state": self.state},
+            },
+            separators=(",", ":"),
+        ).encode()
