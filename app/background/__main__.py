@@ -18,7 +18,7 @@ import redis
 import redis.asyncio
 
 from app import logs
-from app.background.queue_timeout import Unserved
+from app.background.queue_timeout import QueueTimeout
 from app.background.recovery import Recovery
 from app.background.rounds import repeat
 from app.background.sweeper import Sweeper
@@ -41,13 +41,13 @@ async def work(settings: Settings) -> None:
         jobs = JobStore(connection, queueing, uploads, settings.result_ttl_s)
         sweeper = Sweeper(connection, uploads, settings.result_ttl_s, settings.heartbeat_s)
         recovery = Recovery(connection, queueing, uploads, settings)
-        unserved = Unserved(connection, jobs, settings)
+        queue_timeout = QueueTimeout(connection, jobs, settings)
         with closing(Courier(connection, settings)) as courier:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(repeat("webhooks", courier.deliver_due, LOOK_S))
                 tasks.create_task(repeat("sweeping", sweeper.sweep_in_turn, sweeper.every_s))
                 tasks.create_task(repeat("recovery", recovery.look_if_settled, recovery.every_s))
-                tasks.create_task(repeat("queue timeout", unserved.look, unserved.every_s))
+                tasks.create_task(repeat("queue timeout", queue_timeout.look, queue_timeout.every_s))
     finally:
         writer.close()
         await connection.aclose()

@@ -21,7 +21,7 @@ LONGEST_WAIT_S = 86_400  # or as long as results live, where that is longer
 log = structlog.get_logger(__name__)
 
 
-class Unserved:
+class QueueTimeout:
     """Looks after jobs that wait too long; any number may do this at once."""
 
     def __init__(self, connection: redis.asyncio.Redis, jobs: JobStore, settings: SharedSettings) -> None:

@@ -12,7 +12,7 @@ import httpx
 import redis
 import redis.asyncio
 
-from app.background.queue_timeout import LONGEST_WAIT_S, Unserved
+from app.background.queue_timeout import LONGEST_WAIT_S, QueueTimeout
 from app.contract import keys
 from app.contract.jobs import utc_now
 from app.contract.uploads import UploadStore
@@ -28,7 +28,7 @@ def look(redis_url: str, uploads: Path, ttl_s: int) -> None:
         reader = redis.asyncio.Redis.from_url(redis_url)
         with redis.Redis.from_url(redis_url) as writer:
             jobs = JobStore(reader, Queueing(writer, reader), UploadStore(str(uploads)), ttl_s)
-            await Unserved(reader, jobs, Settings(redis_url=redis_url, result_ttl_s=ttl_s)).look()
+            await QueueTimeout(reader, jobs, Settings(redis_url=redis_url, result_ttl_s=ttl_s)).look()
         await reader.aclose()
 
     asyncio.run(run())
