@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MOST_FILE_LINES = 400
 MOST_FUNCTION_LINES = 65  # about 60
+MOST_LOOSE_MODULES = 8
 FILES = sorted(path for folder in ("app", "worker", "model_store", "tests") for path in (ROOT / folder).rglob("*.py"))
 
 
@@ -31,6 +32,13 @@ def test_file_and_its_functions_are_small(path: Path) -> None:
         if node.end_lineno is not None and node.end_lineno - node.lineno + 1 > MOST_FUNCTION_LINES
     }
     assert not long
+
+
+@pytest.mark.parametrize("package", ["app", "worker"])
+def test_few_modules_lie_beside_the_rooms(package: str) -> None:
+    """What a package holds is in rooms with names: few modules are loose at its root."""
+    loose = {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__", "__main__"}
+    assert len(loose) <= MOST_LOOSE_MODULES, loose
 
 
 def test_tests_are_no_packages() -> None:

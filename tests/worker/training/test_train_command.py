@@ -183,7 +183,7 @@ def test_interrupting_keeps_a_checkpoint_and_says_how_to_go_on(
         (["evaluate-detector"], 2, "name a clip"),
         (["evaluate-detector", "--detector", "/nowhere.onnx", "x.mp4"], 1, "no face detector model at /nowhere.onnx"),
         (["train"], 2, "--data and --out are needed"),
-        (["train", "--data", "/nowhere", "--out", "/tmp/x"], 1, "/nowhere does not exist"),
+        (["train", "--data", "/nowhere", "--out", "/nowhere/x"], 1, "/nowhere does not exist"),
         (["train", "--set", "static.epoch=1", "--show-settings"], 1, "'epoch' is not one of"),
         (["evaluate", "--data", "/nowhere.npz", "--bundle", "none-such"], 1, "no bundle 'none-such'"),
     ],
