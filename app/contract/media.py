@@ -11,6 +11,7 @@ from typing import Literal
 
 HEAD_BYTES = 512  # enough to tell every kind: a tar's mark ends at byte 262, a second MPEG-TS packet starts at 188
 
+AVIF_BRANDS = (b"avif", b"avis")
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")  # stills; sequences of other brands are video tracks
 
 # How an input is stored and decoded.  Images, alone or several, are stored as one uncompressed zip, in order.
@@ -47,18 +48,17 @@ def _riff(form: bytes) -> Callable[[bytes], bool]:
     return lambda head: head.startswith(b"RIFF") and head[8:12] == form
 
 
-def _is_mp4(head: bytes) -> bool:
-    return head[4:8] in {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}
-
-
 def _brand(*brands: bytes) -> Callable[[bytes], bool]:
     return lambda head: head[4:8] == b"ftyp" and head[8:12] in brands
 
 
+def _is_mp4(head: bytes) -> bool:
+    boxes = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}
+    return head[4:8] in boxes and not _brand(*HEIC_BRANDS, *AVIF_BRANDS)(head)
+
+
 # In this order a file is tried; MPEG-TS has the weakest mark.
 KINDS = (
-    Kind("heic", "HEIC", ("image/heic", "image/heif"), _brand(*HEIC_BRANDS), "zip", is_image=True),
-    Kind("avif", "AVIF", ("image/avif",), _brand(b"avif", b"avis"), "zip", is_image=True),
     Kind("mp4", "MP4, MOV or 3GP", ("video/mp4", "video/quicktime", "video/3gpp"), _is_mp4),
     Kind("matroska", "WebM or Matroska", ("video/webm", "video/x-matroska"), _starts(b"\x1a\x45\xdf\xa3")),
     Kind("avi", "AVI", ("video/x-msvideo",), _riff(b"AVI ")),
@@ -72,6 +72,8 @@ KINDS = (
     Kind("jpg", "JPEG", ("image/jpeg",), _starts(b"\xff\xd8\xff"), "zip", is_image=True),
     Kind("png", "PNG", ("image/png",), _starts(b"\x89PNG\r\n\x1a\n"), "zip", is_image=True),
     Kind("webp", "WebP", ("image/webp",), _riff(b"WEBP"), "zip", is_image=True),
+    Kind("heic", "HEIC", ("image/heic", "image/heif"), _brand(*HEIC_BRANDS), "zip", is_image=True),
+    Kind("avif", "AVIF", ("image/avif",), _brand(*AVIF_BRANDS), "zip", is_image=True),
     Kind("zip", "zip", ("application/zip",), _starts(b"PK\x03\x04", b"PK\x05\x06"), "zip"),
     Kind("tar", "tar", ("application/x-tar",), lambda head: head[257:262] == b"ustar", "tar"),
     Kind("mpegts", "MPEG-TS", ("video/mp2t",), lambda head: head[:1] == head[188:189] == b"G"),

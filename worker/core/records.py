@@ -7,10 +7,12 @@ corner (right means the person's).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+
+from worker.core.picture import Picture
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -29,11 +31,24 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class DecodedFrame:
-    """A sampled frame.  frame_index: index in the source, from 0.  image is None where the frame was unreadable."""
+    """A sampled frame.  frame_index: index in the source, from 0.
+
+    shown: its picture, or an RGB image of it; None where the frame was unreadable.
+    """
 
     frame_index: int
     timestamp_s: float
-    image: Image | None
+    shown: InitVar[Picture | Image | None]
+    picture: Picture | None = field(init=False)
+
+    def __post_init__(self, shown: Picture | Image | None) -> None:
+        picture = Picture.of(shown) if isinstance(shown, np.ndarray) else shown
+        object.__setattr__(self, "picture", picture)
+
+    @property
+    def image(self) -> Image | None:
+        """All of the picture, (H, W, 3) uint8 RGB."""
+        return None if self.picture is None else self.picture.whole()
 
 
 @dataclass(frozen=True)

@@ -78,12 +78,12 @@ class DecodeLimits:
             raise LimitExceededError(f"the input has more than {self.max_frames} frames, the limit of this service")
 
 
-Canvas = Callable[[int, int], Image]
+Canvas = Callable[[int], Image]
 
 
-def new_image(height: int, width: int) -> Image:
-    """Where a picture is put, unless its reader has a better place."""
-    return np.empty((height, width, 3), np.uint8)
+def new_samples(size: int) -> Image:
+    """Where so many samples of a picture are put, unless its reader has a better place."""
+    return np.empty(size, np.uint8)
 
 
 def decoding_threads() -> int:

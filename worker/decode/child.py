@@ -10,8 +10,9 @@ memory for frames -> {"pid": N}; {"end": PID} -> {"signal": N}, what ended the c
 likewise, without an answer.  The process ends, with all children, when that socket closes.
 
 A child says, one JSON list a line: ["opened", width, height, fps, frame_count, duration_s], then for every frame
-["frame", index, timestamp_s, offset, height, width] (offset null: no picture), ["beat", decoded] now and then, and at
-last ["done", decoded, warnings], or ["undecodable" | "unreadable" | "limit" | "memory" | "error", message].
+["frame", index, timestamp_s, offset, height, width, colours] (offset null: no picture; colours null: RGB, else the
+fields of `Colours`), ["beat", decoded] now and then, and at last ["done", decoded, warnings], or ["undecodable" |
+"unreadable" | "limit" | "memory" | "error", message].
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -125,17 +126,19 @@ def _decode(given: Input, limits: DecodeLimits, parent: socket.socket, memory: m
     try:
         path = Path(given.path)
         if given.media in ARCHIVES:
-            source = ImagesSource(path, given.media, given.fps, limits, given.sampling, clock, ring.image)
+            source = ImagesSource(path, given.media, given.fps, limits, given.sampling, clock, ring.room)
         else:
-            source = VideoSource(path, limits, given.sampling, clock, ring.image)
+            source = VideoSource(path, limits, given.sampling, clock, ring.room)
         info = source.info
         say("opened", info.width, info.height, info.fps, info.frame_count, info.duration_s)
         for frame in source.frames():
-            if frame.image is None:
-                say("frame", frame.frame_index, frame.timestamp_s, None, 0, 0)
+            picture = frame.picture
+            if picture is None:
+                say("frame", frame.frame_index, frame.timestamp_s, None, 0, 0, None)
             else:
-                height, width = frame.image.shape[:2]
-                say("frame", frame.frame_index, frame.timestamp_s, ring.offset(frame.image), height, width)
+                height, width, _ = picture.shape
+                colours = None if picture.colours is None else astuple(picture.colours)
+                say("frame", frame.frame_index, frame.timestamp_s, ring.offset(picture.data), height, width, colours)
         say("done", source.decoded, source.warnings)
     except UndecodableInputError as error:
         say("undecodable", str(error))

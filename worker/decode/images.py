@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from worker.core.picture import Picture, sample_count
 from worker.core.records import DecodedFrame, Image, VideoInfo
 from worker.decode import (
     Canvas,
@@ -19,7 +20,7 @@ from worker.decode import (
     Sampler,
     Sampling,
     UndecodableInputError,
-    new_image,
+    new_samples,
 )
 from worker.decode.archives import IMAGES, PNG_SIGNATURE, has_signature, is_photograph, open_entries
 from worker.decode.pillow import Pictures, UnreadableImageError, is_animated
@@ -45,9 +46,9 @@ class ImagesSource:
         limits: DecodeLimits,
         sampling: Sampling | None = None,
         clock: DecodeClock | None = None,
-        canvas: Canvas = new_image,
+        canvas: Canvas = new_samples,
     ) -> None:
-        """kind: `zip`, `tar`, `folder` or `image`.  canvas: makes the arrays that pictures are put into."""
+        """kind: `zip`, `tar`, `folder` or `image`.  canvas: makes the arrays that samples of pictures are put into."""
         self._limits = limits
         self._sampling = sampling or Sampling()
         self._clock = clock or DecodeClock(limits.max_s)
@@ -153,9 +154,11 @@ class ImagesSource:
             raise LimitExceededError(f"image {index} exceeds the limit of {self._limits.max_pixels} pixels") from None
         return None if bgr is None else np.asarray(bgr, np.uint8)
 
-    def _picture(self, bgr: Image) -> Image:
+    def _picture(self, bgr: Image) -> Picture:
         height, width = bgr.shape[:2]
-        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=self._canvas(height, width)), np.uint8)
+        samples = self._canvas(sample_count(height, width, rgb=True))
+        cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=samples.reshape(height, width, 3))
+        return Picture(samples, height, width)
 
 
 def _bgr(rgb: Image) -> Image:

@@ -21,7 +21,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
-from worker.core.records import DecodedFrame, Image, VideoInfo
+from worker.core.picture import Colours, Picture, sample_count
+from worker.core.records import DecodedFrame, VideoInfo
 from worker.decode import (
     THREADS_VARIABLE,
     DecodeLimits,
@@ -34,7 +35,7 @@ from worker.decode import (
     UndecodableInputError,
 )
 from worker.decode.child import MESSAGE_BYTES, Input
-from worker.decode.ring import copy_image, make_memory
+from worker.decode.ring import copy_samples, make_memory
 
 SILENCE_S = 30.0  # a decoder that has not even got a frame for so long hangs
 OPEN_S = 60.0  # until the first picture is found; less than after which a watchdog ends the worker
@@ -291,15 +292,17 @@ class IsolatedSource:
         return UndecodableInputError("the input is damaged in a way that ends its decoder")
 
     def _frame(self, message: list[Any]) -> DecodedFrame:
-        _, index, timestamp_s, offset, height, width = message
-        image: Image | None = None
+        _, index, timestamp_s, offset, height, width, means = message
+        picture: Picture | None = None
         if offset is not None:
             self._limits.check_pixels(int(width), int(height))
-            image = copy_image(self._memory, int(offset), int(height), int(width))
+            colours = None if means is None else Colours(int(means[0]), bool(means[1]), int(means[2]))
+            size = sample_count(int(height), int(width), rgb=colours is None)
+            picture = Picture(copy_samples(self._memory, int(offset), size), int(height), int(width), colours)
             with suppress(BrokenPipeError, ConnectionResetError):  # it has ended; its last words are still to be read
                 self._child.send(b"\0")
         self.decoded = int(index) + 1
-        return DecodedFrame(int(index), float(timestamp_s), image)
+        return DecodedFrame(int(index), float(timestamp_s), picture)
 
 
 @contextmanager

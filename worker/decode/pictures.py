@@ -1,4 +1,4 @@
-"""From a decoded frame to the picture that a player shows: RGB, in square pixels, the right way up, SDR.
+"""From a decoded frame to the picture that a player shows: in square pixels, the right way up, its colours known.
 
 Colours are taken as they are tagged; untagged ones as players do, BT.709 from 720 lines on and BT.601 below.
 Source: ITU-T H.273 (the numbers of matrices, ranges and transfer functions), ISO/IEC 14496-12 (the display matrix).
@@ -15,21 +15,23 @@ import cv2
 import numpy as np
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from worker.core.records import Image
+from worker.core.picture import Colours, Image, Picture, sample_count
+from worker.core.tones import HDR_TABLES
 from worker.decode import Canvas, DecodeLimits
-from worker.decode.tones import HDR_TABLES
 
 HD_LINES = 720
-# Of H.273's matrix coefficients, the nearest that swscale has; RGB and what is not named there needs none.
-UNSPECIFIED = frozenset({2, 3})
-MATRICES = {
-    1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.SMPTE170M,
-    7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020, 11: Colorspace.ITU709,
-    12: Colorspace.ITU709, 13: Colorspace.BT2020, 14: Colorspace.BT2020,
+# H.273's matrix coefficients -> the nearest that is known; what is unspecified or not here goes by the size.
+MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9, 11: 1, 12: 1, 13: 9, 14: 9}
+SWSCALE = {
+    1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020,
 }  # fmt: skip
-RANGES = {1: ColorRange.MPEG, 2: ColorRange.JPEG}
+# Formats whose chroma has half the height and width: their planes are kept, in eight bits.  Others become RGB.
+HALVED = ("yuv420p", "yuvj420p", "nv12", "nv21", "p010", "p012")
+SAME_SAMPLES = {"yuv420p": {"yuv420p", "yuvj420p"}, "rgb24": {"rgb24"}}
+FULL_UNLESS_TAGGED = ("yuvj", "gray", "rgb", "bgr", "gbr", "pal8", "mono", "ya", "argb", "abgr", "0")
 MATRIX = struct.Struct("=9i")
 WIDEST_PIXEL = 16  # a pixel aspect beyond it, either way, is a mistake
 # How far from its axis a display matrix may point and still be along it.
@@ -85,52 +87,80 @@ def shown_size(width: int, height: int, aspect: Fraction | None, turned: Turn) -
 
 
 class PictureMaker:
-    """Makes pictures of one input's frames.  canvas: makes the arrays that they are put into."""
+    """Makes pictures of one input's frames.  canvas: makes the arrays that their samples are put into."""
 
     def __init__(self, limits: DecodeLimits, canvas: Canvas) -> None:
         self._limits = limits
         self._canvas = canvas
         self._reformatter = VideoReformatter()
 
-    def picture(self, frame: VideoFrame, aspect: Fraction | None) -> Image | None:
-        """(H, W, 3) uint8 RGB, None if it cannot be converted.  Raises: LimitExceededError, MemoryError."""
+    def picture(self, frame: VideoFrame, aspect: Fraction | None) -> Picture | None:
+        """None if it cannot be converted.  Raises: LimitExceededError, MemoryError."""
         width, height = square_size(frame.width, frame.height, aspect)
         self._limits.check_pixels(width, height)
+        matrix, full_range = _matrix(frame), _is_full_range(frame)
+        transfer = frame.color_trc if frame.color_trc in HDR_TABLES else 0
         try:
-            rgb = self._reformatter.reformat(
-                frame,
-                width=width,
-                height=height,
-                format="rgb24",
-                src_colorspace=_matrix(frame),
-                dst_colorspace=_matrix(frame),
-                src_color_range=_range(frame),
-                dst_color_range=ColorRange.JPEG,
-                interpolation=Interpolation.BILINEAR,
-                threads=1,
-            )
+            if frame.format.name.startswith(HALVED):
+                converted = self._converted(frame, "yuv420p", width, height, matrix, full_range, full_range)
+                return self._of_planes(converted, turn(frame), Colours(matrix, full_range, transfer))
+            converted = self._converted(frame, "rgb24", width, height, matrix, full_range, True)
         except MemoryError:
             raise
         except (av.FFmpegError, ValueError):
             return None
-        plane = rgb.planes[0]
-        stored: Image = np.ndarray((height, width, 3), np.uint8, memoryview(plane), 0, (plane.line_size, 3, 1))
-        shown = turn(frame).apply(stored)
-        image = self._canvas(shown.shape[0], shown.shape[1])
-        table = HDR_TABLES.get(frame.color_trc)
-        if table is None:
-            np.copyto(image, shown)
+        return self._of_rgb(converted, turn(frame), transfer)
+
+    def _converted(
+        self, frame: VideoFrame, format: str, width: int, height: int, matrix: int, from_full: bool, to_full: bool
+    ) -> VideoFrame:
+        if frame.format.name in SAME_SAMPLES[format] and (frame.width, frame.height) == (width, height):
+            return frame
+        return self._reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format=format,
+            src_colorspace=SWSCALE[matrix],
+            dst_colorspace=SWSCALE[matrix],
+            src_color_range=ColorRange.JPEG if from_full else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG if to_full else ColorRange.MPEG,
+            interpolation=Interpolation.BILINEAR,
+            threads=1,
+        )
+
+    def _of_planes(self, frame: VideoFrame, turned: Turn, colours: Colours) -> Picture:
+        luma, *chroma = (turned.apply(_samples(plane)) for plane in frame.planes[:3])
+        height, width = luma.shape
+        picture = Picture(self._canvas(sample_count(height, width, rgb=False)), height, width, colours)
+        for place, plane in zip(picture.planes, (luma, *chroma), strict=True):
+            np.copyto(place, plane)
+        return picture
+
+    def _of_rgb(self, frame: VideoFrame, turned: Turn, transfer: int) -> Picture:
+        plane = frame.planes[0]
+        strides = (plane.line_size, 3, 1)
+        stored: Image = np.ndarray((frame.height, frame.width, 3), np.uint8, memoryview(plane), 0, strides)
+        shown = turned.apply(stored)
+        height, width = shown.shape[:2]
+        picture = Picture(self._canvas(sample_count(height, width, rgb=True)), height, width)
+        if transfer:
+            cv2.LUT(shown, HDR_TABLES[transfer], dst=picture.whole())
         else:
-            cv2.LUT(shown, table, dst=image)
-        return image
+            np.copyto(picture.whole(), shown)
+        return picture
 
 
-def _matrix(frame: VideoFrame) -> Colorspace:
-    untagged = Colorspace.ITU709 if frame.height >= HD_LINES else Colorspace.ITU601
-    return MATRICES.get(frame.colorspace, untagged)
+def _samples(plane: VideoPlane) -> Image:
+    return np.ndarray((plane.height, plane.width), np.uint8, memoryview(plane), 0, (plane.line_size, 1))
 
 
-def _range(frame: VideoFrame) -> ColorRange:
-    if frame.format.name.startswith(("yuvj", "gray", "rgb", "bgr", "gbr", "pal8", "mono", "ya", "argb", "abgr", "0")):
-        return ColorRange.JPEG if frame.color_range != ColorRange.MPEG else ColorRange.MPEG
-    return RANGES.get(frame.color_range, ColorRange.MPEG)
+def _matrix(frame: VideoFrame) -> int:
+    """A key of `LUMA_SHARES`."""
+    return MATRICES.get(frame.colorspace, 1 if frame.height >= HD_LINES else 5)
+
+
+def _is_full_range(frame: VideoFrame) -> bool:
+    if frame.color_range in {ColorRange.MPEG, ColorRange.JPEG} and not frame.format.name.startswith("yuvj"):
+        return frame.color_range == ColorRange.JPEG
+    return frame.format.name.startswith(FULL_UNLESS_TAGGED)

@@ -59,12 +59,11 @@ class RingWriter:
         self._capacity = min(len(self._bytes), LEAST_BYTES)
         self._sizes: deque[int] = deque()  # of what was not acknowledged yet
 
-    def image(self, height: int, width: int) -> Image:
-        """Room for a picture; what was put into it is sent by telling the parent `offset`.
+    def room(self, size: int) -> Image:
+        """Room for the samples of a picture, (size,) uint8; it is sent by telling the parent `offset`.
 
-        Raises: ValueError if it is larger than the ring; EOFError if the parent has gone.
+        Raises: ValueError if they are more than fit into the ring; EOFError if the parent has gone.
         """
-        size = 3 * height * width
         if size > len(self._bytes):
             raise ValueError("a frame is larger than the memory for frames")
         if (wanted := min(len(self._bytes), LEAST_FRAMES * size)) > self._capacity:
@@ -83,11 +82,11 @@ class RingWriter:
         self._sizes.append(taken)
         self._used += taken
         self._head = start + size
-        return self._bytes[start : start + size].reshape(height, width, 3)
+        return self._bytes[start : start + size]
 
-    def offset(self, image: Image) -> int:
-        """Where an image of this ring lies."""
-        return int(image.ctypes.data - self._bytes.ctypes.data)
+    def offset(self, samples: Image) -> int:
+        """Where samples of this ring lie."""
+        return int(samples.ctypes.data - self._bytes.ctypes.data)
 
     def _wait(self) -> None:
         self._waiting()
@@ -99,12 +98,11 @@ class RingWriter:
         self._waited()
 
 
-def copy_image(memory: mmap.mmap, offset: int, height: int, width: int) -> Image:
-    """The parent's end: a copy of a picture that the child has put there.
+def copy_samples(memory: mmap.mmap, offset: int, size: int) -> Image:
+    """The parent's end: a copy of the samples that the child has put there.
 
-    Raises: ValueError if that is not inside the memory.
+    Raises: ValueError if they are not inside the memory.
     """
-    size = 3 * height * width
-    if offset < 0 or height <= 0 or width <= 0 or offset + size > len(memory):
+    if offset < 0 or size <= 0 or offset + size > len(memory):
         raise ValueError("a frame outside the memory for frames")
-    return np.frombuffer(memory, np.uint8, size, offset).reshape(height, width, 3).copy()
+    return np.frombuffer(memory, np.uint8, size, offset).copy()

@@ -22,7 +22,7 @@ from worker.decode import (
     Sampling,
     UndecodableInputError,
     decoding_threads,
-    new_image,
+    new_samples,
 )
 from worker.decode.claims import claims, indexed_before
 from worker.decode.container import OpenVideo
@@ -42,7 +42,7 @@ av.logging.set_level(None)  # its complaints have no job's id; what matters of t
 class VideoSource:
     """One video.  Iterating `frames` decodes it once; `info` is known from the start.
 
-    canvas: makes the arrays that pictures are put into.
+    canvas: makes the arrays that samples of pictures are put into.
 
     After iterating: `decoded` is the number of source frames up to where reading stopped, `warnings` what was odd.
 
@@ -55,7 +55,7 @@ class VideoSource:
         limits: DecodeLimits,
         sampling: Sampling | None = None,
         clock: DecodeClock | None = None,
-        canvas: Canvas = new_image,
+        canvas: Canvas = new_samples,
     ) -> None:
         self._limits = limits
         self._sampling = sampling or Sampling()
@@ -100,10 +100,10 @@ class VideoSource:
                     self._gaps.see(timestamp_s)
                 self._limits.check_frames(index + 1)
                 if sampler.wants(timestamp_s):
-                    image = self._pictures.picture(frame, self._video.stream.sample_aspect_ratio)
-                    unconverted += image is None
+                    picture = self._pictures.picture(frame, self._video.stream.sample_aspect_ratio)
+                    unconverted += picture is None
                     self._clock.tick()
-                    yield DecodedFrame(index, timestamp_s, image)
+                    yield DecodedFrame(index, timestamp_s, picture)
                     self._clock.resume()
                 self.decoded += 1
             else:

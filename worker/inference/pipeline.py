@@ -155,11 +155,11 @@ class Pipeline:
 
 
 def _size(frame: DecodedFrame) -> tuple[int, int] | None:
-    return None if frame.image is None else (frame.image.shape[1], frame.image.shape[0])
+    return None if frame.picture is None else (frame.picture.shape[1], frame.picture.shape[0])
 
 
 def _frame_bytes(frame: DecodedFrame) -> int:
-    return RECORD_BYTES + (0 if frame.image is None else frame.image.nbytes)
+    return RECORD_BYTES + (0 if frame.picture is None else frame.picture.nbytes)
 
 
 def _crop_bytes(frame: CroppedFrame) -> int:

@@ -12,7 +12,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from tests.worker.decode.scenes import difference, images, portrait, read, scene, write
 from worker.core.records import Image
-from worker.decode.tones import HDR_TABLES, HLG, PQ, rolled_off
+from worker.core.tones import HDR_TABLES, HLG, PQ, rolled_off
 from worker.decode.video import VideoSource
 
 WITHIN = 2.0  # of 255, on average, of swscale's exact conversion
@@ -97,7 +97,7 @@ def test_an_unknown_matrix_is_the_nearest(tmp_path: Path, number: int) -> None:
 
 def test_a_frame_that_cannot_be_converted_is_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no picture, rather than the one before; a warning counts."""
-    source = VideoSource(write(tmp_path / "a.mp4", scene(5)), limits())
+    source = VideoSource(write(tmp_path / "a.mp4", scene(5), pix_fmt="yuv444p"), limits())
     usual = source._pictures._reformatter.reformat
     calls: list[int] = []
 

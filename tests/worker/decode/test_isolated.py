@@ -307,7 +307,7 @@ OPENED = b'["opened", 64, 48, 25.0, 100, 4.0]'
 
 def test_the_count_grows_between_frames(tmp_path: Path) -> None:
     """While frames are passed over, `decoded` tells whoever watches the job that it gets on."""
-    beats = [b'["beat", 50]', b'["frame", 70, 2.8, null, 0, 0]', b'["beat", 90]', b'["done", 100, ["odd"]]']
+    beats = [b'["beat", 50]', b'["frame", 70, 2.8, null, 0, 0, null]', b'["beat", 90]', b'["done", 100, ["odd"]]']
     source = IsolatedSource(given(tmp_path), LIMITS, Puppet(b'["beat", 0]', OPENED, *beats))
     frames = source.frames()
     assert next(frames).frame_index == 70
@@ -356,10 +356,14 @@ def test_an_input_that_is_opened_for_ever(tmp_path: Path) -> None:
         b"7",
         b'{"a": 1}',
         b'["frame", 0]',
-        b'["frame", 0, 0.0, 0, 10000000, 10000000]',
-        b'["frame", 0, 0.0, -5, 4, 4]',
-        b'["frame", 0, 0.0, 999999999999, 4, 4]',
-        b'["frame", "x", 0.0, null, 0, 0]',
+        b'["frame", 0, 0.0, 0, 10000000, 10000000, null]',
+        b'["frame", 0, 0.0, -5, 4, 4, null]',
+        b'["frame", 0, 0.0, 999999999999, 4, 4, null]',
+        b'["frame", "x", 0.0, null, 0, 0, null]',
+        b'["frame", 0, 0.0, 0, 0, 0, null]',
+        b'["frame", 0, 0.0, 0, 4, 4, [77, false, 0]]',
+        b'["frame", 0, 0.0, 0, 4, 4, [1, false, 99]]',
+        b'["frame", 0, 0.0, 0, 4, 4, [1]]',
         b'["done", 1e999, []]',
         b'["done", 0, 5]',
         b'["shutdown", "now"]',
@@ -367,7 +371,7 @@ def test_an_input_that_is_opened_for_ever(tmp_path: Path) -> None:
         b"[" * 50_000,
         b"[" + b" " * 150_000,
     ],
-    ids=range(15),
+    ids=range(19),
 )
 def test_what_a_decoder_says_is_not_trusted(tmp_path: Path, line: bytes) -> None:
     """Words that make no sense, and frames that cannot be, fail the input and nothing else."""

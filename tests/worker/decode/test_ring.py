@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.decode.ring import FRAMES_AHEAD, RingWriter, copy_image, make_memory
+from worker.decode.ring import FRAMES_AHEAD, RingWriter, copy_samples, make_memory
 
 MAX_PIXELS = 8_000_000
 SIDES = st.integers(1, 1400)
@@ -38,14 +38,14 @@ def test_frames_come_out_as_they_went_in(
         def take(count: int) -> None:
             for _ in range(count):
                 offset, height, width, value = held.pop(0)
-                taken = copy_image(memory, offset, height, width)
-                assert taken.shape == (height, width, 3)
+                taken = copy_samples(memory, offset, 3 * height * width)
+                assert taken.shape == (3 * height * width,)
                 assert (taken == value).all()
                 ours.send(b"\0")
 
         ring = RingWriter(memory, theirs, waiting=lambda: take(max(1, pauses.randint(0, len(held)))))
         for i, (height, width) in enumerate(sizes):
-            image = ring.image(height, width)
+            image = ring.room(3 * height * width)
             image[:] = i
             held.append((ring.offset(image), height, width, i))
             assert len(held) <= FRAMES_AHEAD
@@ -61,18 +61,18 @@ def test_a_larger_frame_waits_for_those_before_it(memory: mmap.mmap) -> None:
         def take(count: int = 2) -> None:
             for _ in range(min(count, len(held))):
                 offset, value = held.pop(0)
-                assert (copy_image(memory, offset, 1000, 1300) == value).all()
+                assert (copy_samples(memory, offset, 3_900_000) == value).all()
                 ours.send(b"\0")
 
         def put(ring: RingWriter, value: int) -> None:
-            image = ring.image(1000, 1300)
+            image = ring.room(3_900_000)
             image[:] = value
             held.append((ring.offset(image), value))
 
         ring = RingWriter(memory, theirs, waiting=take)
         for value in (1, 2, 3, 4, 5):  # the last at the start again; what is after it is still held
             put(ring, value)
-        ring.image(1300, 1400)[:] = 9
+        ring.room(5_460_000)[:] = 9
         take(len(held))
 
 
@@ -80,7 +80,7 @@ def test_a_frame_larger_than_the_memory_is_refused(memory: mmap.mmap) -> None:
     """What cannot fit is an error, not a wait for ever."""
     ours, theirs = socket.socketpair()
     with closing(ours), closing(theirs), pytest.raises(ValueError, match="larger"):
-        RingWriter(memory, theirs).image(len(memory), 1)
+        RingWriter(memory, theirs).room(len(memory) + 1)
 
 
 def test_a_parent_that_has_gone_ends_the_wait(memory: mmap.mmap) -> None:
@@ -90,18 +90,16 @@ def test_a_parent_that_has_gone_ends_the_wait(memory: mmap.mmap) -> None:
         ring = RingWriter(memory, theirs)
         ours.close()
         for _ in range(FRAMES_AHEAD):
-            ring.image(10, 10)
+            ring.room(300)
         with pytest.raises(EOFError):
-            ring.image(10, 10)
+            ring.room(300)
 
 
-@pytest.mark.parametrize(
-    ("offset", "height", "width"), [(-3, 1, 1), (6 * MAX_PIXELS, 1, 1), (0, -1, -1), (0, 1, 10**9)]
-)
-def test_places_outside_the_memory_are_refused(memory: mmap.mmap, offset: int, height: int, width: int) -> None:
+@pytest.mark.parametrize(("offset", "size"), [(-3, 3), (6 * MAX_PIXELS, 3), (0, -1), (0, 0), (0, 10**9)])
+def test_places_outside_the_memory_are_refused(memory: mmap.mmap, offset: int, size: int) -> None:
     """A child that lies about where a frame is makes its parent read nothing else."""
     with pytest.raises(ValueError, match="outside"):
-        copy_image(memory, offset, height, width)
+        copy_samples(memory, offset, size)
 
 
 def test_the_memory_cannot_be_shrunk() -> None:

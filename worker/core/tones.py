@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from worker.core.records import Image
-
 Floats = npt.NDArray[np.float64]
+Table = npt.NDArray[np.uint8]
 
 WHITE_CD_M2 = 203.0  # diffuse white, BT.2408
 HLG_PEAK_CD_M2 = 1000.0
@@ -42,9 +41,9 @@ def rolled_off(light: Floats) -> Floats:
     return np.asarray(np.where(light <= KNEE, light, 1 - room / (1 + np.maximum(light - KNEE, 0) / room)))
 
 
-def _table(cd_m2: Floats) -> Image:
+def _table(cd_m2: Floats) -> Table:
     return np.asarray(np.round(255 * rolled_off(cd_m2 / WHITE_CD_M2) ** (1 / DISPLAY_GAMMA)), np.uint8)
 
 
 _CODES = np.arange(256) / 255
-HDR_TABLES: dict[int, Image] = {PQ: _table(from_pq(_CODES)), HLG: _table(from_hlg(_CODES))}
+HDR_TABLES: dict[int, Table] = {PQ: _table(from_pq(_CODES)), HLG: _table(from_hlg(_CODES))}

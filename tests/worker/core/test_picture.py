@@ -1,0 +1,96 @@
+"""Pictures: whatever part or size of one is asked for is that of the whole, and means the same colours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.core.picture import LUMA_SHARES, Colours, Picture, half, sample_count
+from worker.core.records import DecodedFrame
+from worker.core.tones import HDR_TABLES, HLG, PQ
+
+SIDES = st.integers(1, 61)
+
+
+def planes(height: int, width: int, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    """Samples of smooth noise."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, sample_count(height, width, rgb=False), np.uint8)
+
+
+@settings(max_examples=100, deadline=None)
+@given(height=SIDES, width=SIDES, data=st.data())
+def test_a_part_is_that_of_the_whole(height: int, width: int, data: st.DataObject) -> None:
+    """Byte for byte, at odd and even places, also of odd sizes."""
+    samples = planes(height, width)
+    whole = Picture(samples, height, width, Colours(1, False)).whole()
+    assert whole.shape == (height, width, 3)
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    bottom, right = data.draw(st.integers(top + 1, height)), data.draw(st.integers(left + 1, width))
+    part = Picture(samples, height, width, Colours(1, False))[top:bottom, left:right]
+    assert np.array_equal(part, whole[top:bottom, left:right])
+
+
+@pytest.mark.parametrize("matrix", LUMA_SHARES)
+@pytest.mark.parametrize("full_range", [False, True])
+def test_colours_mean_what_the_standard_says(matrix: int, full_range: bool) -> None:
+    """Planes made of RGB colours by H.273's formulas give these colours again, within rounding."""
+    red_share, blue_share = LUMA_SHARES[matrix]
+    for rgb in ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 150, 120)):
+        r, g, b = (value / 255 for value in rgb)
+        luma = red_share * r + (1 - red_share - blue_share) * g + blue_share * b
+        blue, red = (b - luma) / (2 * (1 - blue_share)), (r - luma) / (2 * (1 - red_share))
+        scale, black, chroma = (255, 0, 255) if full_range else (219, 16, 224)
+        values = [scale * luma + black, chroma * blue + 128, chroma * red + 128]
+        y, u, v = (min(max(round(value), 0), 255) for value in values)
+        data = np.repeat(np.array([y, u, v], np.uint8), [16, 4, 4])
+        found = Picture(data, 4, 4, Colours(matrix, full_range)).whole()
+        assert np.abs(found.astype(int) - rgb).max() <= 3, rgb
+
+
+def test_sampling_a_small_picture_of_all_of_it() -> None:
+    """The same picture, smaller: close to the whole, made small."""
+    height, width = 90, 160
+    y = np.tile(np.linspace(16, 235, width), (height, 1))
+    chroma = np.tile(np.linspace(90, 160, half(width)), (half(height), 1))
+    data = np.concatenate([y.ravel(), chroma.ravel(), chroma[:, ::-1].ravel()]).astype(np.uint8)
+    picture = Picture(data, height, width, Colours(5, False))
+    small = picture.sampled(40, 30)
+    assert small.shape == (30, 40, 3)
+    centres = picture.whole()[1::3, 2::4].astype(int)
+    assert np.abs(small.astype(int) - centres).mean() < 3
+
+
+@pytest.mark.parametrize("transfer", [PQ, HLG])
+def test_hdr_is_shown_as_sdr(transfer: int) -> None:
+    """Greys go through the table, in parts and in small pictures as in the whole."""
+    data = np.repeat(np.array([120, 128], np.uint8), [64, 32])
+    picture = Picture(data, 8, 8, Colours(9, True, transfer))
+    assert (picture.sampled(4, 4) == HDR_TABLES[transfer][120]).all()
+    assert (picture[1:5, 2:7] == HDR_TABLES[transfer][120]).all()
+    assert (picture.whole() == HDR_TABLES[transfer][120]).all()
+
+
+def test_rgb_is_a_picture_too() -> None:
+    """An image as a frame's picture is itself, and so are its parts."""
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    frame = DecodedFrame(0, 0.0, image)
+    assert frame.image is not None
+    assert frame.picture is not None
+    assert np.array_equal(frame.image, image)
+    assert np.array_equal(frame.picture[2:5, 1:6], image[2:5, 1:6])
+    assert frame.picture.nbytes == image.nbytes
+    assert DecodedFrame(0, 0.0, None).image is None
+
+
+def test_what_cannot_be_is_refused() -> None:
+    """Samples that do not fit the size, and colours that are none."""
+    with pytest.raises(ValueError, match="fit"):
+        Picture(np.zeros(10, np.uint8), 4, 4)
+    with pytest.raises(ValueError, match="pixels"):
+        sample_count(0, 5, rgb=True)
+    for colours in ((77, False, 0), (1, False, 99)):
+        with pytest.raises(ValueError, match="colours"):
+            Colours(*colours)
