@@ -3,14 +3,14 @@
 PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 # More than half of the suite's time is waiting, for processes that start, stop and are given up.  A whole file runs in one
-# process, so that what its tests share is made once.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
+# process, so that what its tests share is made once; in their order, or else the files with few and long tests come last.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Of what is retrained: never that of a model that shipped.
 VERSION ?= $(shell date +%Y-%m-%d)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-docker fuzz fuzz-api soak lint train-default train-detector environment redis
+.PHONY: help demo run test test-long test-docker fuzz fuzz-api soak lint train-default train-detector environment redis
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,10 +21,14 @@ demo: $(INSTALLED) redis ## post a video to the whole service, print its labels;
 run: $(INSTALLED) redis ## keep the service running at http://127.0.0.1:8000
 	$(PYTHON) -m worker.demo --keep
 
-test: lint ## run every check and the whole test suite
+test: lint ## run every check and the test suite, but for what takes minutes
 	MIEN_REDIS_URL= .make/find_redis.sh
 	.make/find_chromium.sh
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE)
+
+test-long: $(INSTALLED) ## run the tests that `make test` leaves out since they take minutes
+	MIEN_REDIS_URL= .make/find_redis.sh
+	$(PYTHON) -m pytest -m long $(SIDE_BY_SIDE)
 
 test-docker: $(INSTALLED) ## build the images, run docker-compose.yml, label a video, kill and stop its services
 	$(PYTHON) -m pytest -m docker tests/docker

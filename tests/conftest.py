@@ -5,6 +5,13 @@ The whole service with real processes, for tests anywhere, is in `tests/service.
 
 from __future__ import annotations
 
+import os
+
+# Two processes of tests, each with threads on every core, wait for each other's: training tests take ten times as long.
+# PyTorch reads the first when it is loaded; the second is the worker's, which sets PyTorch's.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MIEN_THREADS", "1")
+
 import shutil
 import subprocess
 import time

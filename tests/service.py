@@ -155,6 +155,7 @@ def serving(folder: Path, as_user: bool = False, /, **settings: str) -> Iterator
         "MIEN_PORT": str(port),
         "MIEN_DEVICE": "cpu",
         "MIEN_NICE": "0",  # other runs on the same machine would have the processor first
+        "MIEN_THREADS": "1",  # likewise
         "MIEN_MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
         **settings,
     }

@@ -188,9 +188,6 @@ class UploadWriter:
             self._file.write(data)
         return len(data)
 
-    def flush(self) -> None:
-        """For archive writers, which flush; object storage sends its parts at `commit`."""
-
     def commit(self) -> None:
         """The file is complete."""
         if self._store.is_folder:

@@ -6,18 +6,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.service import Api, Clips
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-PATIENCE_S = 60
 TOLERANCE = 2e-3
 
 # `worker run` with MIEN_DEVICE=cuda:all does this, with the GPUs that it finds.
@@ -28,13 +28,6 @@ from worker.process.supervisor import supervise, worker_command
 configure(WorkerSettings())
 supervise(["cpu", "cpu"], worker_command(1))
 """
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.1)
 
 
 def workers(api: Api) -> list[dict[str, Any]]:
@@ -52,6 +45,7 @@ def scores(records: list[dict[str, Any]]) -> list[float]:
     return [score for record in records for face in record["faces"] for score in face["scores"].values()]
 
 
+@pytest.mark.long
 def test_jobs_at_once_and_an_idle_worker(own_api: Api, clips: Clips, long_clip: bytes) -> None:
     """An image does not wait behind a long video; jobs at once get the records of lone ones; SIGTERM hands all back.
 
@@ -64,7 +58,7 @@ def test_jobs_at_once_and_an_idle_worker(own_api: Api, clips: Clips, long_clip: 
     service.wait_ready()
     short = [clips.video(clips.pictures(count)) for count in (20, 30)]
     alone = [own_api.label(clip)[1] for clip in short]
-    wait_until(lambda: (workers(own_api)[0]["detail"] or "").startswith("idle"))
+    until(lambda: (workers(own_api)[0]["detail"] or "").startswith("idle"))
     assert own_api.http.get("/health/ready").status_code == 200
     long = own_api.submit(long_clip)
     own_api.running(long["id"])
@@ -92,17 +86,18 @@ def test_jobs_at_once_and_an_idle_worker(own_api: Api, clips: Clips, long_clip: 
         own_api.http.delete(f"/v1/jobs/{job['id']}")
 
 
+@pytest.mark.long
 def test_a_worker_for_each_device(own_api: Api, clips: Clips) -> None:
     """Both are in `/v1/models`; one that is killed comes back; SIGTERM stops all."""
     service = own_api.service
     service.environment |= {"MIEN_THREADS": "1"}
     supervisor = service.start("supervisor", sys.executable, "-c", TWO_WORKERS)
-    wait_until(lambda: len(workers(own_api)) == 2)
+    until(lambda: len(workers(own_api)) == 2)
     names = {worker["name"] for worker in workers(own_api)}
     killed = sorted(names)[0]
     pid = int(killed.rsplit("-", 2)[1])
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: len(new := {worker["name"] for worker in workers(own_api)}) == 2 and killed not in new)
+    until(lambda: len(new := {worker["name"] for worker in workers(own_api)}) == 2 and killed not in new)
     assert len(names & {worker["name"] for worker in workers(own_api)}) == 1
     assert len(own_api.label(clips.video(clips.pictures(3)))[1]) == 3
     assert "supervisor_stopped" in service.stop(supervisor)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 HERE = Path(__file__).parent
-SECONDS = int(os.environ.get("FUZZ_SECONDS", "50"))
+SECONDS = int(os.environ.get("FUZZ_SECONDS", "15"))
 SEED = os.environ.get("FUZZ_SEED", "1")
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,24 +18,15 @@ import redis
 
 from app.contract import keys
 from tests.service import Api, serving
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.service import Clips, Record, Service
     from worker.demo.processes import Process
 
 HEARTBEAT_S = "1"  # so an execution counts as dead after four seconds, and recovery looks every other second
-PATIENCE_S = 240  # for what takes seconds on an idle machine
 QUEUE = "mien-default"
 FRAMES = 140  # two chunks and a rest
-
-
-def until(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> Any:
-    """What the condition says, once that is true."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.05)
-    return found
 
 
 def send(process: Process, number: signal.Signals) -> None:

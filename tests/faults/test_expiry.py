@@ -11,9 +11,10 @@ import pytest
 import redis
 
 from app.contract import keys
-from tests.faults.conftest import Faulty, until
+from tests.faults.conftest import Faulty
 from tests.listener import Listener
 from tests.service import Api, serving
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.service import Clips

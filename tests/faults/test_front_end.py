@@ -16,8 +16,9 @@ import httpx
 import pytest
 
 from app.contract import keys
-from tests.faults.conftest import Faulty, kill, until
+from tests.faults.conftest import Faulty, kill
 from tests.service import Api, serving
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.service import Service

@@ -11,7 +11,8 @@ import httpx
 import pytest
 import redis
 
-from tests.faults.conftest import FRAMES, Faulty, until
+from tests.faults.conftest import FRAMES, Faulty
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.service import Clips, Record

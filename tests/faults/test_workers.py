@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.contract import keys
-from tests.faults.conftest import FRAMES, Faulty, send, until
+from tests.faults.conftest import FRAMES, Faulty, send
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.service import Clips, Record
@@ -82,6 +83,7 @@ def test_a_worker_that_comes_back_late(faulty: Faulty, clip: bytes, expected: li
     assert faulty.api.ended(faulty.api.submit(clip, sample_fps=1)["id"])["state"] == "succeeded"
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_again_and_again(faulty: Faulty, clips: Clips) -> None:
     """The watchdog ends each; after the third the job has failed as `worker_lost`, and the queue goes on."""
     faulty.stop_sound()

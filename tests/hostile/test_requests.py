@@ -99,7 +99,7 @@ def test_a_file_s_name_is_not_used(hostile: HostileApi, clips: Clips, name: str)
         (b"sample_fps", b"1", "more than once"),
         (b"x", b"1", "There is no option"),
         (b"\xff\xfe", b"1", "There is no option"),
-        (b"frames", b"1", "is not a JPEG"),
+        (b"frames", b"1", "is empty or is not a"),
         (b"file", b"1", "The file is none of"),
         (b"file", b"\xff\xd8\xff", "Send one `file`"),
     ],

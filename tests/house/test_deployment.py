@@ -16,6 +16,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from app.settings import Settings
+from tests.service import no_settings
 from worker.demo.processes import free_port
 from worker.settings import WorkerSettings
 
@@ -47,7 +48,7 @@ def test_the_redis_of_compose_has_one_user_with_the_rights_of_the_file(compose: 
     (rights,) = [volume for volume in service["volumes"] if volume.startswith("./docker/")]
     source, target, _ = rights.split(":")
     shell, option, command = service["command"]
-    command = command.replace("$$", "$").replace(target, str(ROOT / source)).replace("/tmp/", f"{tmp_path}/")
+    command = command.replace("$$", "$").replace("/tmp/", f"{tmp_path}/").replace(target, str(ROOT / source))
     environment = {**os.environ, "REDIS_PASSWORD": "a secret", "REDIS_MAXMEMORY": "64mb"}
     with subprocess.Popen(
         [shell, option, f"{command} --port {port} --bind 127.0.0.1"], cwd=tmp_path, env=environment, stdout=DEVNULL
@@ -129,7 +130,8 @@ def test_every_setting_reaches_its_container(compose: dict[str, Any]) -> None:
             given = re.fullmatch(r"\$\{" + variable + r"(?::-(.*)|:\?.*)\}", str(environment[variable]))
             assert given, variable
             if variable not in OWN_DEFAULTS and given[1] is not None:
-                assert settings.model_validate({name: given[1]}) == settings.model_validate({}), variable
+                with no_settings():
+                    assert settings.model_validate({name: given[1]}) == settings.model_validate({}), variable
             assert field.description
 
 

@@ -7,7 +7,6 @@ import io
 import json
 import socket
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import redis
 from app.contract import keys
 from app.jobs.queueing import Queueing
 from tests.manual_worker import ManualWorker
+from tests.waiting import until
 
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(2000)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
@@ -220,8 +220,8 @@ def test_a_client_that_goes_away_leaves_nothing(api: httpx.Client, uploads: Path
     with socket.create_connection((api.base_url.host, api.base_url.port or 80)) as connection:
         head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\nContent-Length: {2**24}\r\n\r\n"
         connection.sendall(head.encode() + MP4 + bytes(2**22))
-        wait_until(lambda: stored(uploads) != [])
-    wait_until(lambda: list(uploads.iterdir()) == [])
+        until(lambda: stored(uploads) != [])
+    until(lambda: list(uploads.iterdir()) == [])
 
 
 def test_unreachable_redis(make_api: Any, uploads: Path) -> None:
@@ -269,10 +269,3 @@ def test_rq_job_is_json(api: httpx.Client, redis_url: str) -> None:
 
         raw = connection.hget(f"rq:job:{job['id']}", "data")
         assert json.loads(zlib.decompress(raw)) == [keys.LABEL_FUNCTION, None, [job["id"]], {}]
-
-
-def wait_until(condition: Any, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

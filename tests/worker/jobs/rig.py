@@ -54,7 +54,7 @@ class Rig:
         self.stopping = threading.Event()
         self.labels: Callable[[], Generator[Any, None, None]] = no_frames
         self.source: Callable[..., Any] = lambda *_: Source()
-        self.load: Callable[[], None] = lambda: None
+        self.load: Callable[[], object] = lambda: None
         self._record()
         info = WorkerInfo(name="w", state="ready", bundle="default", queue="mien-default", started_at=utc_now())
         self.presence = Presence(connection, info)

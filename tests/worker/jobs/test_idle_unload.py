@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from tests.waiting import until
 from worker.core.records import CroppedFace, CroppedFrame
 from worker.ensemble.stream import ClipStream
 from worker.inference import serving
@@ -19,15 +19,7 @@ from worker.inference.serving import Serving
 from worker.jobs.idle_unload import IDLE, Keeper, NotTheSameError
 from worker.settings import WorkerSettings
 
-PATIENCE_S = 20
 RELEASE_S = 0.05
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
 
 
 class Engine:
@@ -82,7 +74,7 @@ def test_an_idle_worker_gives_its_memory_back_and_labels_the_same_afterwards() -
 
     before, references = label()
     assert len(references) > 1
-    wait_until(lambda: said == [IDLE])
+    until(lambda: said == [IDLE])
     assert [reference() for reference in references] == [None] * len(references)
     after, _ = label()
     np.testing.assert_array_equal(after, before)
@@ -98,7 +90,7 @@ def test_nothing_is_given_back_while_a_job_runs() -> None:
         time.sleep(5 * RELEASE_S)
         keeper._release()  # as a timer that was cancelled too late
         assert not loads.engines[0].closed
-    wait_until(lambda: loads.said == [IDLE])
+    until(lambda: loads.said == [IDLE])
     assert loads.engines[0].closed
 
 
@@ -116,7 +108,7 @@ def test_the_next_job_loads_again_and_is_kept() -> None:
     loads = Loads()
     keeper = loads.keeper(RELEASE_S)
     use(keeper)
-    wait_until(lambda: loads.said == [IDLE])
+    until(lambda: loads.said == [IDLE])
     with keeper.using() as first, keeper.using() as second:
         assert first is second
     assert len(loads.engines) == 2
@@ -128,7 +120,7 @@ def test_a_bundle_that_was_replaced_meanwhile_is_not_served() -> None:
     loads = Loads()
     keeper = loads.keeper(RELEASE_S)
     use(keeper)
-    wait_until(lambda: loads.said == [IDLE])
+    until(lambda: loads.said == [IDLE])
     loads.manifest = "another"
     with pytest.raises(NotTheSameError):
         use(keeper)
@@ -142,7 +134,7 @@ def test_stopping_reaches_the_engine_also_while_it_is_loaded_again() -> None:
     loads = Loads()
     keeper = loads.keeper(RELEASE_S)
     use(keeper)
-    wait_until(lambda: loads.said == [IDLE])
+    until(lambda: loads.said == [IDLE])
     keeper.stop()
     assert use(keeper).stopped
 

@@ -199,7 +199,7 @@ def test_a_job_whose_decoder_is_lost_again_and_again(
 def test_a_job_that_takes_too_long_fails(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no signal to end it: it looks at its own clock."""
     monkeypatch.setattr(label_job, "JOB_TIMEOUT_S", -1)
-    monkeypatch.setattr(serving, "contract_frames", lambda frames: frames)
+    monkeypatch.setattr(serving, "contract_frames", lambda frames, *_: frames)
     rig.labels = lambda: (frame for frame in [None])
     label_job.label_job(JOB)
     job = rig.job()

@@ -17,6 +17,7 @@ import pytest
 
 from app.contract import keys
 from app.contract.uploads import UploadStore
+from tests.waiting import until
 from tests.worker.jobs.rig import JOB, Rig
 from worker.decode import DecodeLimits, Sampling
 from worker.decode.child import Input
@@ -65,13 +66,6 @@ def labelling() -> Iterator[threading.Thread]:
     assert not thread.is_alive(), "it never ended"
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def skipping(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """The job's decoder passes over frames, none of which is wanted."""
@@ -86,7 +80,7 @@ def skipping(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
         yield from opened[0].frames()
 
     monkeypatch.setattr(execution, "CHECK_S", 0)
-    monkeypatch.setattr(serving, "contract_frames", lambda frames: frames)
+    monkeypatch.setattr(serving, "contract_frames", lambda frames, *_: frames)
     rig.source, rig.labels = source, labels
     return rig
 
@@ -126,7 +120,7 @@ def test_a_model_that_is_loaded_for_ever_ends_the_process(rig: Rig, monkeypatch:
         loaded.set()
 
 
-def in_memory(rig: Rig, monkeypatch: pytest.MonkeyPatch, get_file: Callable[..., None]) -> None:
+def in_memory(rig: Rig, monkeypatch: pytest.MonkeyPatch, get_file: Callable[..., object]) -> None:
     """Have the input in storage that is no folder, from which it is fetched so."""
     store = UploadStore(f"memory://{uuid.uuid4().hex}")
     writer = store.create(JOB)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import resource
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
@@ -16,6 +15,7 @@ from app.contract import keys
 from app.contract.heartbeats import WORKER_TTL_S
 from app.contract.jobs import utc_now
 from app.contract.workers import ModelInfo, WorkerInfo
+from tests.waiting import until
 from worker.jobs.registration import Presence
 
 NAME = "worker-of-the-test"
@@ -40,13 +40,6 @@ def presence(connection: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 def said(connection: redis.Redis) -> WorkerInfo:
     return WorkerInfo.model_validate_json(cast(bytes, connection.get(keys.worker(NAME))))
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_busy_while_any_job_runs(presence: Presence, connection: redis.Redis) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 
 from app.contract import keys
+from tests.waiting import until
 from worker.jobs import label_job, rq_worker
 from worker.jobs.rq_worker import ResidentWorker
 
@@ -50,7 +51,7 @@ class Jobs:
             self.running.add(name)
             self.most = max(self.most, len(self.running))
         try:
-            wait_until(lambda: self.may_end.is_set() or self.stopping.is_set())
+            until(lambda: self.may_end.is_set() or self.stopping.is_set())
             time.sleep(self.takes_s)
         finally:
             with self._lock:
@@ -64,13 +65,6 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> Jobs:
     jobs = Jobs()
     monkeypatch.setattr(label_job, "label_job", jobs)
     return jobs
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
 
 
 def enqueue(connection: redis.Redis, *names: str) -> list[Job]:
@@ -107,13 +101,13 @@ def test_so_many_jobs_at_once_and_no_more(connection: redis.Redis, jobs: Jobs, c
     names = [f"job{i}" for i in range(5)]
     made = enqueue(connection, *names)
     with serving(connection, jobs, concurrency):
-        wait_until(lambda: len(jobs.running) == concurrency)
+        until(lambda: len(jobs.running) == concurrency)
         time.sleep(0.1)
         assert jobs.running == set(names[:concurrency])
         assert waiting(connection) == names[concurrency:]
         assert connection.llen(IntermediateQueue.get_intermediate_queue_key(f"rq:queue:{QUEUE}")) == 0
         jobs.may_end.set()
-        wait_until(lambda: all(job.get_status() == JobStatus.FINISHED for job in made))
+        until(lambda: all(job.get_status() == JobStatus.FINISHED for job in made))
     assert jobs.most == concurrency
 
 
@@ -129,9 +123,9 @@ def test_every_running_job_has_heartbeats(connection: redis.Redis, jobs: Jobs, m
 
     enqueue(connection, "first", "second")
     with serving(connection, jobs, 2):
-        wait_until(lambda: len(jobs.running) == 2)
+        until(lambda: len(jobs.running) == 2)
         before = max(scores())
-        wait_until(lambda: min(scores()) > before)
+        until(lambda: min(scores()) > before)
 
 
 def test_stopping_hands_every_running_job_back(connection: redis.Redis, jobs: Jobs) -> None:
@@ -139,7 +133,7 @@ def test_stopping_hands_every_running_job_back(connection: redis.Redis, jobs: Jo
     jobs.takes_s = 2
     enqueue(connection, "first", "second", "third")
     with serving(connection, jobs, 2) as worker:
-        wait_until(lambda: len(jobs.running) == 2)
+        until(lambda: len(jobs.running) == 2)
     assert jobs.running == set()
     assert sorted(waiting(connection)) == ["first", "second", "third"]
     assert started(connection) == []
@@ -150,7 +144,7 @@ def test_stopping_hands_every_running_job_back(connection: redis.Redis, jobs: Jo
 def test_an_idle_worker_stops(connection: redis.Redis, jobs: Jobs) -> None:
     """One without a job stops, too, and says that it is gone."""
     with serving(connection, jobs, 2) as worker:
-        wait_until(lambda: worker.get_state() == "idle")
+        until(lambda: worker.get_state() == "idle")
     assert jobs.stopping.is_set()
     assert connection.hexists(worker.key, "death")
 
@@ -170,8 +164,8 @@ def test_a_job_whose_end_cannot_be_written_stops_nothing(
     jobs.may_end.set()
     _, second = enqueue(connection, "first", "second")
     with serving(connection, jobs, 1) as worker:
-        wait_until(lambda: second.get_status() == JobStatus.FINISHED)
-        wait_until(lambda: not worker._running)
+        until(lambda: second.get_status() == JobStatus.FINISHED)
+        until(lambda: not worker._running)
     assert started(connection) == ["first"]
 
 
@@ -192,14 +186,14 @@ def test_an_absent_redis_does_not_end_the_worker(
     jobs.may_end.set()
     (job,) = enqueue(connection, "first")
     with serving(connection, jobs, 1):
-        wait_until(lambda: job.get_status() == JobStatus.FINISHED)
+        until(lambda: job.get_status() == JobStatus.FINISHED)
 
 
 def test_remote_commands(connection: redis.Redis, jobs: Jobs) -> None:
     """Nobody listens for RQ's commands, which would leave a running job marked as stopped and never tried again."""
     enqueue(connection, "first")
     with serving(connection, jobs, 1) as worker:
-        wait_until(lambda: len(jobs.running) == 1)
+        until(lambda: len(jobs.running) == 1)
         assert connection.publish(worker.pubsub_channel_name, '{"command": "stop-job", "job_id": "first"}') == 0
 
 

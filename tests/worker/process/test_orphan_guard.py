@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
+
+from tests.waiting import until
 
 PARENT = """
 import os, sys
@@ -21,13 +21,6 @@ sys.stdin.read()
 os._exit(0)
 """
 PATIENCE_S = 20
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.05)
 
 
 def ended(pid: int) -> bool:

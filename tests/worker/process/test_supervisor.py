@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from worker.process.supervisor import NoDevicesError, cuda_devices, worker_command
 
 ROOT = Path(__file__).parents[3]
@@ -45,13 +46,6 @@ def pids(folder: Path, device: str) -> list[int]:
     return [int(path.name.split()[1]) for path in folder.iterdir() if path.name.startswith(f"{device} ")]
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-
-
 def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
@@ -62,7 +56,7 @@ def supervisor(folder: Path, manner: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-c", SUPERVISOR, WORKER, str(folder), manner]
     with subprocess.Popen(command, cwd=ROOT) as process:
         try:
-            wait_until(lambda: bool(pids(folder, "one") and pids(folder, "two")))
+            until(lambda: bool(pids(folder, "one") and pids(folder, "two")))
             yield process
         finally:
             process.kill()
@@ -84,7 +78,7 @@ def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
         for times in (1, 2):
             (running,) = filter(alive, pids(tmp_path, "one"))
             os.kill(running, signal.SIGKILL)
-            wait_until(lambda times=times: len(pids(tmp_path, "one")) == times + 1)  # type: ignore[misc]
+            until(lambda times=times: len(pids(tmp_path, "one")) == times + 1)  # type: ignore[misc]
         assert len(pids(tmp_path, "two")) == 1
         assert process.poll() is None
 
@@ -126,7 +120,7 @@ def test_one_that_cannot_serve_ends_no_other(tmp_path: Path) -> None:
     command = [sys.executable, "-c", impatient, REFUSING, "serves", "broken", str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_until(lambda: len(pids(tmp_path, "two")) >= 3)
+            until(lambda: len(pids(tmp_path, "two")) >= 3)
             assert process.poll() is None
             assert len(pids(tmp_path, "one")) == 1
         finally:

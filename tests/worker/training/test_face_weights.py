@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.commands import run
+from tests.commands import run_here
 from tests.service import ROOT
 from worker.ensemble.backbones import MOBILENET_UNITS, MobileNetV1
 from worker.training.ensemble import load_backbone
@@ -87,7 +87,7 @@ def test_the_imported_backbone_computes_what_the_published_network_does(
     file, weights = faceres
     stills = write_stills(tmp_path / "stills.npz", 21, 1)
     out = tmp_path / "new" / "faces.safetensors"
-    assert run("import", "--backbone", str(file), "--faces", str(stills), "--out", str(out))[0] == 0
+    assert run_here("import", "--backbone", str(file), "--faces", str(stills), "--out", str(out))[0] == 0
     network = MobileNetV1(1, width=32, side=128).eval()
     missing, unexpected = network.load_state_dict(load_file(out), strict=False)
     assert not unexpected
@@ -133,16 +133,16 @@ def test_files_that_are_not_that_network_are_refused_in_one_line(
         (broken / "other.json", "no 'conv_pw_3/convolution/merged_input'"),
         (broken / "absent.json", "No such file"),
     ):
-        status, _, err = run("import", "--backbone", str(model), "--faces", str(stills), "--out", str(out))
+        status, _, err = run_here("import", "--backbone", str(model), "--faces", str(stills), "--out", str(out))
         assert status == 1
         assert words in err
         assert err.count("\n") == 1
-    status, _, err = run("import", "--backbone", str(file), "--faces", str(file), "--out", str(out))
+    status, _, err = run_here("import", "--backbone", str(file), "--faces", str(file), "--out", str(out))
     assert (status, err.count("\n")) == (1, 1)
     assert not out.exists()
-    assert run("import", "--backbone", str(file), "--out", str(out))[0] == 2
+    assert run_here("import", "--backbone", str(file), "--out", str(out))[0] == 2
     out.write_text("kept")
-    status, _, err = run("import", "--backbone", str(file), "--faces", str(stills), "--out", str(out))
+    status, _, err = run_here("import", "--backbone", str(file), "--faces", str(stills), "--out", str(out))
     assert status == 1
     assert "already exists" in err
     assert out.read_text() == "kept"

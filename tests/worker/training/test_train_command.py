@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from model_store.bundle import load_bundle
-from tests.commands import run, start
+from tests.commands import run, run_here, start
 from worker.inference.bundles import build_ensemble, module_tensors
 from worker.training.recipes import recipe
 from worker.training.static import new_static_net
@@ -179,7 +179,7 @@ def test_interrupting_keeps_a_checkpoint_and_says_how_to_go_on(
     [
         (["train", "tracker"], 1, "cannot train 'tracker'"),
         (["train", "detector"], 2, "--data and --out are needed"),
-        (["train", "detector", "--data", "/nowhere", "--out", "/tmp/x"], 1, "/nowhere is not a folder"),
+        (["train", "detector", "--data", "/nowhere", "--out", "/nowhere/x"], 1, "/nowhere is not a folder"),
         (["evaluate-detector"], 2, "name a clip"),
         (["evaluate-detector", "--detector", "/nowhere.onnx", "x.mp4"], 1, "no face detector model at /nowhere.onnx"),
         (["train"], 2, "--data and --out are needed"),
@@ -190,7 +190,7 @@ def test_interrupting_keeps_a_checkpoint_and_says_how_to_go_on(
 )
 def test_bad_usage_is_one_clear_line(arguments: list[str], status: int, words: str) -> None:
     """Never a traceback."""
-    found, out, err = run(*arguments)
+    found, out, err = run_here(*arguments)
     assert (found, out) == (status, "")
     assert words in err
     assert "Traceback" not in err
