@@ -30,7 +30,7 @@ class Bundle:
         has = [member.name for member in self.info.members]
         for name in options.members:
             if name not in has:
-                lacks = f"Model {self.name!r} has no member {name!r}; it has {', '.join(has)}."
+                lacks = f"members: model {self.name!r} has no member {name!r}; it has {', '.join(has)}."
                 raise InvalidOption(lacks, field="members")
 
 
