@@ -105,21 +105,11 @@ class Service:
             self.stop()
 
 
-_service: Service | None = None
-
-
-def install(service: Service) -> None:
-    """Give `label_job`, which RQ calls by name, what this process loaded."""
-    global _service  # noqa: PLW0603  # RQ finds a module's function by name; there is nothing else to hang it on
-    _service = service
-
-
-def give_up() -> None:
+def give_up(service: Service) -> None:
     """Hand every running job back, over the head of its thread, which then finds it lost."""
-    if _service is not None:
-        for execution in list(_service.running):
-            with suppress(LostError):
-                execution.hand_back(_service.settings.default_queue)
+    for execution in list(service.running):
+        with suppress(LostError):
+            execution.hand_back(service.settings.default_queue)
 
 
 @contextmanager
@@ -129,12 +119,10 @@ def _named_in_logs(job_id: str) -> Iterator[None]:
         yield
 
 
-def label_job(job_id: str) -> None:
+def label_job(service: Service, job_id: str) -> None:
     """Label one job; RQ runs this.  Raises: HasSuccessorError where the job is, or was, another execution's."""
-    if _service is None:
-        raise RuntimeError("label_job runs in `python -m worker run` only")
     with _named_in_logs(job_id):
-        _run(_service, job_id)
+        _run(service, job_id)
 
 
 def _run(service: Service, job_id: str) -> None:

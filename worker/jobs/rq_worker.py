@@ -16,11 +16,10 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pkgutil import resolve_name
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import redis
 import structlog
@@ -41,13 +40,11 @@ PAUSE_S = 2  # after Redis did not answer
 STOP_S = 8  # jobs that have not ended so long after SIGTERM are given up ...
 GIVING_UP_S = 1  # ... for which there is so much time
 AGAIN_S = 1  # a second signal sooner than this is an echo of the first (Ctrl-C reaches parent and child)
-FUNCTIONS = {  # where the code is of what a job may ask for
-    keys.LABEL_FUNCTION: "worker.jobs.label_job:label_job",
-    keys.RENDER_FUNCTION: "worker.jobs.render_job:render_job",
-}
 
 # What a job returns that is to be done again by another process, as often as there are deploys.
 AGAIN = Retry(max=1000)
+
+Functions = Mapping[str, Callable[[str], object]]  # by their names in the contract
 
 log = structlog.get_logger(__name__)
 
@@ -67,15 +64,17 @@ def function_of(job: Job) -> str:
 
 
 class AllowedJob(Job):
-    """A job that may only name the functions of the contract: whoever can write to Redis cannot run others."""
+    """Imports nothing and calls nothing that it names, but for one of `functions`."""
+
+    functions: ClassVar[Functions] = {}
 
     @property
     def func(self) -> Any:
         """The function, or NotAllowedError."""
-        place = FUNCTIONS.get(function_of(self))
-        if place is None or self.instance:
+        function = self.functions.get(function_of(self))
+        if function is None or self.instance:
             raise NotAllowedError("this worker does not run that function")
-        return resolve_name(place)
+        return function
 
     # A job in Redis may name functions and addresses to be called at its end; Mien's jobs have none.
     @property
@@ -94,6 +93,16 @@ class AllowedJob(Job):
         pass
 
 
+def allowing(functions: Functions) -> type[AllowedJob]:
+    """Jobs that may ask for these functions, by their names in the contract: who can write to Redis runs no others."""
+
+    class Allowed(AllowedJob):
+        """See `allowing`."""
+
+    Allowed.functions = functions
+    return Allowed
+
+
 class _NoDeathPenalty(BaseDeathPenalty):
     """RQ's time limit is SIGALRM, which only the main thread gets; our jobs look at their own clock."""
 
@@ -107,6 +116,7 @@ class _NoDeathPenalty(BaseDeathPenalty):
 class ResidentWorker(SimpleWorker):
     """Runs up to `concurrency` jobs at once in this process, with heartbeats.
 
+    functions: what jobs may ask for.
     on_stop: called once, from a thread, at the first SIGTERM; running jobs are then to end soon by themselves.
     on_giving_up: called, from a thread, if they do not, just before the process ends.
     """
@@ -118,18 +128,20 @@ class ResidentWorker(SimpleWorker):
         queue_name: str,
         connection: redis.Redis,
         name: str,
+        functions: Functions,
         on_stop: Callable[[], None],
         concurrency: int = 1,
         settings: SharedSettings | None = None,
         on_giving_up: Callable[[], None] = lambda: None,
     ) -> None:
-        queues = [Queue(queue_name, connection=connection, serializer=JSONSerializer, job_class=AllowedJob)]
+        job_class = allowing(functions)
+        queues = [Queue(queue_name, connection=connection, serializer=JSONSerializer, job_class=job_class)]
         super().__init__(
             queues,
             name=name,
             connection=connection,
             serializer=JSONSerializer,
-            job_class=AllowedJob,
+            job_class=job_class,
             worker_ttl=heartbeats.RQ_WORKER_TTL_S,
             log_job_description=False,
         )

@@ -29,7 +29,9 @@ def main() -> None:
     except redis.RedisError as error:
         sys.exit(f"the renderer cannot reach Redis: {error}")
     name = f"render-{process_name()}"
-    ResidentWorker(keys.RENDER_QUEUE, connection, name, render_job.stopping.set, settings=settings).serve()
+    functions = {keys.RENDER_FUNCTION: render_job.render_job}
+    stop = render_job.stopping.set
+    ResidentWorker(keys.RENDER_QUEUE, connection, name, functions, stop, settings=settings).serve()
 
 
 if __name__ == "__main__":

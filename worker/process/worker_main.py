@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import redis
 import structlog
 import torch
 
-from app.contract import metrics
+from app.contract import keys, metrics
 from app.contract.jobs import utc_now
 from app.contract.uploads import UnusableStoreError, UploadStore
 from app.contract.workers import WorkerInfo, process_name
@@ -22,7 +23,7 @@ from worker.faces.yunet import DetectorError
 from worker.inference import serving
 from worker.jobs.connection import Patience, connect
 from worker.jobs.idle_unload import Keeper
-from worker.jobs.label_job import Service, give_up, install
+from worker.jobs.label_job import Service, give_up, label_job
 from worker.jobs.registration import Presence, model_info
 from worker.jobs.rq_worker import ResidentWorker
 from worker.jobs.watchdog import EXIT_STATUS, Watchdog
@@ -68,11 +69,14 @@ def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
             patience.end()
             presence.say(state="stopping")
 
-        worker = ResidentWorker(queue, connection, name, stop, settings.concurrency, settings, on_giving_up=give_up)
         watchdog = Watchdog(settings.stall_s, lambda: patience.waiting)
         store = UploadStore(settings.uploads)
+        functions: dict[str, Callable[[str], object]] = {}
+        worker = ResidentWorker(
+            queue, connection, name, functions, stop, settings.concurrency, settings, lambda: give_up(service)
+        )
         service = Service(settings, connection, store, keeper, presence, watchdog, stopping, worker.stop)
-        install(service)
+        functions[keys.LABEL_FUNCTION] = partial(label_job, service)
         presence.say(state="ready", **about)
         log.info("ready", bundle=manifest.name, mode=mode, concurrency=settings.concurrency, **about)
         worker.serve()

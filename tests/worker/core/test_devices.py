@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.contract import keys
 from worker import commands
 from worker.core import devices
 from worker.core.records import Detections, Image
@@ -233,23 +234,21 @@ def test_a_worker_holds_nothing_and_ends_at_once_with_its_device(
     class Worker:
         """Takes no jobs."""
 
-        def __init__(self, *_: Any, **__: Any) -> None: ...
+        def __init__(self, *arguments: Any) -> None:
+            self.functions: dict[str, Any] = arguments[3]
 
         def stop(self) -> None: ...
 
         def serve(self) -> None:
+            self.functions[keys.LABEL_FUNCTION].args[0].fault = fault
             deadline = threading.Event()
             for _ in range(200):
                 if loaded[0]() is None or deadline.wait(0.1):
                     break
             assert loaded[0]() is None
 
-    def install(service: Any) -> None:
-        service.fault = fault
-
     monkeypatch.setattr(serving, "load", load)
     monkeypatch.setattr(worker_main, "ResidentWorker", Worker)
-    monkeypatch.setattr(worker_main, "install", install)
     monkeypatch.setattr(os, "_exit", ends.append)
     settings = WorkerSettings(redis_url=redis_url, uploads=str(tmp_path), device="cpu", idle_release_s=0.05, stall_s=0)
     if fault is None:

@@ -12,9 +12,9 @@ from tests.worker.jobs.rig import Rig
 
 
 @pytest.fixture
-def rig(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+def rig(redis_url: str, tmp_path: Path) -> Iterator[Rig]:
     """See `Rig`."""
     with redis.Redis.from_url(redis_url) as connection:
-        rig = Rig(connection, tmp_path, monkeypatch)
+        rig = Rig(connection, tmp_path)
         yield rig
         rig.presence.close()

@@ -47,7 +47,7 @@ def no_frames() -> Generator[Any, None, None]:
 class Rig:
     """A service around a pipeline that does what the test says, with one job that waits in a real Redis."""
 
-    def __init__(self, connection: redis.Redis, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, connection: redis.Redis, folder: Path) -> None:
         self.connection = connection
         self.store = UploadStore(str(folder))
         self.stops = 0
@@ -68,7 +68,6 @@ class Rig:
             self.stopping,
             self._stop,
         )
-        patch.setattr(label_job, "_service", self.service)
 
     def _record(self) -> None:
         writer = self.store.create(JOB)
@@ -107,7 +106,7 @@ class Rig:
     def check_handed_back(self) -> None:
         """The job was run and is now as if it had not been."""
         with pytest.raises(HasSuccessorError):
-            label_job.label_job(JOB)
+            label_job.label_job(self.service, JOB)
         assert self.connection.lrange(keys.rq_queue("mien-default"), 0, -1) == [JOB.encode()]
         job = self.job()
         assert (job.state, job.attempts, job.execution) == ("queued", 0, "")

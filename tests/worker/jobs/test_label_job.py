@@ -61,7 +61,7 @@ def test_a_job_of_a_newer_release_is_left_to_its_workers(
         rig.connection.delete(queue)
         rig.connection.rpush(queue, "another")
         with pytest.raises(HasSuccessorError):
-            label_job.label_job(JOB)
+            label_job.label_job(rig.service, JOB)
         assert rig.connection.lrange(queue, 0, -1) == [b"another", JOB.encode()]
         found = rig.connection.hmget(keys.job(JOB), "state", "attempts", "execution", "error", "started_at")
         assert found == [b"queued", b"0", b"", None, None]
@@ -94,7 +94,7 @@ def test_a_job_that_does_not_end_is_handed_back_over_its_head(rig: Rig) -> None:
 
     def run() -> None:
         try:
-            label_job.label_job(JOB)
+            label_job.label_job(rig.service, JOB)
         except HasSuccessorError as error:
             ends.append(error)
 
@@ -102,7 +102,7 @@ def test_a_job_that_does_not_end_is_handed_back_over_its_head(rig: Rig) -> None:
     thread = threading.Thread(target=run)
     thread.start()
     assert begun.wait(60)
-    label_job.give_up()
+    label_job.give_up(rig.service)
     assert rig.connection.lrange(keys.rq_queue("mien-default"), 0, -1) == [JOB.encode()]
     assert (rig.job().state, rig.job().attempts, rig.job().execution) == ("queued", 0, "")
     go_on.set()
@@ -131,7 +131,7 @@ def test_a_device_that_computes_nothing_any_more_ends_the_worker(rig: Rig) -> No
     rig.labels = labels
     for _ in range(2):
         with pytest.raises(HasSuccessorError):
-            label_job.label_job(JOB)
+            label_job.label_job(rig.service, JOB)
         assert rig.connection.lrange(keys.rq_queue("mien-default"), 0, -1) == [JOB.encode()]
         assert (rig.job().state, rig.job().attempts, rig.job().error) == ("queued", 1, None)
         rig.connection.delete(keys.rq_queue("mien-default"))
@@ -153,9 +153,9 @@ def test_a_job_that_breaks_every_device_fails_at_last(rig: Rig) -> None:
     for _ in range(2):
         rig.service.fault = None  # another worker
         with pytest.raises(HasSuccessorError):
-            label_job.label_job(JOB)
+            label_job.label_job(rig.service, JOB)
     rig.service.fault = None
-    label_job.label_job(JOB)
+    label_job.label_job(rig.service, JOB)
     job = rig.job()
     assert job.error is not None
     assert (job.state, job.attempts, job.error.code) == ("failed", 3, "internal")
@@ -185,11 +185,11 @@ def test_a_job_whose_decoder_is_lost_again_and_again(
     rig.labels = labels
     for attempt in (1, 2):
         with pytest.raises(HasSuccessorError):
-            label_job.label_job(JOB)
+            label_job.label_job(rig.service, JOB)
         assert rig.connection.lrange(keys.rq_queue("mien-default"), 0, -1) == [JOB.encode()]
         assert (rig.job().state, rig.job().attempts, rig.job().error) == ("queued", attempt, None)
         assert rig.store.job_ids() == [JOB]
-    label_job.label_job(JOB)
+    label_job.label_job(rig.service, JOB)
     job = rig.job()
     assert job.error is not None
     assert (job.state, job.attempts, job.error.code) == ("failed", 3, code)
@@ -201,7 +201,7 @@ def test_a_job_that_takes_too_long_fails(rig: Rig, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(label_job, "JOB_TIMEOUT_S", -1)
     monkeypatch.setattr(serving, "contract_frames", lambda frames, *_: frames)
     rig.labels = lambda: (frame for frame in [None])
-    label_job.label_job(JOB)
+    label_job.label_job(rig.service, JOB)
     job = rig.job()
     assert job.state == "failed"
     assert job.error is not None
@@ -242,7 +242,7 @@ def test_a_member_that_the_bundle_lacks_fails_the_job_and_says_so(rig: Rig) -> N
         yield
 
     rig.labels = unknown
-    label_job.label_job(JOB)
+    label_job.label_job(rig.service, JOB)
     job = rig.job()
     assert job.state == "failed"
     assert job.error == JobError(code="invalid_option", detail="the bundle has no member svm")

@@ -52,12 +52,12 @@ class Skipping(DecodingProcess):
 
 
 @contextmanager
-def labelling() -> Iterator[threading.Thread]:
+def labelling(rig: Rig) -> Iterator[threading.Thread]:
     """The job, labelled on a thread."""
 
     def run() -> None:
         with suppress(HasSuccessorError):
-            label_job.label_job(JOB)
+            label_job.label_job(rig.service, JOB)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -87,7 +87,7 @@ def skipping(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
 
 def test_a_cancel_is_seen_before_the_first_frame(skipping: Rig) -> None:
     """While the decoder is on its way to `start_s`, there are no frames at which to look."""
-    with labelling():
+    with labelling(skipping):
         until(lambda: skipping.job().input.width)
         skipping.connection.hset(keys.job(JOB), "cancel_requested", "true")
     assert skipping.job().state == "canceled"
@@ -96,7 +96,7 @@ def test_a_cancel_is_seen_before_the_first_frame(skipping: Rig) -> None:
 
 def test_a_stop_is_seen_before_the_first_frame(skipping: Rig) -> None:
     """The job is handed back, untried."""
-    with labelling():
+    with labelling(skipping):
         until(lambda: skipping.job().input.width)
         skipping.stopping.set()
     assert (skipping.job().state, skipping.job().attempts) == ("queued", 0)
@@ -115,7 +115,7 @@ def test_a_model_that_is_loaded_for_ever_ends_the_process(rig: Rig, monkeypatch:
     """A job that woke an idle worker waits for its model under the watchdog, too."""
     ends, loaded = Ends(rig, monkeypatch, 0.2), threading.Event()
     rig.load = lambda: until(loaded.is_set)
-    with labelling():
+    with labelling(rig):
         until(lambda: ends.statuses)
         loaded.set()
 
@@ -134,7 +134,7 @@ def test_an_input_that_is_fetched_for_ever_ends_the_process(rig: Rig, monkeypatc
     """Object storage that never answers."""
     ends, fetched = Ends(rig, monkeypatch, 0.2), threading.Event()
     in_memory(rig, monkeypatch, lambda *_, **__: until(fetched.is_set))
-    with labelling():
+    with labelling(rig):
         until(lambda: ends.statuses)
         fetched.set()
 
@@ -150,7 +150,7 @@ def test_an_input_that_is_fetched_slowly_gets_on(rig: Rig, monkeypatch: pytest.M
         Path(target).write_bytes(b"x")
 
     in_memory(rig, monkeypatch, get_file)
-    with labelling():
+    with labelling(rig):
         pass
     assert rig.job().state == "succeeded"
     assert ends.statuses == []
@@ -173,11 +173,11 @@ def test_an_input_that_cannot_be_read_is_tried_again(rig: Rig, storage: str, mon
     monkeypatch.setattr(rig.stopping, "wait", pauses.append)
     for attempt in (1, 2):
         with pytest.raises(HasSuccessorError):
-            label_job.label_job(JOB)
+            label_job.label_job(rig.service, JOB)
         assert rig.connection.lrange(keys.rq_queue("mien-default"), 0, -1) == [JOB.encode()]
         assert (rig.job().state, rig.job().attempts, rig.job().error) == ("queued", attempt, None)
         assert rig.store.job_ids() == [JOB]
-    label_job.label_job(JOB)
+    label_job.label_job(rig.service, JOB)
     job = rig.job()
     assert job.error is not None
     assert (job.state, job.attempts, job.error.code) == ("failed", 3, "internal")

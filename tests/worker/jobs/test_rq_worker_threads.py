@@ -21,7 +21,7 @@ from rq.serializers import JSONSerializer
 
 from app.contract import keys
 from tests.waiting import until
-from worker.jobs import label_job, rq_worker
+from worker.jobs import rq_worker
 from worker.jobs.rq_worker import ResidentWorker
 
 QUEUE = "mien-test"
@@ -60,11 +60,9 @@ class Jobs:
 
 
 @pytest.fixture
-def jobs(monkeypatch: pytest.MonkeyPatch) -> Jobs:
+def jobs() -> Jobs:
     """What the workers of the test run."""
-    jobs = Jobs()
-    monkeypatch.setattr(label_job, "label_job", jobs)
-    return jobs
+    return Jobs()
 
 
 def enqueue(connection: redis.Redis, *names: str) -> list[Job]:
@@ -84,7 +82,9 @@ def started(connection: redis.Redis) -> list[str]:
 @contextmanager
 def serving(connection: redis.Redis, jobs: Jobs, concurrency: int) -> Iterator[ResidentWorker]:
     """A worker in a thread, which no signal reaches; stopped at the end."""
-    worker = ResidentWorker(QUEUE, connection, "worker-of-the-test", jobs.stopping.set, concurrency)
+    worker = ResidentWorker(
+        QUEUE, connection, "worker-of-the-test", {keys.LABEL_FUNCTION: jobs}, jobs.stopping.set, concurrency
+    )
     worker._install_signal_handlers = lambda: None  # type: ignore[method-assign]
     thread = threading.Thread(target=worker.serve)
     with ExitStack() as cleanup:
@@ -198,9 +198,8 @@ def test_remote_commands(connection: redis.Redis, jobs: Jobs) -> None:
 
 
 PROGRAM = """
-import sys, threading, types
+import sys, threading
 from rq import Retry
-import worker.jobs
 from worker.jobs import rq_worker
 from worker.jobs.connection import connect
 stopping = threading.Event()
@@ -210,10 +209,8 @@ def label_job(name):
         threading.Event().wait()
     stopping.wait()
     return Retry(max=1000)
-worker.jobs.label_job = sys.modules["worker.jobs.label_job"] = types.ModuleType("worker.jobs.label_job")
-worker.jobs.label_job.label_job = label_job
 rq_worker.STOP_S, rq_worker.AGAIN_S = float(sys.argv[3]), 0
-rq_worker.ResidentWorker("mien-test", connect(sys.argv[1]), "name", stopping.set, 2).serve()
+rq_worker.ResidentWorker("mien-test", connect(sys.argv[1]), "name", {"mien.label": label_job}, stopping.set, 2).serve()
 """
 
 
