@@ -13,7 +13,7 @@ from app.contract.jobs import JobRecord, State, utc_now
 from app.contract.uploads import UploadStore
 from app.contract.workers import MemberInfo, ModelInfo, WorkerInfo, WorkerState
 from worker.jobs.execution import Execution
-from worker.jobs.registration import Presence
+from worker.jobs.registration import Registration
 
 MEMBERS = ("cnn", "cnn_rnn", "cnn_transformer")
 LABELS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
@@ -21,13 +21,13 @@ RESULT_TTL_S = 3600
 
 
 class ManualWorker:
-    """Uses the worker's own writer (`Execution`) and its own registration (`Presence`)."""
+    """Uses the worker's own writer (`Execution`) and its own registration (`Registration`)."""
 
     def __init__(self, connection: redis.Redis, uploads: UploadStore) -> None:
         self.redis = connection
         self._uploads = uploads
         self._executions: dict[str, Execution] = {}
-        self._registered: dict[str, Presence] = {}
+        self._registered: dict[str, Registration] = {}
 
     def announce(
         self,
@@ -51,7 +51,7 @@ class ManualWorker:
             detector="yunet",
             started_at=utc_now(),
         )
-        self._registered[bundle] = Presence(self.redis, info)
+        self._registered[bundle] = Registration(self.redis, info)
         self._registered[bundle].register(
             ModelInfo(
                 name=bundle,
@@ -72,8 +72,8 @@ class ManualWorker:
 
     def close(self) -> None:
         """Be no live worker any more."""
-        for presence in self._registered.values():
-            presence.close()
+        for registration in self._registered.values():
+            registration.close()
 
     def record(self, job_id: str) -> JobRecord:
         """A job as it lies in Redis."""

@@ -14,7 +14,7 @@ import redis
 from app.contract import keys
 from app.contract.jobs import utc_now
 from app.contract.workers import WorkerInfo, WorkerState, process_name
-from worker.jobs.registration import Presence
+from worker.jobs.registration import Registration
 
 SCRIPT = Path(__file__).resolve().parents[2] / "docker" / "check_worker.py"
 HOST = "gpu-1"
@@ -32,12 +32,12 @@ def connection(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[redi
 def status_beside(connection: redis.Redis, name: str, state: WorkerState = "ready") -> int:
     """The check's exit status while this worker is alone."""
     info = WorkerInfo(name=name, state=state, bundle="default", queue="mien-default", started_at=utc_now())
-    presence = Presence(connection, info)
+    registration = Registration(connection, info)
     try:
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(SCRIPT))
     finally:
-        presence.close()
+        registration.close()
     assert isinstance(ended.value.code, int)
     return ended.value.code
 

@@ -23,7 +23,7 @@ class NotTheSameError(Exception):
     """The bundle was replaced while the worker was idle; a new worker is to say so to everyone."""
 
 
-class Keeper:
+class IdleUnloader:
     """Lends the loaded bundle to jobs.
 
     load: loads it.  release_s: seconds without a job after which it is given back; 0: never.  say: told why the next

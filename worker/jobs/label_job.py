@@ -37,9 +37,9 @@ from worker.inference import serving
 from worker.inference.pipeline import Pipeline, Source, UnknownMemberError
 from worker.inference.stage_timing import StageClocks
 from worker.jobs.execution import CanceledError, Execution, LostError, ResultsFullError
-from worker.jobs.idle_unload import Keeper
+from worker.jobs.idle_unload import IdleUnloader
 from worker.jobs.job_metrics import counted
-from worker.jobs.registration import Presence
+from worker.jobs.registration import Registration
 from worker.jobs.rq_worker import HasSuccessorError
 from worker.jobs.watchdog import Watchdog
 from worker.settings import WorkerSettings, decode_limits
@@ -89,8 +89,8 @@ class Service:
     settings: WorkerSettings
     connection: redis.Redis
     store: UploadStore
-    keeper: Keeper
-    presence: Presence
+    unloader: IdleUnloader
+    registration: Registration
     watchdog: Watchdog
     stopping: threading.Event
     stop: Callable[[], None]
@@ -126,7 +126,7 @@ def label_job(service: Service, job_id: str) -> None:
 
 
 def _run(service: Service, job_id: str) -> None:
-    service.presence.job_started()
+    service.registration.job_started()
     execution = Execution(service.connection, job_id, service.settings.result_ttl_s)
     service.running.add(execution)
     started = time.monotonic()
@@ -156,7 +156,7 @@ def _run(service: Service, job_id: str) -> None:
         raise HasSuccessorError from None
     finally:
         service.running.discard(execution)
-        service.presence.job_left(ended=state is not None)
+        service.registration.job_left(ended=state is not None)
     log.info("job_ended", state=state, seconds=round(time.monotonic() - started, 3))
 
 
@@ -179,7 +179,7 @@ def _loaded(service: Service) -> Iterator[serving.Serving]:
         raise _StoppingError
     with ExitStack() as stack:
         try:
-            loaded = stack.enter_context(service.keeper.using())
+            loaded = stack.enter_context(service.unloader.using())
         except Exception as error:
             service.fail(error)
             raise _StoppingError from error

@@ -50,7 +50,7 @@ def model_info(manifest: Manifest, queue: str) -> ModelInfo:
     )
 
 
-class Presence:
+class Registration:
     """Keeps a worker's `WorkerInfo` alive in Redis until `close`; `say` changes it at once.
 
     gpu_memory: bytes that this process holds on its GPU, None where it has none.
@@ -66,7 +66,7 @@ class Presence:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._beat()
-        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="registration", daemon=True)
         self._thread.start()
 
     @property
@@ -120,7 +120,7 @@ class Presence:
         try:
             self._beat()
         except redis.RedisError as error:  # it may come back; the worker's own loop decides when to give up
-            log.warning("presence_not_sent", error=str(error))
+            log.warning("registration_not_sent", error=str(error))
 
     def _beat(self) -> None:
         with self._lock:

@@ -22,9 +22,9 @@ from worker.errors import CommandError
 from worker.faces.yunet import DetectorError
 from worker.inference import serving
 from worker.jobs.connection import Patience, connect
-from worker.jobs.idle_unload import Keeper
+from worker.jobs.idle_unload import IdleUnloader
 from worker.jobs.label_job import Service, give_up, label_job
-from worker.jobs.registration import Presence, model_info
+from worker.jobs.registration import Registration, model_info
 from worker.jobs.rq_worker import ResidentWorker
 from worker.jobs.watchdog import EXIT_STATUS, Watchdog
 from worker.settings import WorkerSettings
@@ -49,7 +49,7 @@ def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
     queue = settings.default_queue
     name = process_name()
     starting = WorkerInfo(name=name, state="starting", bundle=manifest.name, queue=queue, started_at=utc_now())
-    presence = Presence(connection, starting, lambda: _gpu_memory(settings))
+    registration = Registration(connection, starting, lambda: _gpu_memory(settings))
     try:
 
         def load() -> serving.Serving:
@@ -57,17 +57,17 @@ def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
             metrics.add(connection, {metrics.MODEL_LOADS: 1})
             return loaded
 
-        keeper = Keeper(load, settings.idle_release_s, lambda detail: presence.say(detail=detail))
-        about, mode = _about(keeper)
-        presence.register(model_info(manifest, queue))
+        unloader = IdleUnloader(load, settings.idle_release_s, lambda detail: registration.say(detail=detail))
+        about, mode = _about(unloader)
+        registration.register(model_info(manifest, queue))
         stopping = threading.Event()
 
         def stop() -> None:
             stopping.set()
-            keeper.stop()
+            unloader.stop()
             on_stop()
             patience.end()
-            presence.say(state="stopping")
+            registration.say(state="stopping")
 
         watchdog = Watchdog(settings.stall_s, lambda: patience.waiting)
         store = UploadStore(settings.uploads)
@@ -75,13 +75,13 @@ def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
         worker = ResidentWorker(
             queue, connection, name, functions, stop, settings.concurrency, settings, lambda: give_up(service)
         )
-        service = Service(settings, connection, store, keeper, presence, watchdog, stopping, worker.stop)
+        service = Service(settings, connection, store, unloader, registration, watchdog, stopping, worker.stop)
         functions[keys.LABEL_FUNCTION] = partial(label_job, service)
-        presence.say(state="ready", **about)
+        registration.say(state="ready", **about)
         log.info("ready", bundle=manifest.name, mode=mode, concurrency=settings.concurrency, **about)
         worker.serve()
     finally:
-        presence.close()
+        registration.close()
     if isinstance(service.fault, DeviceLostError):
         log.error("device_lost", why=str(service.fault))
         os._exit(EXIT_STATUS)  # without asking the device for anything any more
@@ -90,12 +90,12 @@ def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
     log.info("stopped")
 
 
-def _about(keeper: Keeper) -> tuple[dict[str, str], str]:
+def _about(unloader: IdleUnloader) -> tuple[dict[str, str], str]:
     """What the worker says of itself, and the engine's mode.
 
     A function, since a name for what is loaded in `_serve` would keep all of it for as long as the worker lives.
     """
-    with keeper.using() as loaded:
+    with unloader.using() as loaded:
         about = {
             "version": loaded.manifest.version,
             "device": loaded.device,

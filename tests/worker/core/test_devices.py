@@ -198,7 +198,7 @@ def test_a_detector_on_a_gpu_works_on_one_thread() -> None:
 
 
 class Loaded:
-    """What a keeper keeps."""
+    """What an unloader keeps."""
 
     class _Pipeline:
         detector_name = "none"
@@ -222,7 +222,7 @@ class Loaded:
 def test_a_worker_holds_nothing_and_ends_at_once_with_its_device(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception | None
 ) -> None:
-    """What is loaded is the keeper's alone; a process whose GPU is lost does not clean up after it."""
+    """What is loaded is the unloader's alone; a process whose GPU is lost does not clean up after it."""
     loaded: list[weakref.ref[Loaded]] = []
     ends: list[int] = []
 

@@ -17,4 +17,4 @@ def rig(redis_url: str, tmp_path: Path) -> Iterator[Rig]:
     with redis.Redis.from_url(redis_url) as connection:
         rig = Rig(connection, tmp_path)
         yield rig
-        rig.presence.close()
+        rig.registration.close()

@@ -20,8 +20,8 @@ from app.contract.workers import WorkerInfo
 from worker.core.records import VideoInfo
 from worker.ensemble.engine import EngineStats
 from worker.jobs import label_job
-from worker.jobs.idle_unload import Keeper
-from worker.jobs.registration import Presence
+from worker.jobs.idle_unload import IdleUnloader
+from worker.jobs.registration import Registration
 from worker.jobs.rq_worker import HasSuccessorError
 from worker.jobs.watchdog import Watchdog
 from worker.settings import WorkerSettings
@@ -57,13 +57,13 @@ class Rig:
         self.load: Callable[[], object] = lambda: None
         self._record()
         info = WorkerInfo(name="w", state="ready", bundle="default", queue="mien-default", started_at=utc_now())
-        self.presence = Presence(connection, info)
+        self.registration = Registration(connection, info)
         self.service = label_job.Service(
             WorkerSettings(),
             connection,
             self.store,
-            cast(Keeper, self),
-            self.presence,
+            cast(IdleUnloader, self),
+            self.registration,
             Watchdog(0, lambda: False),
             self.stopping,
             self._stop,
@@ -90,7 +90,7 @@ class Rig:
 
     @contextmanager
     def using(self) -> Iterator[Any]:
-        """As a keeper's."""
+        """As an unloader's."""
         self.load()
         engine = SimpleNamespace(member_names=("cnn",), take_stats=EngineStats, halvings=0)
         pipeline = SimpleNamespace(
@@ -111,4 +111,4 @@ class Rig:
         job = self.job()
         assert (job.state, job.attempts, job.execution) == ("queued", 0, "")
         assert self.store.job_ids() == [JOB]
-        assert (self.presence.info.jobs_running, self.presence.info.jobs_done) == (0, 0)
+        assert (self.registration.info.jobs_running, self.registration.info.jobs_done) == (0, 0)

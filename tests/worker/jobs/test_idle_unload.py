@@ -16,14 +16,14 @@ from worker.core.records import CroppedFace, CroppedFrame
 from worker.ensemble.stream import ClipStream
 from worker.inference import serving
 from worker.inference.serving import Serving
-from worker.jobs.idle_unload import IDLE, Keeper, NotTheSameError
+from worker.jobs.idle_unload import IDLE, IdleUnloader, NotTheSameError
 from worker.settings import WorkerSettings
 
 RELEASE_S = 0.05
 
 
 class Engine:
-    """What a keeper asks of an engine."""
+    """What an unloader asks of an engine."""
 
     def __init__(self) -> None:
         self.closed = self.stopped = False
@@ -48,22 +48,24 @@ class Loads:
         pipeline = SimpleNamespace(engine=self.engines[-1])
         return cast(Serving, SimpleNamespace(manifest=self.manifest, pipeline=pipeline))
 
-    def keeper(self, release_s: float) -> Keeper:
-        return Keeper(self, release_s, self.said.append)
+    def unloader(self, release_s: float) -> IdleUnloader:
+        return IdleUnloader(self, release_s, self.said.append)
 
 
-def use(keeper: Keeper) -> Any:
-    with keeper.using() as loaded:
+def use(unloader: IdleUnloader) -> Any:
+    with unloader.using() as loaded:
         return loaded.pipeline.engine
 
 
 def test_an_idle_worker_gives_its_memory_back_and_labels_the_same_afterwards() -> None:
     """No engine and no weight is left after a while without a job; loaded again, the labels are equal."""
     said: list[str | None] = []
-    keeper = Keeper(lambda: serving.load(WorkerSettings(device="cpu", precision="fp32")), RELEASE_S, said.append)
+    unloader = IdleUnloader(
+        lambda: serving.load(WorkerSettings(device="cpu", precision="fp32")), RELEASE_S, said.append
+    )
 
     def label() -> tuple[np.ndarray, list[weakref.ref[Any]]]:
-        with keeper.using() as loaded:
+        with unloader.using() as loaded:
             engine = loaded.pipeline.engine
             crops = np.random.default_rng(0).integers(0, 256, (20, *engine.crop_shape), np.uint8)
             faces = [CroppedFace(0, (0, 0, 1, 1), None, crop) for crop in crops]
@@ -84,11 +86,11 @@ def test_an_idle_worker_gives_its_memory_back_and_labels_the_same_afterwards() -
 def test_nothing_is_given_back_while_a_job_runs() -> None:
     """The last of several jobs to end starts the time."""
     loads = Loads()
-    keeper = loads.keeper(RELEASE_S)
-    with keeper.using():
-        use(keeper)
+    unloader = loads.unloader(RELEASE_S)
+    with unloader.using():
+        use(unloader)
         time.sleep(5 * RELEASE_S)
-        keeper._release()  # as a timer that was cancelled too late
+        unloader._release()  # as a timer that was cancelled too late
         assert not loads.engines[0].closed
     until(lambda: loads.said == [IDLE])
     assert loads.engines[0].closed
@@ -97,19 +99,19 @@ def test_nothing_is_given_back_while_a_job_runs() -> None:
 def test_without_a_time_nothing_is_given_back() -> None:
     """Zero means never."""
     loads = Loads()
-    keeper = loads.keeper(0)
-    use(keeper)
+    unloader = loads.unloader(0)
+    use(unloader)
     assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
-    assert use(keeper) is loads.engines[0]
+    assert use(unloader) is loads.engines[0]
 
 
 def test_the_next_job_loads_again_and_is_kept() -> None:
     """Jobs that come together after a pause wait for one load, and share what was loaded."""
     loads = Loads()
-    keeper = loads.keeper(RELEASE_S)
-    use(keeper)
+    unloader = loads.unloader(RELEASE_S)
+    use(unloader)
     until(lambda: loads.said == [IDLE])
-    with keeper.using() as first, keeper.using() as second:
+    with unloader.using() as first, unloader.using() as second:
         assert first is second
     assert len(loads.engines) == 2
     assert loads.said == [IDLE, None]
@@ -118,34 +120,34 @@ def test_the_next_job_loads_again_and_is_kept() -> None:
 def test_a_bundle_that_was_replaced_meanwhile_is_not_served() -> None:
     """What others were told of this worker would be wrong: the job is refused, and nothing is kept."""
     loads = Loads()
-    keeper = loads.keeper(RELEASE_S)
-    use(keeper)
+    unloader = loads.unloader(RELEASE_S)
+    use(unloader)
     until(lambda: loads.said == [IDLE])
     loads.manifest = "another"
     with pytest.raises(NotTheSameError):
-        use(keeper)
+        use(unloader)
     assert loads.engines[1].closed
     loads.manifest = "the bundle"
-    assert use(keeper) is loads.engines[2]
+    assert use(unloader) is loads.engines[2]
 
 
 def test_stopping_reaches_the_engine_also_while_it_is_loaded_again() -> None:
     """Whoever stops the worker does not wait for what is loaded meanwhile."""
     loads = Loads()
-    keeper = loads.keeper(RELEASE_S)
-    use(keeper)
+    unloader = loads.unloader(RELEASE_S)
+    use(unloader)
     until(lambda: loads.said == [IDLE])
-    keeper.stop()
-    assert use(keeper).stopped
+    unloader.stop()
+    assert use(unloader).stopped
 
 
 def test_a_stopped_worker_gives_nothing_back() -> None:
     """The process ends anyway, and Python must not end below a thread that is inside torch."""
     loads = Loads()
-    keeper = loads.keeper(RELEASE_S)
-    use(keeper)
-    keeper.stop()
-    use(keeper)
+    unloader = loads.unloader(RELEASE_S)
+    use(unloader)
+    unloader.stop()
+    use(unloader)
     assert loads.engines[0].stopped
     time.sleep(5 * RELEASE_S)
     assert not loads.engines[0].closed

@@ -206,7 +206,7 @@ def test_a_job_that_takes_too_long_fails(rig: Rig, monkeypatch: pytest.MonkeyPat
     assert job.state == "failed"
     assert job.error is not None
     assert job.error.code == "limit_exceeded"
-    assert rig.presence.info.jobs_done == 1
+    assert rig.registration.info.jobs_done == 1
 
 
 def test_a_video_that_is_being_drawn_is_handed_back(rig: Rig, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
