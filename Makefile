@@ -10,7 +10,7 @@ SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 VERSION ?= $(shell date +%Y-%m-%d)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-long test-docker fuzz fuzz-api soak lint train-default train-detector environment redis
+.PHONY: help demo run test test-long test-docker fuzz fuzz-api soak lint train-default environment redis
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -56,12 +56,6 @@ train-default: $(INSTALLED) ## retrain the bundle that ships; DATA=folder with *
 	$(PYTHON) -m worker train --recipe default --layout stills --data "$(DATA)" \
 		--backbone model_store/backbones/faces.safetensors --out model_store/bundles/default \
 		--run-dir runs/default --resume --name default --version "$(VERSION)"
-
-# The teacher's landmarks, composed scenes, two small networks, threshold, manifest, card: under two hours on two cores.
-train-detector: $(INSTALLED) ## retrain the face detector that ships; DATA=folder with detector_*.npz, TEACHER=YuNet's file
-	@test -n "$(DATA)" || { echo "usage: make train-detector DATA=folder with detector_*.npz [TEACHER=YuNet's ONNX file]"; exit 2; }
-	$(PYTHON) -m worker train detector --data "$(DATA)" $(if $(TEACHER),--teacher "$(TEACHER)") \
-		--out model_store/detectors/default --run-dir runs/detector --resume --name default --version "$(VERSION)"
 
 environment: $(INSTALLED) ## make .venv
 

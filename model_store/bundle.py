@@ -126,11 +126,8 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(manifest, tensors)
 
 
-def read_verified(path: Path, sha256: str) -> Tensors:
-    """The tensors of a safetensors file that has this SHA-256.
-
-    Raises: BundleError if it is missing, damaged, or no safetensors file.
-    """
+def verified_bytes(path: Path, sha256: str) -> bytes:
+    """The contents of a file that has this SHA-256.  Raises: BundleError if it is missing or damaged."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -138,6 +135,15 @@ def read_verified(path: Path, sha256: str) -> Tensors:
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise BundleError(f"{path} is damaged or replaced: its SHA-256 is {found}, the manifest says {sha256}")
+    return data
+
+
+def read_verified(path: Path, sha256: str) -> Tensors:
+    """The tensors of a safetensors file that has this SHA-256.
+
+    Raises: BundleError if it is missing, damaged, or no safetensors file.
+    """
+    data = verified_bytes(path, sha256)
     try:
         return load(data)
     except SafetensorError as error:

@@ -28,8 +28,8 @@ class Alignment(_Frozen):
     """
 
     landmarks: tuple[tuple[float, float], ...] = Field(min_length=5, max_length=5)
-    box_scale: float = Field(gt=0, description="side of a crop made from a box alone, as a multiple of the box's side")
-    box_shift_y: float = Field(description="how far down that crop's centre moves, as a fraction of the box's height")
+    box_scale: float = Field(gt=0, description="not read: of the time when some detectors gave boxes alone")
+    box_shift_y: float = Field(description="not read, as above")
 
 
 class Input(_Frozen):

@@ -24,15 +24,11 @@ class CropSpec:
     """What crops a bundle wants; its manifest's `input` says so, and for a new bundle the recipe's.
 
     size: side in pixels.  landmarks: (5, 2) float32, where the five landmarks shall lie, as fractions of the side.
-    box_scale, box_shift_y: the square cut where a detector gives no landmarks: its side as a multiple of the box's
-    longer side, and how far its centre lies below the box's, as a fraction of the box's height.
     """
 
     size: int
     colour: Literal["rgb", "grey"]
     landmarks: Points
-    box_scale: float
-    box_shift_y: float
 
 
 def crop_aligned(frame_rgb: Image, landmarks: Points, spec: CropSpec) -> Image:
@@ -41,17 +37,6 @@ def crop_aligned(frame_rgb: Image, landmarks: Points, spec: CropSpec) -> Image:
     frame_rgb: (H, W, 3) uint8.  Returns (size, size, C) uint8; pixels outside the frame repeat its border.
     """
     matrix = aligning(landmarks, spec.landmarks * spec.size).astype(np.float32)
-    return _warp(frame_rgb, matrix, spec)
-
-
-def crop_box(frame_rgb: Image, bbox_xyxy: npt.NDArray[np.float32], spec: CropSpec) -> Image:
-    """Crop the square around a box (4,) in pixels of the frame; for detectors without landmarks."""
-    left, top, right, bottom = (float(v) for v in bbox_xyxy)
-    side = max(right - left, bottom - top, 1.0) * spec.box_scale
-    centre_x, centre_y = (left + right) / 2, (top + bottom) / 2 + spec.box_shift_y * (bottom - top)
-    scale = spec.size / side
-    half = spec.size / 2
-    matrix = np.array([[scale, 0, half - scale * centre_x], [0, scale, half - scale * centre_y]], np.float32)
     return _warp(frame_rgb, matrix, spec)
 
 

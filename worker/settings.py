@@ -32,8 +32,8 @@ class WorkerSettings(SharedSettings):
     detector_model: str | None = Field(
         None,
         description=(
-            "The face detector: mien (ours), mien:FOLDER (one of your own training), cascade (OpenCV's), or YuNet's"
-            " ONNX file; without it YuNet's file in model_store/detectors where there is one, else ours."
+            "The face detector: default (CenterFace, checked by YuNet), yunet, retinaface, centerface, cascade (OpenCV's),"
+            " or YuNet's ONNX file."
         ),
     )
     nice: int = Field(

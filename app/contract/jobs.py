@@ -77,6 +77,13 @@ class Progress(BaseModel):
     eta_s: float | None = None
 
 
+class LeftOutFaces(BaseModel):
+    """Faces that options left out, summed over the frames; between two looks at a whole frame, those of the last."""
+
+    max_faces: int = Field(description="beyond max_faces")
+    min_face_px: int = Field(description="narrower than min_face_px")
+
+
 class Links(BaseModel):
     """Where to go from here."""
 
@@ -145,6 +152,7 @@ class JobRecord(BaseModel):
     detector: str | None = None
     error: JobError | None = None
     warnings: tuple[str, ...] = ()
+    left_out: LeftOutFaces | None = None
     attempts: int = 0
     execution: str = ""
     cancel_requested: bool = False

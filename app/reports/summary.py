@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, Field
 
 from app.contract.frames import Frame
-from app.contract.jobs import State
+from app.contract.jobs import LeftOutFaces, State
 
 
 class LabelShare(BaseModel):
@@ -56,6 +56,7 @@ class Summary(BaseModel):
     frames: int = Field(description="sampled frames")
     frames_with_faces: int
     frames_without_faces: int
+    left_out: LeftOutFaces | None = Field(description="faces that options left out; null until the job has ended")
     video: PartSummary = Field(description="all faces together; each frame counts once, with their mean scores")
     tracks: tuple[TrackSummary, ...]
 
@@ -128,7 +129,14 @@ class _Part:
         )
 
 
-def summarise(job_id: str, state: State, complete: bool, labels: Sequence[str], frames: Iterable[Frame]) -> Summary:
+def summarise(
+    job_id: str,
+    state: State,
+    complete: bool,
+    labels: Sequence[str],
+    frames: Iterable[Frame],
+    left_out: LeftOutFaces | None = None,
+) -> Summary:
     """The summary of a job's frames, in order."""
     whole = _Part(labels)
     tracks: dict[int, _Part] = {}
@@ -154,6 +162,7 @@ def summarise(job_id: str, state: State, complete: bool, labels: Sequence[str], 
         frames=total,
         frames_with_faces=with_faces,
         frames_without_faces=total - with_faces,
+        left_out=left_out,
         video=whole.summary(interval_s),
         tracks=tuple(
             TrackSummary(track_id=track_id, **dict(part.summary(interval_s)))

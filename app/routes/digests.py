@@ -33,7 +33,8 @@ async def get_summary(
 
     def work() -> bytes:
         frames = services.results.iterate(record)
-        summary = summarise(record.id, record.state, is_complete(record), record.labels or (), frames)
+        complete, labels = is_complete(record), record.labels or ()
+        summary = summarise(record.id, record.state, complete, labels, frames, record.left_out)
         return summary.model_dump_json().encode()
 
     body = await services.digests.get(tag, work, keep=is_complete(record))

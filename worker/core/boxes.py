@@ -45,6 +45,13 @@ def iou_matrix(a: Floats, b: Floats) -> npt.NDArray[np.float32]:
     return np.asarray(intersection / np.maximum(area - intersection, 1e-9), np.float32)
 
 
+def apart(boxes: Floats, iou: float) -> npt.NDArray[np.bool_]:
+    """(N,): which of the boxes (N, 4) overlap no box before them by more than `iou`."""
+    if len(boxes) < 2:
+        return np.ones(len(boxes), np.bool_)
+    return np.asarray(~np.triu(iou_matrix(boxes, boxes) > iou, k=1).any(axis=0), np.bool_)
+
+
 def _centres(boxes: Floats) -> Floats:
     return np.asarray((boxes[:, :2] + boxes[:, 2:]) / 2, np.float32)
 

@@ -53,19 +53,31 @@ class DecodedFrame:
 
 @dataclass(frozen=True)
 class Detections:
-    """The faces of one frame: boxes (N, 4), scores (N,) in 0..1, landmarks (N, 5, 2) or None where there are none."""
+    """The faces of one frame: boxes (N, 4), scores (N,) in 0..1, landmarks (N, 5, 2)."""
 
     boxes: Floats
     scores: Floats
-    landmarks: Floats | None
+    landmarks: Floats
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def take(self, indices: npt.NDArray[np.intp]) -> Detections:
         """The faces at `indices`, in that order."""
-        landmarks = None if self.landmarks is None else self.landmarks[indices]
-        return Detections(self.boxes[indices], self.scores[indices], landmarks)
+        return Detections(self.boxes[indices], self.scores[indices], self.landmarks[indices])
+
+    def and_(self, others: Detections) -> Detections:
+        """These faces, then the others."""
+        return Detections(
+            np.concatenate([self.boxes, others.boxes]),
+            np.concatenate([self.scores, others.scores]),
+            np.concatenate([self.landmarks, others.landmarks]),
+        )
+
+    @property
+    def widths(self) -> Floats:
+        """(N,) of the boxes."""
+        return self.boxes[:, 2] - self.boxes[:, 0]
 
     @staticmethod
     def none() -> Detections:
@@ -74,12 +86,21 @@ class Detections:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """How many faces a frame has that options leave out: beyond `max_faces`, and narrower than `min_face_px`."""
+
+    too_many: int = 0
+    too_small: int = 0
+
+
+@dataclass(frozen=True)
 class DetectedFrame:
-    """A frame with its faces, found or interpolated.  starts_shot: a cut lies between it and the frame before."""
+    """A frame with its faces.  starts_shot: a cut lies between it and the frame before."""
 
     frame: DecodedFrame
     faces: Detections
     starts_shot: bool
+    left_out: LeftOut = LeftOut()
 
 
 @dataclass(frozen=True)
@@ -90,6 +111,7 @@ class TrackedFrame:
     faces: Detections
     track_ids: tuple[int, ...]
     ended: tuple[int, ...]
+    left_out: LeftOut = LeftOut()
 
 
 @dataclass(frozen=True)
@@ -111,6 +133,7 @@ class CroppedFrame:
     faces: tuple[CroppedFace, ...]
     ended: tuple[int, ...]
     size: tuple[int, int] | None = None
+    left_out: LeftOut = LeftOut()
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def count(tally: Tally, found: Detections, reference: Detections, min_face_px: f
         if box[2] - box[0] >= min_face_px:
             tally.faces += 1
             tally.found += hit
-            if hit and found.landmarks is not None and sure.landmarks is not None:
+            if hit:
                 tally.errors.append(landmark_error(found.landmarks[best], sure.landmarks[i]))
         else:
             tally.small_faces += 1

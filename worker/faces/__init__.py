@@ -1,8 +1,6 @@
-"""Face detectors, and which frames they look at.
+"""Finding faces: networks that scan frames, a look at single faces, and the following of faces from frame to frame.
 
-A stage of the pipeline.  A detector takes frames in batches; `keyframes` asks it for every few frames and interpolates
-between.  Detectors: `mien` (ours, in batches, five landmarks), `yunet` (an ONNX file that the operator supplies, five
-landmarks), `cascade` (in OpenCV's wheel, boxes only).
+A stage of the pipeline: `following.Following` runs a `finding.Finder` over a stream of frames.
 """
 
 from __future__ import annotations
@@ -11,6 +9,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from worker.core.records import Detections, Image
+
+
+class DetectorError(Exception):
+    """The detector's model cannot be used; the message is one sentence that names the file."""
 
 
 class Detector(Protocol):
@@ -22,5 +24,11 @@ class Detector(Protocol):
     name: str
     batch: int
 
-    def detect(self, images: Sequence[Image], min_score: float | None) -> list[Detections]:
-        """Faces of every image (H, W, 3) uint8 RGB; images may differ in size.  min_score None: its own default."""
+    def detect(
+        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+    ) -> list[Detections]:
+        """Faces of every image (H, W, 3) uint8 RGB; images may differ in size.  min_score None: its own default.
+
+        frame_side_px: the longer side of the frame that the images are parts of, so that a part is scanned in the size
+        that it has in the frame; None where they are frames.
+        """

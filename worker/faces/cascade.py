@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from worker.core.records import Detections, Image
+from worker.faces.looking import upright_landmarks
 
 MAX_SIDE_PX = 640
 SCALE_STEP = 1.1
@@ -23,7 +24,7 @@ MARGIN_SCALE = 2.0
 
 
 class Cascade:
-    """The cascade on the CPU, one frame at a time; no landmarks."""
+    """The cascade on the CPU, one frame at a time; landmarks are those of an upright face in the box."""
 
     name = "cascade"
     batch = 1
@@ -32,13 +33,16 @@ class Cascade:
         folder = Path(cv2.__file__).parent / "data"  # where the wheel keeps them
         self._cascade = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
 
-    def detect(self, images: Sequence[Image], min_score: float | None) -> list[Detections]:
+    def detect(
+        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+    ) -> list[Detections]:
         """See `Detector.detect`."""
-        return [self._detect_one(image, MIN_SCORE if min_score is None else min_score) for image in images]
+        lowest = MIN_SCORE if min_score is None else min_score
+        return [self._detect_one(image, lowest, frame_side_px or max(image.shape)) for image in images]
 
-    def _detect_one(self, image: Image, min_score: float) -> Detections:
+    def _detect_one(self, image: Image, min_score: float, frame_side_px: int) -> Detections:
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        scale = min(1.0, MAX_SIDE_PX / max(grey.shape))
+        scale = min(1.0, MAX_SIDE_PX / frame_side_px)
         if scale < 1:
             grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         found, _, margins = self._cascade.detectMultiScale3(
@@ -54,4 +58,5 @@ class Cascade:
         boxes = np.hstack([low_size[:, :2], low_size[:, :2] + low_size[:, 2:]])
         scores = (1 - np.exp(-np.maximum(np.asarray(margins, np.float32).reshape(-1), 0) / MARGIN_SCALE)).clip(0, 1)
         certain = np.flatnonzero(scores >= min_score)
-        return Detections(boxes, np.asarray(scores, np.float32), None).take(certain)
+        boxes = boxes.astype(np.float32)
+        return Detections(boxes, np.asarray(scores, np.float32), upright_landmarks(boxes)).take(certain)

@@ -59,13 +59,15 @@ class Levelled:
         self._detector, self._views = detector, views
         self.name, self.batch = f"levelled:{detector.name}", detector.batch
 
-    def detect(self, images: Sequence[Image], min_score: float | None) -> list[Detections]:
+    def detect(
+        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+    ) -> list[Detections]:
         """See `Detector.detect`."""
-        found = self._detector.detect(images, min_score)
+        found = self._detector.detect(images, min_score, frame_side_px=frame_side_px)
         return [self._levelled(image, faces) for image, faces in zip(images, found, strict=True)]
 
     def _levelled(self, image: Image, faces: Detections) -> Detections:
-        if faces.landmarks is None or not len(faces):
+        if not len(faces):
             return faces
         marks = []
         for box, own in zip(faces.boxes, faces.landmarks, strict=True):
@@ -101,7 +103,7 @@ class Levelled:
         how = similarity(middle, (float(to[0]), float(to[1])), (flip * scale, scale), turn)
         shown = warped(image, how, VIEW_PX, VIEW_PX, cv2.BORDER_REPLICATE)
         (found,) = self._detector.detect([shown], MIN_SCORE)
-        if not len(found) or found.landmarks is None:
+        if not len(found):
             return None
         half = size * scale / 2
         expected = np.array([[*(to - half), *(to + half)]], np.float32)

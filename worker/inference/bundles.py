@@ -26,8 +26,6 @@ def crop_spec(given: Input) -> CropSpec:
         size=given.size,
         colour=given.colour,
         landmarks=np.asarray(alignment.landmarks, np.float32),
-        box_scale=alignment.box_scale,
-        box_shift_y=alignment.box_shift_y,
     )
 
 

@@ -1,90 +1,82 @@
-"""Which face detector serves, and how a stored one becomes a stage: the one place that knows both sides."""
+"""Which face detector serves, and how a stored network becomes a stage: the one place that knows both sides."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from model_store.bundle import BundleError
-from model_store.detector import (
-    DEFAULT_DETECTOR,
-    DETECTORS_DIR,
-    DetectorArchitecture,
-    RefinementArchitecture,
-    StoredDetector,
-    load_detector,
-)
-from worker.faces import Detector
+from model_store.detector import DETECTORS_DIR, Network, load_detector
+from worker.faces import Detector, DetectorError
 from worker.faces.cascade import Cascade
+from worker.faces.finding import Finder, Judgement
 from worker.faces.levelled import Levelled
-from worker.faces.mien import Mien, MienSpec
-from worker.faces.network import DetectorSizes
-from worker.faces.refinement import RefinementSizes
-from worker.faces.threaded import Threaded
-from worker.faces.yunet import YuNet
+from worker.faces.looking import Look
+from worker.faces.running import Running, Weights, run_on
+from worker.faces.scanning import Scanner
+from worker.faces.yunet_file import YuNet
 
+DEFAULT = "default"
+SCANS, LOOKS = "centerface", "yunet"  # what the default is made of
+NETWORKS: tuple[str, ...] = get_args(Network)
 LEVELLED = "levelled"
-YUNET_FILE = "face_detection_yunet_2023mar.onnx"
+WITHDRAWN = "mien"  # the name of a detector that older versions trained
+CPU = torch.device("cpu")
+GPU_BATCH = 4  # frames that a GPU scans at once, where a caller has so many
 
 
-def open_detector(name: str | None, device: torch.device) -> Detector:
-    """The detector of that name.
+def open_finder(name: str | None, device: torch.device) -> Finder:
+    """The detector that the pipeline uses.
 
-    name: `mien` (ours, as it ships), `mien:FOLDER`, `cascade`, `yunet:FILE`, or a YuNet file alone; `levelled:` and any
-    of these for `Levelled`; None for the one that serves by default: YuNet where its file lies in the model store,
-    because an operator put it there, else ours.
+    name: `default`, `yunet`, `retinaface`, `centerface`, `cascade`, or YuNet's ONNX file, also as `yunet:FILE`; None
+    for the default.
 
     Raises: DetectorError or BundleError, with one sentence that names the file, if it cannot be used.
     """
-    if not name:
-        stored = DETECTORS_DIR / YUNET_FILE
-        name = f"yunet:{stored}" if stored.is_file() else Mien.name
-    kind, _, path = name.partition(":")
-    if kind == Cascade.name:
-        return Cascade()
+    name = name or DEFAULT
+    # A view of one face is so little work that a GPU would spend the time on being asked.
+    look = Look(_stored(LOOKS, CPU))
+    if name == DEFAULT:
+        second = Look(_stored(SCANS, CPU))
+        return Finder(_scanner(SCANS, device), look, judgement=Judgement(), second=second, name=DEFAULT)
+    scanner = open_detector(name, device)
+    others = name in NETWORKS and name != LOOKS
+    return Finder(scanner, look, second=Look(_stored(name, CPU)) if others else None, name=scanner.name)
+
+
+def open_detector(name: str, device: torch.device) -> Detector:
+    """A detector as published, each frame for itself and without a second look, to compare with.
+
+    name: as for `open_finder`, besides `default`; and `levelled:` with any of these for `Levelled`.
+    Raises: see `open_finder`.
+    """
+    kind, _, rest = name.partition(":")
     if kind == LEVELLED:
-        return Levelled(open_detector(path, device))
-    if kind == Mien.name:
-        mien = build_mien(load_detector(Path(path) if path else DEFAULT_DETECTOR), device)
-        return Threaded(mien) if device.type == "cuda" else mien
-    return YuNet(Path(path) if kind == YuNet.name and path else Path(name))
+        return Levelled(open_detector(rest, device))
+    if kind == WITHDRAWN:
+        raise DetectorError(
+            f"the detector {name!r} was withdrawn; choose one of {', '.join((DEFAULT, *NETWORKS, Cascade.name))}, or"
+            " YuNet's ONNX file"
+        )
+    if name == DEFAULT:
+        return open_finder(name, device)
+    if name == Cascade.name:
+        return Cascade()
+    if name in NETWORKS:
+        return _scanner(name, device)
+    return YuNet(Path(rest if kind == YuNet.name else name))
 
 
-def build_mien(stored: StoredDetector, device: torch.device) -> Mien:
-    """Our detector from verified weights.  Raises: BundleError if they do not fit the manifest's sizes."""
-    manifest = stored.manifest
-    spec = MienSpec(
-        detector_sizes(manifest.network),
-        manifest.max_side_px,
-        manifest.min_score,
-        manifest.small_bonus,
-        None if manifest.refinement is None else refinement_sizes(manifest.refinement),
-    )
+def _scanner(name: str, device: torch.device) -> Scanner:
+    return Scanner(_stored(name, device), 1 if device.type == "cpu" else GPU_BATCH)
+
+
+def _stored(name: str, device: torch.device) -> Running:
+    stored = load_detector(DETECTORS_DIR / name)
     try:
-        return Mien(spec, stored.tensors, device)
+        return run_on(Weights(stored.manifest.network, stored.tensors, stored.graph), device)
     except RuntimeError as error:
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])  # which network, and what of it
-        raise BundleError(f"detector {manifest.name}: the weights do not fit the manifest: {reason}") from None
-
-
-def detector_sizes(network: DetectorArchitecture) -> DetectorSizes:
-    """The manifest's words as the network's."""
-    return DetectorSizes(network.stem, network.widths, network.depths, network.units, network.neck)
-
-
-def refinement_sizes(network: RefinementArchitecture) -> RefinementSizes:
-    """The manifest's words as the network's."""
-    return RefinementSizes(network.widths, network.last)
-
-
-def manifest_sizes(sizes: DetectorSizes) -> DetectorArchitecture:
-    """The network's sizes in the manifest's words."""
-    return DetectorArchitecture(
-        stem=sizes.stem, widths=sizes.widths, depths=sizes.depths, units=sizes.units, neck=sizes.neck
-    )
-
-
-def manifest_refinement(sizes: RefinementSizes) -> RefinementArchitecture:
-    """The sizes of the network that makes landmarks exact, in the manifest's words."""
-    return RefinementArchitecture(widths=sizes.widths, last=sizes.last)
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise BundleError(f"detector {name}: the weights do not fit the network: {reason}") from None

@@ -1,6 +1,6 @@
 """The pipeline: the one place where the stages are put together.
 
-    decode -> faces -> tracks -> crops -> ensemble
+    decode -> faces -> tracks -> steadying -> crops -> ensemble
 
 Decoding, face detection (with tracks and crops) and the ensemble run at the same time, each in its own thread, with
 bounded queues between them: the slowest sets the pace, and memory does not grow with the video.
@@ -23,15 +23,16 @@ from worker.core.records import (
     TrackedFrame,
     VideoInfo,
 )
-from worker.crops import CropSpec, crop_aligned, crop_box, crop_whole
+from worker.crops import CropSpec, crop_aligned, crop_whole
 from worker.decode import Sampling
 from worker.ensemble.engine import Engine
 from worker.ensemble.stream import ClipStream
-from worker.faces import Detector
-from worker.faces.keyframes import KeyframeDetection
+from worker.faces.finding import Finder
+from worker.faces.following import Following
 from worker.inference.prefetch import prefetched
 from worker.inference.stage_timing import StageClocks
-from worker.tracks import Tracker
+from worker.tracks.association import Tracker
+from worker.tracks.steadying import Steadying
 
 FRAMES_AHEAD_BYTES = 64 * 2**20  # decoded frames that wait for the detector
 CROPS_AHEAD_BYTES = 32 * 2**20  # crops that wait for the ensemble
@@ -69,17 +70,17 @@ class LabelOptions:
 
 
 class Pipeline:
-    """Labels inputs, also several at once, with one engine and a few detectors, which are loaded once.
+    """Labels inputs, also several at once, with one engine and a few finders of faces, which are loaded once.
 
-    detectors: alike; an input has one to itself while it is labelled, so there are as many as inputs at once.
+    finders: alike; an input has one to itself while it is labelled, so there are as many as inputs at once.
     """
 
-    def __init__(self, engine: Engine, detectors: Sequence[Detector], crops: CropSpec) -> None:
+    def __init__(self, engine: Engine, finders: Sequence[Finder], crops: CropSpec) -> None:
         self.engine = engine
-        self.detector_name = detectors[0].name
-        self._detectors: queue.SimpleQueue[Detector] = queue.SimpleQueue()
-        for detector in detectors:
-            self._detectors.put(detector)
+        self.detector_name = finders[0].name
+        self._finders: queue.SimpleQueue[Finder] = queue.SimpleQueue()
+        for finder in finders:
+            self._finders.put(finder)
         self._crops = crops
 
     def members(self, options: LabelOptions) -> tuple[str, ...]:
@@ -117,31 +118,30 @@ class Pipeline:
     def _found(
         self, frames: Iterable[DecodedFrame], options: LabelOptions, clocks: StageClocks
     ) -> Iterator[CroppedFrame]:
-        detector = self._detectors.get()
+        finder = self._finders.get()
         try:
-            detection = KeyframeDetection(detector, options.max_faces, options.min_face_px, options.min_score)
-            for tracked in Tracker().run(detection.run(frames)):
+            following = Following(finder, options.max_faces, options.min_face_px, options.min_score)
+            tracks = Tracker().run(following.run(frames))
+            for tracked in Steadying(options.min_face_px).run(tracks):
                 with clocks.faces.lent(clocks.crops):
-                    cropped = self._cut(tracked)
+                    cropped = self.cut(tracked)
                 yield cropped
         finally:
-            self._detectors.put(detector)
+            self._finders.put(finder)
 
-    def _cut(self, tracked: TrackedFrame) -> CroppedFrame:
+    def cut(self, tracked: TrackedFrame) -> CroppedFrame:
+        """A frame's faces, cut out."""
         frame, found = tracked.frame, tracked.faces
         faces = []
         if frame.image is not None:
             height, width = frame.image.shape[:2]
             for i, track_id in enumerate(tracked.track_ids):
-                box = found.boxes[i]
-                if found.landmarks is None:
-                    crop = crop_box(frame.image, box, self._crops)
-                else:
-                    crop = crop_aligned(frame.image, found.landmarks[i], self._crops)
-                left, top, right, bottom = (float(v) for v in np.clip(box, 0, (width, height, width, height)))
+                crop = crop_aligned(frame.image, found.landmarks[i], self._crops)
+                left, top, right, bottom = np.clip(found.boxes[i], 0, (width, height, width, height)).tolist()
                 bbox = (left, top, right - left, bottom - top)
                 faces.append(CroppedFace(track_id, bbox, float(found.scores[i]), crop))
-        return CroppedFrame(frame.frame_index, frame.timestamp_s, tuple(faces), tracked.ended, _size(frame))
+        size, left_out = _size(frame), tracked.left_out
+        return CroppedFrame(frame.frame_index, frame.timestamp_s, tuple(faces), tracked.ended, size, left_out)
 
     def _whole(self, frames: Iterable[DecodedFrame]) -> Iterator[CroppedFrame]:
         """Frames that already are crops: one track 0 over the whole clip."""

@@ -28,11 +28,12 @@ from worker.ensemble.engine import Engine
 from worker.ensemble.passes import GraphError, frame_pass
 from worker.ensemble.precision import Precision, choose_precision
 from worker.errors import StartAgainError
-from worker.faces.mien import USUAL_SIZE
 from worker.inference.bundles import build_ensemble, crop_spec
-from worker.inference.detectors import open_detector
+from worker.inference.detectors import open_finder
 from worker.inference.pipeline import LabelOptions, Pipeline, Source
 from worker.settings import ALL_DEVICES, WorkerSettings
+
+USUAL_SIZE = (360, 640)  # height and width of the frame that detectors warm up with
 
 
 class DeviceError(Exception):
@@ -100,13 +101,13 @@ def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
     bundle = load_bundle(find_bundle(settings.bundle))
     manifest = bundle.manifest
     shape = (manifest.input.size, manifest.input.size, manifest.input.channels)
-    detectors = [open_detector(settings.detector_model, device) for _ in range(jobs)]
-    for detector in detectors:  # what it needs beside its weights is then there, or missed now and not by a job
-        detector.detect([np.zeros((*USUAL_SIZE, 3), np.uint8)] * detector.batch, None)
+    finders = [open_finder(settings.detector_model, device) for _ in range(jobs)]
+    for finder in finders:  # what it needs beside its weights is then there, or missed now and not by a job
+        finder.detect([np.zeros((*USUAL_SIZE, 3), np.uint8)], None)
     make_pass = partial(frame_pass, graphs=settings.cuda_graphs)
     engine = Engine(build_ensemble(bundle), shape, device, precision, make_pass)
     engine.warm_up()
-    return Serving(manifest, Pipeline(engine, detectors, crop_spec(manifest.input)), str(device), precision)
+    return Serving(manifest, Pipeline(engine, finders, crop_spec(manifest.input)), str(device), precision)
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -34,6 +34,7 @@ from worker.core.devices import DeviceLostError, OutOfDeviceMemoryError, first_l
 from worker.decode import DecoderLostError, LimitExceededError, UndecodableInputError
 from worker.ensemble.engine import EngineStoppedError
 from worker.inference import serving
+from worker.inference.left_out import LeftOutTally
 from worker.inference.pipeline import Pipeline, Source, UnknownMemberError
 from worker.inference.stage_timing import StageClocks
 from worker.jobs.execution import CanceledError, Execution, LostError, ResultsFullError
@@ -210,12 +211,16 @@ def _label(service: Service, loaded: serving.Serving, progress: _Progress, job_i
             source = loaded.open_source(path, reading, record.options, decode_limits(service.settings), go_on)
             progress.source = source
             try:
-                _label_source(service, pipeline, execution, record, source, go_on)
-                ended = {"warnings": source.warnings, "input": _input(record, source, decoded=True)}
+                left_out = _label_source(service, pipeline, execution, record, source, go_on)
+                ended = {
+                    "warnings": [*source.warnings, *left_out.warnings()],
+                    "left_out": left_out.faces().model_dump(),
+                    "input": _input(record, source, decoded=True),
+                }
             finally:
                 source.close()
         if pipeline.engine.halvings > halvings:
-            ended["warnings"] = [*source.warnings, "the device ran short of memory, so batches were made smaller"]
+            ended["warnings"] = [*ended["warnings"], "the device ran short of memory, so batches were made smaller"]
     except CanceledError:
         state = "canceled"
     except (LostError, UnreadableRecordError, _StoppingError, EngineStoppedError, redis.RedisError):
@@ -264,8 +269,9 @@ def _label_source(
     record: JobRecord,
     source: Source,
     go_on: Callable[[], None],
-) -> None:
+) -> LeftOutTally:
     options = serving.label_options(record.options)
+    left_out = LeftOutTally(options)
     execution.opened(
         expected_frames(record, source),
         {"input": _input(record, source, decoded=False), "members": pipeline.members(options)},
@@ -274,10 +280,11 @@ def _label_source(
     clocks = StageClocks()
     # Closed here, however this ends: its threads must be done with the source before that is closed.
     with closing(pipeline.label(source, options, clocks)) as labelled:
-        frames = serving.contract_frames(labelled, source.info)
+        frames = serving.contract_frames(left_out.counted(labelled), source.info)
         for frame in counted(service.connection, pipeline.engine, clocks, frames):
             go_on()
             execution.add(frame)
+    return left_out
 
 
 def _span_s(record: JobRecord, source: Source) -> tuple[float, float] | None:

@@ -19,7 +19,7 @@ from model_store.bundle import BundleError, find_bundle, read_manifest
 from worker.core.devices import DeviceLostError
 from worker.ensemble.precision import PrecisionError
 from worker.errors import CommandError
-from worker.faces.yunet import DetectorError
+from worker.faces import DetectorError
 from worker.inference import serving
 from worker.jobs.connection import Patience, connect
 from worker.jobs.idle_unload import IdleUnloader

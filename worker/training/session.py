@@ -13,7 +13,6 @@ import cv2
 from torch import distributed as dist
 
 from model_store.bundle import BundleError, write_whole
-from worker.training.detector.settings import DetectorSettings
 from worker.training.errors import CheckpointError, TrainingError
 from worker.training.fingerprint import current_commit
 from worker.training.journal import Journal
@@ -34,7 +33,7 @@ class Session:
     journal: Journal
     commit: str | None
 
-    def run(self, settings: Settings | DetectorSettings, signature: str) -> Run:
+    def run(self, settings: Settings, signature: str) -> Run:
         """Take the run folder; in all processes, once the first one has.
 
         Raises: CheckpointError if an earlier run lies there that is not to be resumed.

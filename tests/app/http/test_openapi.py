@@ -65,6 +65,7 @@ ANSWERS = {
     "list of jobs": {"JobList"},
     "`error` of a job": {"JobError"},
     "summary": {"Summary"},
+    "left out": {"LeftOutFaces"},
     "part": {"PartSummary", "TrackSummary"},
     "share": {"LabelShare"},
     "segment": {"Segment"},

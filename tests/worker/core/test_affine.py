@@ -8,7 +8,7 @@ import pytest
 
 from worker.core.affine import LONGEST_PX, aligning, inverse, moved, seen_part, similarity, warped
 from worker.core.records import Image
-from worker.faces.refinement import USUAL
+from worker.faces.looking import UPRIGHT
 
 
 def textured(height: int, width: int) -> Image:
@@ -78,9 +78,9 @@ def test_aligning_recovers_a_known_similarity(seed: int) -> None:
 
 def test_aligning_never_mirrors() -> None:
     """Mirrored points are met by a turn and a scale: the determinant stays positive."""
-    assert np.linalg.det(aligning(USUAL, USUAL * np.array([-1, 1], np.float32))[:, :2]) >= 0
+    assert np.linalg.det(aligning(UPRIGHT, UPRIGHT * np.array([-1, 1], np.float32))[:, :2]) >= 0
 
 
 def test_aligning_one_point_is_finite() -> None:
     """Landmarks that all lie in one place give a map of numbers."""
-    assert np.isfinite(aligning(np.zeros((5, 2), np.float32), USUAL)).all()
+    assert np.isfinite(aligning(np.zeros((5, 2), np.float32), UPRIGHT)).all()

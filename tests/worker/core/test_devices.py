@@ -14,6 +14,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from worker.faces.mien import Mien
+from worker.faces.threaded import Threaded
 
 from app.contract import keys
 from worker import commands
@@ -21,8 +23,6 @@ from worker.core import devices
 from worker.core.records import Detections, Image
 from worker.ensemble.passes import GraphError
 from worker.errors import CommandError, StartAgainError
-from worker.faces.mien import Mien
-from worker.faces.threaded import Threaded
 from worker.inference import serving
 from worker.inference.detectors import open_detector
 from worker.inference.serving import DeviceFailedError

@@ -11,7 +11,7 @@ import torch
 from worker.decode import DecodeLimits
 from worker.decode.video import VideoSource
 from worker.demo.clip import FPS, HEIGHT, SECONDS, WIDTH, make_clip
-from worker.inference.detectors import open_detector
+from worker.inference.detectors import DEFAULT, open_detector
 
 
 def test_clip_shows_a_moving_face_of_useful_size(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_clip_shows_a_moving_face_of_useful_size(tmp_path: Path) -> None:
     assert (source.info.width, source.info.height) == (WIDTH, HEIGHT)
     shown = [image for image in frames[::FPS] if image is not None]
     assert len(shown) == SECONDS
-    detector = open_detector("mien", torch.device("cpu"))
+    detector = open_detector(DEFAULT, torch.device("cpu"))
     boxes = [found.boxes for found in detector.detect(shown, None)]
     largest = np.array([max(found, key=lambda box: float(box[3] - box[1])) for found in boxes])
     assert np.all(largest[:, 3] - largest[:, 1] >= 110)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from worker.faces.yunet import DetectorError
 
 from model_store.bundle import BundleError
 from model_store.detector import DEFAULT_DETECTOR, DETECTORS_DIR, MANIFEST_FILE, WEIGHTS_FILE
-from worker.faces.yunet import DetectorError
 from worker.inference.detectors import YUNET_FILE, open_detector
 
 CPU = torch.device("cpu")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,6 +15,7 @@ from app.contract import keys
 from app.contract.jobs import JobError
 from tests.worker.jobs.rig import JOB, Rig
 from worker.core.devices import DeviceLostError
+from worker.core.records import LeftOut
 from worker.decode import (
     DecoderHungError,
     DecoderKilledError,
@@ -200,7 +202,7 @@ def test_a_job_that_takes_too_long_fails(rig: Rig, monkeypatch: pytest.MonkeyPat
     """There is no signal to end it: it looks at its own clock."""
     monkeypatch.setattr(label_job, "JOB_TIMEOUT_S", -1)
     monkeypatch.setattr(serving, "contract_frames", lambda frames, *_: frames)
-    rig.labels = lambda: (frame for frame in [None])
+    rig.labels = lambda: (frame for frame in [SimpleNamespace(frame=SimpleNamespace(left_out=LeftOut()))])
     label_job.label_job(rig.service, JOB)
     job = rig.job()
     assert job.state == "failed"

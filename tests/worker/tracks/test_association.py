@@ -1,0 +1,94 @@
+"""Tracks: one face over time has one id, until a cut or a second without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from worker.core.records import DecodedFrame, DetectedFrame, Detections, TrackedFrame
+from worker.tracks.association import MAX_GAP_S, Tracker
+
+FPS = 25
+
+
+def frame(index: int, *centres: tuple[float, float], cut: bool = False, fps: float = FPS) -> DetectedFrame:
+    """A frame with faces of 80 pixels around these centres."""
+    low = np.array(centres, np.float32).reshape(-1, 2) - 40
+    faces = Detections(np.hstack([low, low + 80]), np.ones(len(centres), np.float32), None)
+    return DetectedFrame(DecodedFrame(index, index / fps, None), faces, cut)
+
+
+def track(frames: Sequence[DetectedFrame]) -> list[TrackedFrame]:
+    tracked = list(Tracker().run(frames))
+    assert [t.frame for t in tracked] == [f.frame for f in frames]
+    return tracked
+
+
+def test_a_moving_face_keeps_its_id() -> None:
+    """A face on a circle, half a box a frame, is one track, and a standing one beside it another."""
+    angles = np.linspace(0, 6 * np.pi, 150)
+    frames = [frame(i, (500 + 250 * np.cos(a), 400 + 250 * np.sin(a)), (1000, 400)) for i, a in enumerate(angles)]
+    assert {t.track_ids for t in track(frames)} == {(0, 1)}
+
+
+def test_ids_follow_faces_not_their_order() -> None:
+    """A detector that lists faces in another order does not change whose they are."""
+    rng = np.random.default_rng(0)
+    places = [(100.0, 100.0), (300.0, 100.0), (500.0, 100.0)]
+    orders = [rng.permutation(3) for _ in range(40)]
+    tracked = track([frame(i, *(places[k] for k in order)) for i, order in enumerate(orders)])
+    who = {int(k): track_id for k, track_id in zip(orders[0], tracked[0].track_ids, strict=True)}
+    for order, frame_ in zip(orders, tracked, strict=True):
+        assert frame_.track_ids == tuple(who[int(k)] for k in order)
+
+
+def test_a_cut_ends_every_track() -> None:
+    """The same place after a cut is another face, and the cut's frame says which tracks ended."""
+    tracked = track([frame(0, (100, 100), (300, 100)), frame(1, (100, 100), (300, 100), cut=True)])
+    assert tracked[1].track_ids == (2, 3)
+    assert sorted(tracked[1].ended) == [0, 1]
+    assert tracked[0].ended == ()
+
+
+@pytest.mark.parametrize(("gap_frames", "kept"), [(1, True), (FPS - 1, True), (FPS, True), (FPS + 1, False)])
+def test_a_gap_of_a_second_ends_a_track(gap_frames: int, kept: bool) -> None:
+    """A face away for at most `MAX_GAP_S` comes back as itself, after that as another."""
+    assert MAX_GAP_S == 1
+    frames = [frame(0, (100, 100)), *(frame(i) for i in range(1, gap_frames)), frame(gap_frames, (100, 100))]
+    tracked = track(frames)
+    assert tracked[-1].track_ids == ((0,) if kept else (1,))
+    assert [e for t in tracked for e in t.ended] == ([] if kept else [0])
+
+
+def test_rare_samples_are_no_gap() -> None:
+    """At a frame every two seconds, neighbouring frames still are neighbours."""
+    assert {t.track_ids for t in track([frame(i, (100, 100), fps=0.5) for i in range(5)])} == {(0,)}
+
+
+def test_crossing_faces_stay_two() -> None:
+    """Two faces that pass each other are two tracks all along: no third appears and none ends."""
+    frames = [frame(i, (100 + 12 * i, 200), (700 - 12 * i, 215)) for i in range(50)]
+    tracked = track(frames)
+    assert {frozenset(t.track_ids) for t in tracked} == {frozenset((0, 1))}
+    assert all(t.ended == () for t in tracked)
+
+
+def test_ids_are_never_used_twice() -> None:
+    """Random faces, gaps and cuts: ids of a frame differ, an ended id never comes back, new ones count up."""
+    rng = np.random.default_rng(1)
+    frames = []
+    for i in range(300):
+        faces = [(x, y) for x in (100, 300, 500) for y in (100, 300) if rng.random() < 0.3]
+        frames.append(frame(i, *faces, cut=bool(rng.random() < 0.05), fps=4))
+    ended: set[int] = set()
+    newest = -1
+    for t in track(frames):
+        ended.update(t.ended)
+        assert len(set(t.track_ids)) == len(t.track_ids) == len(t.faces)
+        assert ended.isdisjoint(t.track_ids)
+        for track_id in t.track_ids:
+            assert track_id <= newest + 1
+            newest = max(newest, track_id)
+    assert ended

@@ -1,0 +1,215 @@
+"""Faces over a stream of frames: known faces are looked at in every frame or every other one, the rest of it seldom.
+
+A whole frame is scanned at a cut, where a face is lost, and now and then if anything moves; where the picture changes
+beyond the known faces, that part of it is.  A face that a scan finds is followed back through the frames that wait, so
+that it is found from its first frame on although the scan came later.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.core.boxes import apart, iou_matrix, match_boxes
+from worker.core.records import DecodedFrame, DetectedFrame, Detections, Floats, Image, LeftOut
+from worker.faces.finding import Finder
+from worker.faces.shots import Change, Region, ShotCuts, Thumbnail, beyond_faces, thumbnail
+
+LOOK_S = 0.075  # known faces are looked at once in so many seconds, or in every frame
+# Seconds after a scan until the next one: where a face is lost; where something changes beyond the known faces; where
+# anything has changed since the whole frame was scanned.
+LOST_S, CHANGED_S, ANY_S = 0.1, 0.4, 2.5
+CHECK_S = 0.1  # for changes it is looked once in so many seconds
+KEPT_SHARE = 0.5  # of the threshold: a known face that scores so much in a scan stays
+BACK_S, BACK_BYTES = 0.4, 64 * 2**20  # frames that wait for the next scan
+SAME_IOU = 0.4
+SLACK_S = 1e-3  # rounding of timestamps
+LARGEST_REGION = 0.5  # of the frame's area; where more of it changes, all of it is scanned
+
+
+@dataclass
+class _Waiting:
+    """faces: None until the next look, from which they are interpolated."""
+
+    frame: DecodedFrame
+    faces: Detections | None
+    starts_shot: bool
+    left_out: LeftOut
+
+
+class Following:
+    """Finds the faces of every frame of one stream.
+
+    max_faces: at most so many a frame; those that are followed stay, then the largest.  min_face_px: width of the box.
+    min_score: None for the detector's own.
+    """
+
+    def __init__(self, finder: Finder, max_faces: int, min_face_px: float, min_score: float | None) -> None:
+        self._finder = finder
+        self._max_faces, self._min_face_px, self._min_score = max_faces, min_face_px, min_score
+        self._cuts = ShotCuts()
+        self._waiting: deque[_Waiting] = deque()
+        self._bytes = 0
+        self._forget()
+
+    def run(self, frames: Iterable[DecodedFrame]) -> Iterator[DetectedFrame]:
+        """Every frame with its faces, in order."""
+        for frame in frames:
+            if frame.image is None:
+                self._add(frame, Detections.none(), starts_shot=False)
+            else:
+                small = thumbnail(frame.image)
+                cut = self._cuts.is_cut(small)
+                if cut:
+                    yield from self._released(all_=True)
+                    self._forget()
+                self._see(frame, frame.image, small, starts_shot=cut)
+            yield from self._released()
+        yield from self._released(all_=True)
+
+    def _forget(self) -> None:
+        """A new shot: nothing is known of it."""
+        self._known, self._known_s = Detections.none(), 0.0
+        self._left_out = LeftOut()
+        self._change: Change | None = None  # since the last scan
+        self._scanned_s = self._scanned_all_s = self._checked_s = 0.0
+        self._lost = self._moves = False
+        self._turn = 0
+
+    def _see(self, frame: DecodedFrame, image: Image, small: Thumbnail, *, starts_shot: bool) -> None:
+        now_s = frame.timestamp_s
+        region = self._due(now_s, image, small)
+        if region is None and now_s - self._known_s + SLACK_S < LOOK_S and self._change is not None:
+            self._add(frame, None, starts_shot=starts_shot)
+            return
+        faces = self._followed(frame, image)
+        if self._lost and now_s - self._scanned_s + SLACK_S >= LOST_S:
+            region = Region.whole(image)
+        if region is not None:
+            faces, new = self._scan(image, region, faces)
+            if region.is_whole:
+                self._scanned_all_s, self._moves = now_s, False
+            self._scanned_s, self._change, self._lost = now_s, Change(small), False
+            self._follow_back(new)
+        self._known, self._known_s = faces, now_s
+        self._add(frame, faces, starts_shot=starts_shot)
+
+    def _due(self, now_s: float, image: Image, small: Thumbnail) -> Region | None:
+        """What is to be scanned of this frame because of what has changed."""
+        if self._change is None:
+            return Region.whole(image)
+        if now_s - max(self._scanned_s + CHANGED_S, self._checked_s + CHECK_S) + SLACK_S < 0:
+            return None
+        self._checked_s = now_s
+        cells = self._change.cells(small)
+        self._moves = self._moves or bool(cells.any())
+        if self._moves and now_s - self._scanned_all_s + SLACK_S >= ANY_S:
+            return Region.whole(image)
+        region = beyond_faces(cells, self._known.boxes, image)
+        return Region.whole(image) if region is not None and region.share(image) > LARGEST_REGION else region
+
+    def _followed(self, frame: DecodedFrame, image: Image) -> Detections:
+        """The known faces that are seen in this frame; those of the frames since the last look become known, too."""
+        found, seen = self._look(image, self._known)
+        seen[seen] = apart(found.boxes[seen], SAME_IOU)
+        kept, gone = np.flatnonzero(seen), np.flatnonzero(~seen)
+        self._lost = self._lost or bool(len(gone))
+        before, after = self._known.take(kept), found.take(kept)
+        for waiting in self._waiting:
+            if waiting.faces is None and waiting.frame.image is not None:
+                share = (waiting.frame.timestamp_s - self._known_s) / max(frame.timestamp_s - self._known_s, 1e-9)
+                faces = _between(before, after, share)
+                if len(gone):
+                    still, there = self._look(waiting.frame.image, self._known.take(gone))
+                    faces = faces.and_(still.take(np.flatnonzero(there)))
+                waiting.faces = faces
+        return after
+
+    def _look(self, image: Image, faces: Detections) -> tuple[Detections, npt.NDArray[np.bool_]]:
+        self._turn += 1
+        return self._finder.follow(image, faces, self._turn)
+
+    def _scan(self, image: Image, region: Region, followed: Detections) -> tuple[Detections, Detections]:
+        """The faces to go on with, and those of them that were not known.
+
+        A known face that a scan of the whole frame does not find is no longer followed.
+        """
+        finder = self._finder
+        lowest, side = finder.threshold(self._min_score, KEPT_SHARE), max(image.shape)
+        found = region.faces(finder.detect([region.of(image)], lowest, frame_side_px=side)[0])
+        pairs = match_boxes(followed.boxes, found.boxes)
+        matched = np.array([j for _, j in pairs], np.intp)
+        known = found.take(matched)
+        if not region.is_whole:
+            known = known.and_(followed.take(np.setdiff1d(np.arange(len(followed)), [i for i, _ in pairs])))
+        certain = finder.threshold(self._min_score, 1.0)
+        others = np.setdiff1d(np.arange(len(found)), matched)
+        if certain is not None:
+            others = others[found.scores[others] >= certain]
+        wide = found.widths[others] >= self._min_face_px
+        new = found.take(others[wide])
+        new = new.take(np.argsort(-np.prod(new.boxes[:, 2:] - new.boxes[:, :2], axis=1), kind="stable"))
+        room = max(self._max_faces - len(known), 0)
+        if region.is_whole:
+            self._left_out = LeftOut(max(len(new) - room, 0), int((~wide).sum()))
+        new = new.take(np.arange(min(len(new), room)))
+        return known.and_(new), new
+
+    def _follow_back(self, faces: Detections) -> None:
+        """Add faces that a scan has found to the frames before it, as far back as they are seen."""
+        for waiting in reversed(self._waiting):
+            if not len(faces):
+                return
+            if waiting.frame.image is not None and waiting.faces is not None:
+                found, seen = self._look(waiting.frame.image, faces)
+                seen &= ~_overlaps(found.boxes, waiting.faces.boxes)
+                seen[seen] = apart(found.boxes[seen], SAME_IOU)
+                room = max(self._max_faces - len(waiting.faces), 0)
+                faces = found.take(np.flatnonzero(seen)[:room])
+                waiting.faces = waiting.faces.and_(faces)
+            if waiting.starts_shot:
+                return
+
+    def _add(self, frame: DecodedFrame, faces: Detections | None, *, starts_shot: bool) -> None:
+        self._waiting.append(_Waiting(frame, faces, starts_shot, self._left_out))
+        self._bytes += _size(frame)
+
+    def _released(self, *, all_: bool = False) -> Iterator[DetectedFrame]:
+        """The frames that no scan to come can add a face to."""
+        if all_ and self._waiting and self._waiting[-1].faces is None:
+            last = self._waiting[-1]
+            assert last.frame.image is not None  # noqa: S101 - a frame without a picture does not wait for a look
+            last.faces = self._followed(last.frame, last.frame.image)
+        while self._waiting:
+            first, last = self._waiting[0], self._waiting[-1]
+            early = last.frame.timestamp_s - first.frame.timestamp_s < BACK_S and self._bytes < BACK_BYTES
+            if first.faces is None or (early and not all_):
+                return
+            self._waiting.popleft()
+            self._bytes -= _size(first.frame)
+            wide = np.flatnonzero(first.faces.widths >= self._min_face_px)
+            yield DetectedFrame(first.frame, first.faces.take(wide), first.starts_shot, first.left_out)
+
+
+def _size(frame: DecodedFrame) -> int:
+    return 0 if frame.image is None else frame.image.nbytes
+
+
+def _overlaps(boxes: Floats, others: Floats) -> npt.NDArray[np.bool_]:
+    """(N,): which of the boxes are the same face as one of the others."""
+    if not len(others):
+        return np.zeros(len(boxes), np.bool_)
+    return np.asarray((iou_matrix(boxes, others) > SAME_IOU).any(axis=1), np.bool_)
+
+
+def _between(before: Detections, after: Detections, share: float) -> Detections:
+    def mix(a: Floats, b: Floats) -> Floats:
+        return np.asarray(a + (b - a) * np.float32(share), np.float32)
+
+    return Detections(
+        mix(before.boxes, after.boxes), mix(before.scores, after.scores), mix(before.landmarks, after.landmarks)
+    )

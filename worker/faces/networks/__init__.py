@@ -1,0 +1,42 @@
+"""Published face detection networks as plain torch modules, and what their outputs mean.
+
+One file a network: the module, which maps pixels to maps of cells, and the decoding of those maps.  Every module takes
+(B, 3, H, W) float RGB in 0..255, H and W multiples of `MULTIPLE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from worker.faces.networks import centerface, retinaface, yunet
+from worker.faces.networks.cells import Array, Candidates
+
+MULTIPLE = 32
+
+
+@dataclass(frozen=True)
+class FaceNetwork:
+    """What is known of a network besides its weights.
+
+    decode: from its maps and the lowest score to candidates.  min_score: the threshold that it is used with alone.
+    nms_iou: candidates that overlap more are the same face.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    decode: Callable[[Sequence[Array], float], Candidates]
+    min_score: float
+    nms_iou: float
+
+
+NETWORKS = {
+    network.name: network
+    for network in (
+        FaceNetwork("centerface", centerface.CenterFaceNet, centerface.decode, 0.4, 0.3),
+        FaceNetwork("retinaface", retinaface.RetinaFaceNet, retinaface.decode, 0.6, 0.2),
+        FaceNetwork("yunet", yunet.YuNetNet, yunet.decode, 0.7, 0.3),
+    )
+}
