@@ -1,6 +1,6 @@
 """`python -m worker evaluate-detector`: a face detector on marked frames, or beside another one on clips; on one core.
 
-python -m worker evaluate-detector --marks docs/faces/marks.json --frames frames/ --json
+python -m worker evaluate-detector --marks tests/bench/marked_frames/marks.json --frames frames/ --json
 python -m worker evaluate-detector --reference levelled:yunet --labels clips/*.mp4 --json
 """
 
@@ -43,7 +43,7 @@ NAMES = "default, yunet, retinaface, centerface, cascade, or YuNet's ONNX file"
 def command(
     clips: Annotated[list[Path] | None, typer.Argument(metavar="CLIP...", help="videos or folders of images")] = None,
     detector: Annotated[str, typer.Option(help=f"what is measured: {NAMES}")] = "default",
-    marks: Annotated[Path | None, typer.Option(help="JSON file of frames whose faces a person has marked")] = None,
+    marks: Annotated[Path | None, typer.Option(help="JSON file of frames whose faces were marked by eye")] = None,
     frames: Annotated[Path | None, typer.Option(help="the folder of the marked frames")] = None,
     reference: Annotated[
         str, typer.Option(help="what is taken as true on clips: one of these, or levelled: and one of these")

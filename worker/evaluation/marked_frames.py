@@ -1,4 +1,4 @@
-"""A detector on frames whose faces a person has marked: how many it finds, and how many boxes are no faces.
+"""A detector on frames whose faces were marked by eye: how many it finds, and how many boxes are no faces.
 
 The marks are a JSON file: `{"frames": [{"name", "width", "height", "faces": [[x, y, width, height], ...], "ignore":
 [...]}]}` in pixels of the frame.  `ignore`: regions where a box counts neither way, for instance drawn faces.

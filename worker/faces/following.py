@@ -83,7 +83,8 @@ class Following:
     def _see(self, frame: DecodedFrame, image: Image, small: Thumbnail, *, starts_shot: bool) -> None:
         now_s = frame.timestamp_s
         region = self._due(now_s, image, small)
-        if region is None and now_s - self._known_s + SLACK_S < LOOK_S and self._change is not None:
+        early = now_s - self._known_s + SLACK_S < LOOK_S and self._bytes < BACK_BYTES
+        if region is None and early and self._change is not None:
             self._add(frame, None, starts_shot=starts_shot)
             return
         faces = self._followed(frame, image)
@@ -143,9 +144,7 @@ class Following:
         found = region.faces(finder.detect([region.of(image)], lowest, frame_side_px=side)[0])
         pairs = match_boxes(followed.boxes, found.boxes)
         matched = np.array([j for _, j in pairs], np.intp)
-        known = found.take(matched)
-        if not region.is_whole:
-            known = known.and_(followed.take(np.setdiff1d(np.arange(len(followed)), [i for i, _ in pairs])))
+        known = found.take(matched) if region.is_whole else followed
         certain = finder.threshold(self._min_score, 1.0)
         others = np.setdiff1d(np.arange(len(found)), matched)
         if certain is not None:
@@ -157,6 +156,9 @@ class Following:
         if region.is_whole:
             self._left_out = LeftOut(max(len(new) - room, 0), int((~wide).sum()))
         new = new.take(np.arange(min(len(new), room)))
+        if not region.is_whole:  # its edge may cut through faces, known ones too
+            new, _ = self._look(image, new)
+            new = new.take(np.flatnonzero(~_overlaps(new.boxes, known.boxes)))
         return known.and_(new), new
 
     def _follow_back(self, faces: Detections) -> None:
@@ -180,10 +182,9 @@ class Following:
 
     def _released(self, *, all_: bool = False) -> Iterator[DetectedFrame]:
         """The frames that no scan to come can add a face to."""
-        if all_ and self._waiting and self._waiting[-1].faces is None:
-            last = self._waiting[-1]
-            assert last.frame.image is not None  # noqa: S101 - a frame without a picture does not wait for a look
-            last.faces = self._followed(last.frame, last.frame.image)
+        unseen = next((waiting for waiting in reversed(self._waiting) if waiting.faces is None), None) if all_ else None
+        if unseen is not None and unseen.frame.image is not None:  # which it is for all that wait for a look
+            unseen.faces = self._followed(unseen.frame, unseen.frame.image)
         while self._waiting:
             first, last = self._waiting[0], self._waiting[-1]
             early = last.frame.timestamp_s - first.frame.timestamp_s < BACK_S and self._bytes < BACK_BYTES

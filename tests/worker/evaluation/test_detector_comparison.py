@@ -69,7 +69,9 @@ class Fixed:
         self.name, self.batch = "fixed", batch
         self.asked: list[int] = []
 
-    def detect(self, images: Sequence[Image], min_score: float | None) -> list[Detections]:
+    def detect(
+        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+    ) -> list[Detections]:
         self.asked.append(len(images))
         return [faces((float(image[0, 0, 0]), 0, 40, 0.9)) for image in images]
 

@@ -78,7 +78,8 @@ def test_more_of_either_is_no_less_of_both(low: float, high: float, other: float
     judge = Judgement()
     assert judge(scores(low), scores(other))[0] <= judge(scores(high), scores(other))[0] + 1e-6
     assert judge(scores(other), scores(low))[0] <= judge(scores(other), scores(high))[0] + 1e-6
-    assert ((0 <= judge(scores(low, high), scores(high, low))) & (judge(scores(low, high), scores(high, low)) <= 1)).all()
+    both = judge(scores(low, high), scores(high, low))
+    assert ((both >= 0) & (both <= 1)).all()
 
 
 def test_each_can_be_outvoted() -> None:
@@ -192,7 +193,7 @@ def test_the_default_in_a_part_of_a_frame() -> None:
     assert len(of_frame) == len(of_part) == 1
     assert of_frame.boxes[0] == pytest.approx(np.array(FACE) + np.tile((900, 300), 2), abs=16)
     assert of_part.boxes[0] + np.tile((850, 250), 2) == pytest.approx(of_frame.boxes[0], abs=10)
-    assert of_frame.landmarks[0] == pytest.approx(LANDMARKS + (900, 300), abs=8)
+    assert of_frame.landmarks[0] == pytest.approx(LANDMARKS + np.array((900, 300)), abs=8)
 
 
 def test_the_default_follows_a_face_that_moves() -> None:
@@ -200,11 +201,13 @@ def test_the_default_follows_a_face_that_moves() -> None:
     image, marks = turned(0)
     (known,) = default().detect([image], None)
     moved = np.roll(image, (8, 12), axis=(0, 1))
-    errors = []
+    errors, eyes = [], np.hypot(*(marks[0] - marks[1]))
     for turn in range(4):
         found, seen = default().follow(moved, known, turn)
         assert seen.tolist() == [True]
-        errors.append(np.hypot(*(found.landmarks[0] - marks - (12, 8)).T).mean() / np.hypot(*(marks[0] - marks[1])))
+        errors.append(
+            np.hypot(*(found.landmarks[0] - marks - np.array((12, 8))).T).mean() / np.hypot(*(marks[0] - marks[1]))
+        )
         _, seen = default().follow(np.full_like(image, 90), known, turn)
         assert seen.tolist() == [False]
     assert np.mean(errors) < 0.12  # a view alone is less exact than all of them

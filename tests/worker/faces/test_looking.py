@@ -77,7 +77,7 @@ def test_what_is_no_face_scores_nothing_and_stays() -> None:
     image = turned(0)[0]
     image[400:, :200] = 90
     marks = UPRIGHT * 60
-    faces = around(marks + (100, 500), marks + (2000, 40), marks + (560, 560))
+    faces = around(*(marks + np.array(place) for place in ((100, 500), (2000, 40), (560, 560))))
     found = look().at(image, faces)
     assert found.scores.tolist() == [0, 0, 0]
     assert np.array_equal(found.boxes, faces.boxes)
@@ -90,8 +90,8 @@ def test_faces_keep_their_order() -> None:
     wide = np.ascontiguousarray(np.hstack([image, np.full_like(image, 80), image]))
     places = [0, 600, 1200] * 9
     assert len(places) * len(VIEWS) > MOST_VIEWS
-    found = look().at(wide, around(*(true + (x, 0) for x in places)))
-    alone = {x: look().at(wide, around(true + (x, 0))) for x in set(places)}
+    found = look().at(wide, around(*(true + np.array((x, 0)) for x in places)))
+    alone = {x: look().at(wide, around(true + np.array((x, 0)))) for x in set(places)}
     assert [score > 0 for score in found.scores] == [x != 600 for x in places]
     for i, x in enumerate(places):
         assert found.boxes[i] == pytest.approx(alone[x].boxes[0], abs=1e-2)
@@ -127,5 +127,5 @@ def test_upright_landmarks_scale_with_the_box() -> None:
     """They lie around its middle, in its widths."""
     boxes = np.array([[0, 0, 100, 120], [200, 100, 220, 124]], np.float32)
     marks = upright_landmarks(boxes)
-    assert marks[0] == pytest.approx(UPRIGHT * 100 + (50, 60), abs=1e-3)
-    assert marks[1] == pytest.approx(UPRIGHT * 20 + (210, 112), abs=1e-3)
+    assert marks[0] == pytest.approx(UPRIGHT * 100 + np.array((50, 60)), abs=1e-3)
+    assert marks[1] == pytest.approx(UPRIGHT * 20 + np.array((210, 112)), abs=1e-3)

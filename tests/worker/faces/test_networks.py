@@ -116,7 +116,9 @@ def test_a_gpu_answers_as_a_cpu(name: str) -> None:
     """The same faces, as exactly as half precision allows."""
     pixels = pictures("real", (320, 320))
     expected = faces_of(running(name), pixels, 0.6)
-    for faces, known in zip(faces_of(run_on(weights(name), torch.device("cuda:0")), pixels, 0.6), expected, strict=True):
+    for faces, known in zip(
+        faces_of(run_on(weights(name), torch.device("cuda:0")), pixels, 0.6), expected, strict=True
+    ):
         assert len(faces) == len(known) == 1
         assert faces.boxes == pytest.approx(known.boxes, abs=2)
         assert faces.landmarks == pytest.approx(known.landmarks, abs=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -10,7 +11,18 @@ import pytest
 
 from tests.worker.faces.pictures import portrait
 from worker.core.records import Detections, Image
-from worker.faces.shots import ABOVE, BELOW, BESIDE, CUT_DIFFERENCE, SIZE, Change, Region, ShotCuts, beyond_faces, thumbnail
+from worker.faces.shots import (
+    ABOVE,
+    BELOW,
+    BESIDE,
+    CUT_DIFFERENCE,
+    SIZE,
+    Change,
+    Region,
+    ShotCuts,
+    beyond_faces,
+    thumbnail,
+)
 
 NO_BOXES = np.empty((0, 4), np.float32)
 
@@ -67,7 +79,7 @@ def test_a_fast_pan_is_no_cut() -> None:
     wide = np.asarray(cv2.resize(blocks, (4000, 360)), np.uint8)
     places = np.cumsum(np.minimum(np.arange(70), 30))  # it speeds up to 30 pixels a frame
     pan = [wide[:, x : x + 640] for x in places.tolist()]
-    differences = [np.abs(thumbnail(a).astype(int) - thumbnail(b)).mean() for a, b in zip(pan, pan[1:], strict=False)]
+    differences = [np.abs(thumbnail(a).astype(int) - thumbnail(b)).mean() for a, b in pairwise(pan)]
     assert max(differences) > CUT_DIFFERENCE
     assert cuts(pan) == []
     still = [wide[:, :640]] * 40
@@ -159,7 +171,7 @@ def test_a_region_shows_its_part_and_puts_faces_back() -> None:
     found = Detections(np.array([[1, 2, 30, 40]], np.float32), np.array([0.7], np.float32), marks)
     back = region.faces(found)
     assert back.boxes.tolist() == [[101, 42, 130, 80]]
-    assert np.array_equal(back.landmarks, marks + (100, 40))
+    assert np.array_equal(back.landmarks, marks + np.array((100, 40)))
     assert back.scores.tolist() == found.scores.tolist()
     whole = Region.whole(image)
     assert whole.is_whole
