@@ -32,7 +32,7 @@ class WorkerSettings(SharedSettings):
     detector_model: str | None = Field(
         None,
         description=(
-            "The face detector: default (CenterFace, checked by YuNet), yunet, retinaface, centerface, cascade (OpenCV's),"
+            "The face detector: default (CenterFace and YuNet), yunet, retinaface, centerface, cascade (OpenCV's),"
             " or YuNet's ONNX file."
         ),
     )

@@ -12,9 +12,6 @@ import av
 import numpy as np
 import pytest
 
-from model_store.detector import DETECTORS_DIR
-from worker.inference.detectors import YUNET_FILE
-
 if TYPE_CHECKING:
     from tests.service import Api, Clips, Service
 
@@ -68,13 +65,11 @@ def test_smile_is_seen(api: Api, clip: bytes) -> None:
     assert sum(frame["faces"][0]["label"] == "Happiness" for frame in frames) > COUNT / 2
 
 
-def test_our_detector_serves_where_none_is_configured(service: Service, api: Api, clip: bytes) -> None:
+def test_the_default_detector_serves_where_none_is_configured(service: Service, api: Api, clip: bytes) -> None:
     """Without a setting the detector that ships finds faces, and job and health say so."""
-    if (DETECTORS_DIR / YUNET_FILE).is_file():
-        pytest.skip("the model store has YuNet, which then serves")
     job, _ = api.label(clip, sample_fps=1)
-    assert job["detector"] == "mien"
-    assert [worker["detector"] for worker in service.wait_ready()["workers"]] == ["mien"]
+    assert job["detector"] == "default"
+    assert [worker["detector"] for worker in service.wait_ready()["workers"]] == ["default"]
 
 
 def test_raw_body_is_labelled_as_a_form_is(api: Api, clip: bytes) -> None:
@@ -98,9 +93,10 @@ def test_several_frames_are_one_clip(api: Api, clips: Clips) -> None:
     assert (job["state"], job["input"]["kind"], job["input"]["frame_count"]) == ("succeeded", "frames", 12)
     assert [frame["timestamp_s"] for frame in frames] == pytest.approx([index / 10 for index in range(12)])
     assert [len(frame["faces"]) for frame in frames] == [1] * 12
-    for index in (0, len(frames) - 1):  # whose faces are found, not interpolated
+    for index in (0, len(frames) - 1):
         _, (alone,) = api.label(clips.png(index), "alone.png")
-        assert frames[index]["faces"][0]["bbox"] == pytest.approx(alone["faces"][0]["bbox"], abs=1)
+        # A face alone in time is not steadied: its box is as exact as a single look, some percent of its size.
+        assert frames[index]["faces"][0]["bbox"] == pytest.approx(alone["faces"][0]["bbox"], abs=6)
 
 
 def test_one_image_is_a_clip_of_one_frame(api: Api, clips: Clips) -> None:

@@ -54,6 +54,7 @@ class Following:
         self._cuts = ShotCuts()
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
+        self._shape: tuple[int, ...] = ()
         self._forget()
 
     def run(self, frames: Iterable[DecodedFrame]) -> Iterator[DetectedFrame]:
@@ -63,7 +64,9 @@ class Following:
                 self._add(frame, Detections.none(), starts_shot=False)
             else:
                 small = thumbnail(frame.image)
-                cut = self._cuts.is_cut(small)
+                # In a picture of another size nothing is where it was.
+                resized, self._shape = frame.image.shape != self._shape, frame.image.shape
+                cut = self._cuts.is_cut(small) or (resized and self._change is not None)
                 if cut:
                     yield from self._released(all_=True)
                     self._forget()

@@ -58,7 +58,10 @@ class _OnCpu:
         names = list(weights.tensors)
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(weights.tensors[n])) for n in names]
         options.add_external_initializers(names, values)
-        self._session = onnxruntime.InferenceSession(weights.graph, options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(weights.graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own have no base in common
+            raise RuntimeError(str(error)) from None
         (self._input,) = (given.name for given in self._session.get_inputs())
 
     def maps(self, pixels: npt.NDArray[np.uint8]) -> Sequence[Array]:

@@ -131,7 +131,9 @@ def _fit(
     # Far values keep a little weight, so that a short parabola is fitted, too, where frames are rare.
     weighted = powers * (np.exp(-0.5 * (away / deviation_s) ** 2) + 1e-6)
     near = np.exp(-0.5 * (away / (2 * SHORT_S)) ** 2)
-    return np.asarray(np.linalg.solve(weighted @ powers.T, weighted @ rows), np.float64), near
+    # Least squares, since values at one or two times, or nearly so, leave the parabola open.
+    found, *_ = np.linalg.lstsq(weighted @ powers.T, weighted @ rows, rcond=1e-10)
+    return np.asarray(found, np.float64), near
 
 
 def _between(away: npt.NDArray[np.float64], rows: Floats, after: int) -> Floats:

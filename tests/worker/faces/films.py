@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pytest
 
-from worker.core.records import DecodedFrame, Detections, Image
+from worker.core.records import DecodedFrame, DetectedFrame, Detections, Image
+from worker.faces.finding import Finder
+from worker.faces.following import Following
 from worker.faces.looking import upright_landmarks
 
 FPS = 30
@@ -92,3 +96,26 @@ def film(
 def truth(scene: Scene, index: int) -> list[list[float]]:
     """Boxes of a frame, sorted."""
     return sorted([float(x), float(y), float(x + side), float(y + side)] for x, y, side in scene(index).values())
+
+
+def run(
+    finder: Squares,
+    frames: Sequence[DecodedFrame],
+    max_faces: int = 10,
+    min_face_px: float = 0,
+    min_score: float | None = None,
+) -> list[DetectedFrame]:
+    found = list(Following(cast(Finder, finder), max_faces, min_face_px, min_score).run(frames))
+    assert [detected.frame for detected in found] == list(frames)  # every frame once, in order
+    return found
+
+
+def boxes(detected: DetectedFrame) -> list[list[float]]:
+    return sorted(detected.faces.boxes.tolist())
+
+
+def assert_true(found: Sequence[DetectedFrame], scene: Scene, without: Sequence[int] = ()) -> None:
+    for i, detected in enumerate(found):
+        expected = [] if i in without else truth(scene, i)
+        assert len(detected.faces) == len(expected), i
+        assert np.array(boxes(detected)).reshape(-1, 4) == pytest.approx(np.array(expected).reshape(-1, 4), abs=1e-3), i

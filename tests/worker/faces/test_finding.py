@@ -205,9 +205,7 @@ def test_the_default_follows_a_face_that_moves() -> None:
     for turn in range(4):
         found, seen = default().follow(moved, known, turn)
         assert seen.tolist() == [True]
-        errors.append(
-            np.hypot(*(found.landmarks[0] - marks - np.array((12, 8))).T).mean() / np.hypot(*(marks[0] - marks[1]))
-        )
+        errors.append(np.hypot(*(found.landmarks[0] - marks - np.array((12, 8))).T).mean() / eyes)
         _, seen = default().follow(np.full_like(image, 90), known, turn)
         assert seen.tolist() == [False]
     assert np.mean(errors) < 0.12  # a view alone is less exact than all of them

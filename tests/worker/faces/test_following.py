@@ -7,39 +7,12 @@ from typing import cast
 
 import numpy as np
 import pytest
-import torch
 
-from tests.worker.faces.films import FPS, HEIGHT, WIDTH, Scene, Squares, backdrop, film, truth
-from tests.worker.faces.pictures import clip
-from worker.core.records import DecodedFrame, DetectedFrame
+from tests.worker.faces.films import FPS, HEIGHT, WIDTH, Scene, Squares, assert_true, backdrop, boxes, film, run, truth
+from worker.core.records import DecodedFrame
 from worker.faces import following
 from worker.faces.finding import Finder
 from worker.faces.following import ANY_S, BACK_S, Following
-from worker.inference.detectors import open_finder
-from worker.tracks.association import Tracker
-
-
-def run(
-    finder: Squares,
-    frames: Sequence[DecodedFrame],
-    max_faces: int = 10,
-    min_face_px: float = 0,
-    min_score: float | None = None,
-) -> list[DetectedFrame]:
-    found = list(Following(cast(Finder, finder), max_faces, min_face_px, min_score).run(frames))
-    assert [detected.frame for detected in found] == list(frames)  # every frame once, in order
-    return found
-
-
-def boxes(detected: DetectedFrame) -> list[list[float]]:
-    return sorted(detected.faces.boxes.tolist())
-
-
-def assert_true(found: Sequence[DetectedFrame], scene: Scene, without: Sequence[int] = ()) -> None:
-    for i, detected in enumerate(found):
-        expected = [] if i in without else truth(scene, i)
-        assert len(detected.faces) == len(expected), i
-        assert np.array(boxes(detected)).reshape(-1, 4) == pytest.approx(np.array(expected).reshape(-1, 4), abs=1e-3), i
 
 
 def moving(i: int) -> dict[int, tuple[int, int, int]]:
@@ -136,6 +109,22 @@ def test_cuts_one_after_the_other() -> None:
     assert_true(found, scene)
 
 
+@pytest.mark.parametrize("change", [1, 2, 7, 9])
+def test_pictures_of_another_size_start_a_shot(change: int) -> None:
+    """Nothing is where it was; what a folder of pictures holds may be of any sizes."""
+    frames = film(20, lambda _: {1: (100, 40, 60)})
+    smaller = film(20, lambda _: {1: (60, 20, 30)})
+    mixed = [
+        DecodedFrame(
+            f.frame_index, f.timestamp_s, s.image[:90, :160] if i >= change and s.image is not None else f.image
+        )
+        for i, (f, s) in enumerate(zip(frames, smaller, strict=True))
+    ]
+    found = run(Squares(), mixed)
+    assert [d.frame.frame_index for d in found if d.starts_shot] == [change]
+    assert [boxes(d) for d in found] == [[[100, 40, 160, 100]] if i < change else [[60, 20, 90, 50]] for i in range(20)]
+
+
 @pytest.mark.parametrize(
     "unreadable",
     [
@@ -193,88 +182,6 @@ def test_faces_cuts_and_damage_at_random(seed: int) -> None:
         assert len(set(places)) == len(places)
         assert set(places) <= {box[0] for box in truth(scene, i)}, i
         assert not places or i not in unreadable
-
-
-def test_of_many_equal_faces_the_same_stay() -> None:
-    """25 tiles and room for ten: ten faces of all frames, although each scan could choose others."""
-
-    def scene(i: int) -> dict[int, tuple[int, int, int]]:
-        wobble = int(9 * np.sin(i / 5))
-        return {
-            r * 5 + c: (10 + 62 * c + wobble, 4 + 35 * r, 26 + (i // 7 + c + r) % 2) for r in range(5) for c in range(5)
-        }
-
-    finder = Squares()
-    found = run(finder, film(150, scene), max_faces=10)
-    assert len(finder.scans) > 1
-    assert all(len(detected.faces) == 10 for detected in found)
-    assert all(detected.left_out.too_many == 15 for detected in found)
-    ids = {tracked.track_ids for tracked in Tracker().run(found)}
-    assert {frozenset(each) for each in ids} == {frozenset(range(10))}
-
-
-def test_where_there_is_no_room_a_larger_newcomer_waits() -> None:
-    """Followed faces stay; once one of them leaves, the largest of the others comes in."""
-
-    def scene(i: int) -> dict[int, tuple[int, int, int]]:
-        faces = {1: (20, 20, 30), 2: (20, 110, 30), 3: (240, 90, 60), 4: (150, 10, 34)}
-        return {k: face for k, face in faces.items() if (k < 3 or i >= 20) and (k != 2 or i < 60)}
-
-    found = run(Squares(), film(90, scene), max_faces=2)
-    assert all(boxes(found[i]) == [[20, 20, 50, 50], [20, 110, 50, 140]] for i in range(60))
-    assert all(boxes(found[i]) == [[20, 20, 50, 50], [240, 90, 300, 150]] for i in range(66, 90))
-
-
-def test_the_largest_faces_are_kept_and_the_others_counted() -> None:
-    """Faces narrower than `min_face_px` go, then all but the `max_faces` largest; both are said."""
-    sizes = (50, 15, 58, 16, 54)
-
-    def scene(i: int) -> dict[int, tuple[int, int, int]]:
-        return {k: (4 + 62 * k, 30, side) for k, side in enumerate(sizes)}
-
-    for faces, smallest, expected, too_many, too_small in (
-        (10, 16, [16, 50, 54, 58], 0, 1),
-        (2, 16, [54, 58], 2, 1),
-        (10, 100, [], 0, 5),
-        (1, 0, [58], 4, 0),
-        (10, 0, [15, 16, 50, 54, 58], 0, 0),
-    ):
-        for detected in run(Squares(), film(20, scene), max_faces=faces, min_face_px=smallest):
-            assert sorted(detected.faces.widths.tolist()) == expected
-            assert (detected.left_out.too_many, detected.left_out.too_small) == (too_many, too_small)
-
-
-def test_a_face_that_becomes_too_small_is_left_out_and_comes_back() -> None:
-    """It is in exactly the frames in which it is wide enough."""
-
-    def scene(i: int) -> dict[int, tuple[int, int, int]]:
-        return {1: (100, 60, 40 - abs(30 - i))}
-
-    found = run(Squares(), film(61, scene), min_face_px=24)
-    assert [len(detected.faces) for detected in found] == [int(40 - abs(30 - i) >= 24) for i in range(61)]
-
-
-def test_faces_below_the_threshold_are_none_unless_they_are_known() -> None:
-    """`min_score` is the caller's; a followed face stays at half of it."""
-
-    def scene(i: int) -> dict[int, tuple[int, int, int]]:
-        return {1: (30, 40, 40), 2: (200, 60, 40)}
-
-    finder = Squares({1: 0.7, 2: 0.5})
-    assert all(boxes(detected) == [[30, 40, 70, 80]] for detected in run(finder, film(20, scene), min_score=0.6))
-    assert all(len(detected.faces) == 0 for detected in run(finder, film(20, scene), min_score=0.8))
-    fading = Squares({1: 0.9})
-    frames = film(100, lambda i: {1: (100 + int(20 * np.sin(i / 10)), 40, 40)})
-
-    def faded() -> Iterator[DecodedFrame]:
-        for frame in frames:
-            if frame.frame_index == 10:
-                fading._scores = {1: 0.35}
-            yield frame
-
-    found = list(Following(cast(Finder, fading), 10, 0, 0.6).run(faded()))
-    assert len(fading.scans) > 1
-    assert all(len(detected.faces) == 1 for detected in found)
 
 
 def test_a_still_film_is_scanned_once() -> None:
@@ -402,34 +309,3 @@ def test_frames_wait_with_bounded_bytes(monkeypatch: pytest.MonkeyPatch, fps: fl
     monkeypatch.setattr(following, "BACK_BYTES", 4 * size)
     _, most_bytes = waits(film(120, standing, fps=fps))
     assert most_bytes <= 6 * size
-
-
-# With the finder that serves
-
-
-def labelled(name: str, min_face_px: float) -> list[tuple[int, tuple[int, ...]]]:
-    finder = open_finder(None, torch.device("cpu"))
-    found = Tracker().run(Following(finder, 10, min_face_px, None).run(clip(name)))
-    return [(len(tracked.faces), tracked.track_ids) for tracked in found]
-
-
-def test_one_face_in_every_frame_of_a_real_clip() -> None:
-    """And one track."""
-    assert labelled("single_face.mp4", 16) == [(1, (0,))] * 72
-
-
-def test_two_people_who_turn_their_heads() -> None:
-    """Both in every frame, one id each."""
-    found = labelled("two_people.gif", 16)
-    assert {(count, frozenset(ids)) for count, ids in found} == {(2, frozenset((0, 1)))}
-
-
-def test_two_people_who_walk() -> None:
-    """Both in every frame, small as they are."""
-    found = labelled("walking_people.gif", 10)
-    assert min(count for count, _ in found) >= 2
-
-
-def test_a_real_clip_without_a_face() -> None:
-    """Has none in any frame."""
-    assert {count for count, _ in labelled("no_face.mp4", 16)} == {0}

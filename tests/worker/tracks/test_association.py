@@ -16,7 +16,9 @@ FPS = 25
 def frame(index: int, *centres: tuple[float, float], cut: bool = False, fps: float = FPS) -> DetectedFrame:
     """A frame with faces of 80 pixels around these centres."""
     low = np.array(centres, np.float32).reshape(-1, 2) - 40
-    faces = Detections(np.hstack([low, low + 80]), np.ones(len(centres), np.float32), np.zeros((len(centres), 5, 2), np.float32))
+    faces = Detections(
+        np.hstack([low, low + 80]), np.ones(len(centres), np.float32), np.zeros((len(centres), 5, 2), np.float32)
+    )
     return DetectedFrame(DecodedFrame(index, index / fps, None), faces, cut)
 
 
@@ -88,9 +90,9 @@ def test_a_moving_face_is_expected_where_it_goes(hidden: int, speed: float) -> N
 
 
 @pytest.mark.parametrize("turn", [4.0, 10.0])
-@pytest.mark.parametrize("hidden", range(1, 12))
+@pytest.mark.parametrize("hidden", range(1, 9))
 def test_ids_do_not_swap_where_two_cross_with_one_hidden(hidden: int, turn: float) -> None:
-    """The one in front stays seen; the one behind it is missing around the crossing, and comes out on the other side."""
+    """The one behind is missing around the crossing, and comes out on the other side as itself."""
     frames, expected = [], []
     for i in range(80):
         seen = abs(i - 40) > hidden

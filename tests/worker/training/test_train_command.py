@@ -177,10 +177,10 @@ def test_interrupting_keeps_a_checkpoint_and_says_how_to_go_on(
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["train", "tracker"], 1, "cannot train 'tracker'"),
-        (["train", "detector"], 2, "--data and --out are needed"),
-        (["train", "detector", "--data", "/nowhere", "--out", "/nowhere/x"], 1, "/nowhere is not a folder"),
+        (["train", "detector"], 2, "detector"),
         (["evaluate-detector"], 2, "name a clip"),
+        (["evaluate-detector", "--marks", "x.json"], 2, "go together"),
+        (["evaluate-detector", "--detector", "mien", "x.mp4"], 1, "'mien' was withdrawn"),
         (["evaluate-detector", "--detector", "/nowhere.onnx", "x.mp4"], 1, "no face detector model at /nowhere.onnx"),
         (["train"], 2, "--data and --out are needed"),
         (["train", "--data", "/nowhere", "--out", "/nowhere/x"], 1, "/nowhere does not exist"),
