@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -15,20 +16,21 @@ from worker import commands
 from worker.core import malloc
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     """Start a command of the worker."""
     return subprocess.Popen(
         [sys.executable, "-m", "worker", *arguments],
         cwd=ROOT,
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def run(*arguments: str) -> tuple[int, str, str]:
+def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
     """Exit status, stdout, stderr of a command."""
-    process = start(*arguments)
+    process = start(*arguments, **environment)
     out, err = process.communicate(timeout=200)
     return process.returncode, out, err
 

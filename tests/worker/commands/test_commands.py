@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 
 import pytest
 
+from tests.commands import run, run_here
 from worker import commands
 from worker.core import malloc
 from worker.settings import WorkerSettings
-
-
-def worker(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command, ended."""
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(
@@ -34,28 +21,28 @@ def worker(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 )
 def test_a_setting_that_cannot_be_used_is_one_line(setting: str, value: str, says: str) -> None:
     """Status 2, and no value that may be a secret."""
-    ended = worker("run", **{setting: value})
-    assert ended.returncode == 2
-    assert ended.stderr.count("\n") == 1
-    assert ended.stderr.startswith(f"error: {setting}: ")
-    assert says in ended.stderr
-    assert "secret" not in ended.stderr
+    status, _, err = run("run", **{setting: value})
+    assert status == 2
+    assert err.count("\n") == 1
+    assert err.startswith(f"error: {setting}: ")
+    assert says in err
+    assert "secret" not in err
 
 
 def test_help_lists_every_setting() -> None:
     """`python -m worker run --help` names every setting of the worker."""
-    shown = worker("run", "--help", COLUMNS="200")
-    assert shown.returncode == 0
+    status, out, _ = run("run", "--help", COLUMNS="200")
+    assert status == 0
     for name in WorkerSettings.model_fields:
-        assert f"MIEN_{name.upper()}" in shown.stdout
+        assert f"MIEN_{name.upper()}" in out
 
 
 def test_a_command_that_there_is_not_is_bad_usage() -> None:
     """All that there are follow."""
-    ended = worker("dance")
-    assert ended.returncode == 2
-    assert "no command 'dance'" in ended.stderr
-    assert "label" in ended.stderr
+    status, _, err = run_here("dance")
+    assert status == 2
+    assert "no command 'dance'" in err
+    assert "label" in err
 
 
 def test_every_command_keeps_the_memory_that_it_frees(monkeypatch: pytest.MonkeyPatch) -> None:
