@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from worker.core.affine import LONGEST_PX, aligning, seen_part
+from worker.core.affine import aligning, seen_part
+from worker.core.picture import Shown, whole
 
 Image = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
@@ -31,30 +32,29 @@ class CropSpec:
     landmarks: Points
 
 
-def crop_aligned(frame_rgb: Image, landmarks: Points, spec: CropSpec) -> Image:
+def crop_aligned(frame: Shown, landmarks: Points, spec: CropSpec) -> Image:
     """Crop by the similarity transform that takes `landmarks`, (5, 2) in pixels of the frame, to the template.
 
-    frame_rgb: (H, W, 3) uint8.  Returns (size, size, C) uint8; pixels outside the frame repeat its border.
+    Returns (size, size, C) uint8; pixels outside the frame repeat its border.
     """
     matrix = aligning(landmarks, spec.landmarks * spec.size).astype(np.float32)
-    return _warp(frame_rgb, matrix, spec)
+    return _warp(frame, matrix, spec)
 
 
-def crop_whole(frame_rgb: Image, spec: CropSpec) -> Image:
+def crop_whole(frame: Shown, spec: CropSpec) -> Image:
     """The whole frame as one crop, resized without keeping its aspect: frames that already are face crops."""
-    return _coloured(_resize(frame_rgb, spec.size), spec)
+    return _coloured(_resize(whole(frame), spec.size), spec)
 
 
-def _warp(frame_rgb: Image, matrix: npt.NDArray[np.float32], spec: CropSpec) -> Image:
+def _warp(frame: Shown, matrix: npt.NDArray[np.float32], spec: CropSpec) -> Image:
     # Bilinear sampling of a much larger face would alias, so sample it finer and average down by whole pixels.
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     finer = min(max(round(1 / max(scale, 1e-6)), 1), 8)
     finer_matrix = matrix * finer
     finer_matrix[:, 2] += (finer - 1) / 2  # pixel centres, not corners, correspond
-    if max(frame_rgb.shape[:2]) > LONGEST_PX:
-        frame_rgb, finer_matrix = seen_part(frame_rgb, finer_matrix, spec.size * finer, spec.size * finer)
+    part, finer_matrix = seen_part(frame, finer_matrix, spec.size * finer, spec.size * finer)
     out = cv2.warpAffine(
-        frame_rgb,
+        part,
         finer_matrix,
         (spec.size * finer, spec.size * finer),
         flags=cv2.INTER_LINEAR,

@@ -117,11 +117,11 @@ class _Labelling:
     def _each(self, source: Source) -> Iterator[DetectedFrame]:
         cuts = ShotCuts()
         for frame in source.frames():
-            if frame.image is None:
+            if frame.picture is None:
                 yield DetectedFrame(frame, Detections.none(), starts_shot=False)
             else:
-                (faces,) = self._reference.detect([frame.image], None)
-                yield DetectedFrame(frame, faces, cuts.is_cut(thumbnail(frame.image)))
+                (faces,) = self._reference.detect([frame.picture], None)
+                yield DetectedFrame(frame, faces, cuts.is_cut(thumbnail(frame.picture)))
 
 
 def _open(clip: Path, settings: WorkerSettings) -> Source:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from worker.core.picture import Shown, sampled, whole
 from worker.core.records import Floats, Image
 
 Map = npt.NDArray[np.float64]
@@ -65,7 +66,7 @@ def moved(points: npt.NDArray[np.floating], how: Map) -> npt.NDArray[np.float64]
 
 
 def warped(
-    picture: Image, how: Map, width: int, height: int, border: int, *, reduce_below: float = REDUCE_BELOW
+    picture: Shown, how: Map, width: int, height: int, border: int, *, reduce_below: float = REDUCE_BELOW
 ) -> Image:
     """The picture as the map shows it on (height, width) pixels.
 
@@ -77,7 +78,7 @@ def warped(
     return np.asarray(cv2.warpAffine(part, _index_map(how), (width, height), borderMode=border), np.uint8)
 
 
-def seen_part(picture: Image, how: npt.NDArray[Real], width: int, height: int) -> tuple[Image, npt.NDArray[Real]]:
+def seen_part(picture: Shown, how: npt.NDArray[Real], width: int, height: int) -> tuple[Image, npt.NDArray[Real]]:
     """The part of a picture that a view of that size shows, no more, and the map from that part to the view.
 
     A view of a large picture costs what its part does.  No side of the part is longer than `LONGEST_PX`.
@@ -113,18 +114,18 @@ def _reduced(picture: Image, how: Map) -> tuple[Image, Map]:
     return small, how
 
 
-def reduced(picture: Image, height: int, width: int) -> Image:
+def reduced(picture: Shown, height: int, width: int) -> Image:
     """The picture on so many pixels, at most as many as it has.
 
     Interpolation looks at four pixels only; halving twice the size by area averages four such looks, which is almost as
     good as averaging all pixels, and costs the same for every size of picture.
     """
     if picture.shape[:2] == (height, width):
-        return picture
+        return whole(picture)
     if picture.shape[0] > 2 * height and picture.shape[1] > 2 * width:
-        picture = np.asarray(cv2.resize(picture, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR), np.uint8)
-        return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        twice = sampled(picture, 2 * width, 2 * height)
+        return np.asarray(cv2.resize(twice, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return sampled(picture, width, height)
 
 
 def _index_map(how: Map) -> Map:

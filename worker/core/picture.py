@@ -126,6 +126,19 @@ class Picture:
         return np.asarray(rgb, np.uint8)
 
 
+Shown = Picture | Image  # what a stage looks at: a frame's picture, or RGB pixels (H, W, 3)
+
+
+def whole(shown: Shown) -> Image:
+    """All of it, (H, W, 3) uint8 RGB."""
+    return shown.whole() if isinstance(shown, Picture) else shown
+
+
+def sampled(shown: Shown, width: int, height: int) -> Image:
+    """All of it on so many pixels, by interpolation: (height, width, 3) uint8 RGB."""
+    return shown.sampled(width, height) if isinstance(shown, Picture) else _resized(shown, width, height)
+
+
 def half(length: int) -> int:
     """Samples of chroma beside so many of luma."""
     return (length + 1) // 2

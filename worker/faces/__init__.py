@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from worker.core.records import Detections, Image
+from worker.core.picture import Shown
+from worker.core.records import Detections
 
 
 class DetectorError(Exception):
@@ -25,7 +26,7 @@ class Detector(Protocol):
     batch: int
 
     def detect(
-        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+        self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
         """Faces of every image (H, W, 3) uint8 RGB; images may differ in size.  min_score None: its own default.
 

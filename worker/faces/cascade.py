@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from worker.core.records import Detections, Image
+from worker.core.picture import Shown, whole
+from worker.core.records import Detections
 from worker.faces.looking import upright_landmarks
 
 MAX_SIDE_PX = 640
@@ -34,14 +35,14 @@ class Cascade:
         self._cascade = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
 
     def detect(
-        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+        self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
         """See `Detector.detect`."""
         lowest = MIN_SCORE if min_score is None else min_score
         return [self._detect_one(image, lowest, frame_side_px or max(image.shape)) for image in images]
 
-    def _detect_one(self, image: Image, min_score: float, frame_side_px: int) -> Detections:
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    def _detect_one(self, image: Shown, min_score: float, frame_side_px: int) -> Detections:
+        grey = cv2.cvtColor(whole(image), cv2.COLOR_RGB2GRAY)
         scale = min(1.0, MAX_SIDE_PX / frame_side_px)
         if scale < 1:
             grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.core.boxes import apart
-from worker.core.records import Detections, Floats, Image
+from worker.core.picture import Shown
+from worker.core.records import Detections, Floats
 from worker.faces import Detector
 from worker.faces.looking import VIEWS, Look
 
@@ -60,7 +61,7 @@ class Finder:
         self._scanner, self._look, self._second, self._judgement = scanner, look, second, judgement
 
     def detect(
-        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+        self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
         """See `Detector.detect`."""
         judge = self._judgement
@@ -74,7 +75,7 @@ class Finder:
             return None if self._judgement is None else self._judgement.min_score * share
         return min_score * share
 
-    def follow(self, image: Image, faces: Detections, turn: int) -> tuple[Detections, npt.NDArray[np.bool_]]:
+    def follow(self, image: Shown, faces: Detections, turn: int) -> tuple[Detections, npt.NDArray[np.bool_]]:
         """Where faces (N) of a frame near in time are in this one, in one view each, and which of them are seen (N,).
 
         turn: counts frames; the views take turns, so that what is peculiar to one averages out along a track.
@@ -92,7 +93,7 @@ class Finder:
                 part[unseen] = new
         return Detections(found.boxes, faces.scores, found.landmarks), found.scores > 0
 
-    def _looked_at(self, image: Image, faces: Detections, min_score: float | None) -> Detections:
+    def _looked_at(self, image: Shown, faces: Detections, min_score: float | None) -> Detections:
         looked = self._look.at(image, faces)
         judge = self._judgement
         if judge is None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from worker.core.boxes import apart, iou_matrix, match_boxes
-from worker.core.records import DecodedFrame, DetectedFrame, Detections, Floats, Image, LeftOut
+from worker.core.picture import Shown
+from worker.core.records import DecodedFrame, DetectedFrame, Detections, Floats, LeftOut
 from worker.faces.finding import Finder
 from worker.faces.shots import Change, Region, ShotCuts, Thumbnail, beyond_faces, thumbnail
 
@@ -60,17 +61,17 @@ class Following:
     def run(self, frames: Iterable[DecodedFrame]) -> Iterator[DetectedFrame]:
         """Every frame with its faces, in order."""
         for frame in frames:
-            if frame.image is None:
+            if frame.picture is None:
                 self._add(frame, Detections.none(), starts_shot=False)
             else:
-                small = thumbnail(frame.image)
+                small = thumbnail(frame.picture)
                 # In a picture of another size nothing is where it was.
-                resized, self._shape = frame.image.shape != self._shape, frame.image.shape
+                resized, self._shape = frame.picture.shape != self._shape, frame.picture.shape
                 cut = self._cuts.is_cut(small) or (resized and self._change is not None)
                 if cut:
                     yield from self._released(all_=True)
                     self._forget()
-                self._see(frame, frame.image, small, starts_shot=cut)
+                self._see(frame, frame.picture, small, starts_shot=cut)
             yield from self._released()
         yield from self._released(all_=True)
 
@@ -83,7 +84,7 @@ class Following:
         self._lost = self._moves = False
         self._turn = 0
 
-    def _see(self, frame: DecodedFrame, image: Image, small: Thumbnail, *, starts_shot: bool) -> None:
+    def _see(self, frame: DecodedFrame, image: Shown, small: Thumbnail, *, starts_shot: bool) -> None:
         now_s = frame.timestamp_s
         region = self._due(now_s, image, small)
         early = now_s - self._known_s + SLACK_S < LOOK_S and self._bytes < BACK_BYTES
@@ -102,7 +103,7 @@ class Following:
         self._known, self._known_s = faces, now_s
         self._add(frame, faces, starts_shot=starts_shot)
 
-    def _due(self, now_s: float, image: Image, small: Thumbnail) -> Region | None:
+    def _due(self, now_s: float, image: Shown, small: Thumbnail) -> Region | None:
         """What is to be scanned of this frame because of what has changed."""
         if self._change is None:
             return Region.whole(image)
@@ -116,7 +117,7 @@ class Following:
         region = beyond_faces(cells, self._known.boxes, image)
         return Region.whole(image) if region is not None and region.share(image) > LARGEST_REGION else region
 
-    def _followed(self, frame: DecodedFrame, image: Image) -> Detections:
+    def _followed(self, frame: DecodedFrame, image: Shown) -> Detections:
         """The known faces that are seen in this frame; those of the frames since the last look become known, too."""
         found, seen = self._look(image, self._known)
         seen[seen] = apart(found.boxes[seen], SAME_IOU)
@@ -124,20 +125,20 @@ class Following:
         self._lost = self._lost or bool(len(gone))
         before, after = self._known.take(kept), found.take(kept)
         for waiting in self._waiting:
-            if waiting.faces is None and waiting.frame.image is not None:
+            if waiting.faces is None and waiting.frame.picture is not None:
                 share = (waiting.frame.timestamp_s - self._known_s) / max(frame.timestamp_s - self._known_s, 1e-9)
                 faces = _between(before, after, share)
                 if len(gone):
-                    still, there = self._look(waiting.frame.image, self._known.take(gone))
+                    still, there = self._look(waiting.frame.picture, self._known.take(gone))
                     faces = faces.and_(still.take(np.flatnonzero(there)))
                 waiting.faces = faces
         return after
 
-    def _look(self, image: Image, faces: Detections) -> tuple[Detections, npt.NDArray[np.bool_]]:
+    def _look(self, image: Shown, faces: Detections) -> tuple[Detections, npt.NDArray[np.bool_]]:
         self._turn += 1
         return self._finder.follow(image, faces, self._turn)
 
-    def _scan(self, image: Image, region: Region, followed: Detections) -> tuple[Detections, Detections]:
+    def _scan(self, image: Shown, region: Region, followed: Detections) -> tuple[Detections, Detections]:
         """The faces to go on with, and those of them that were not known.
 
         A known face that a scan of the whole frame does not find is no longer followed.
@@ -169,8 +170,8 @@ class Following:
         for waiting in reversed(self._waiting):
             if not len(faces):
                 return
-            if waiting.frame.image is not None and waiting.faces is not None:
-                found, seen = self._look(waiting.frame.image, faces)
+            if waiting.frame.picture is not None and waiting.faces is not None:
+                found, seen = self._look(waiting.frame.picture, faces)
                 seen &= ~_overlaps(found.boxes, waiting.faces.boxes)
                 seen[seen] = apart(found.boxes[seen], SAME_IOU)
                 room = max(self._max_faces - len(waiting.faces), 0)
@@ -186,8 +187,8 @@ class Following:
     def _released(self, *, all_: bool = False) -> Iterator[DetectedFrame]:
         """The frames that no scan to come can add a face to."""
         unseen = next((waiting for waiting in reversed(self._waiting) if waiting.faces is None), None) if all_ else None
-        if unseen is not None and unseen.frame.image is not None:  # which it is for all that wait for a look
-            unseen.faces = self._followed(unseen.frame, unseen.frame.image)
+        if unseen is not None and unseen.frame.picture is not None:  # which it is for all that wait for a look
+            unseen.faces = self._followed(unseen.frame, unseen.frame.picture)
         while self._waiting:
             first, last = self._waiting[0], self._waiting[-1]
             early = last.frame.timestamp_s - first.frame.timestamp_s < BACK_S and self._bytes < BACK_BYTES
@@ -196,11 +197,13 @@ class Following:
             self._waiting.popleft()
             self._bytes -= _size(first.frame)
             wide = np.flatnonzero(first.faces.widths >= self._min_face_px)
-            yield DetectedFrame(first.frame, first.faces.take(wide), first.starts_shot, first.left_out)
+            shrunk = len(first.faces) - len(wide)
+            left_out = replace(first.left_out, too_small=first.left_out.too_small + shrunk)
+            yield DetectedFrame(first.frame, first.faces.take(wide), first.starts_shot, left_out)
 
 
 def _size(frame: DecodedFrame) -> int:
-    return 0 if frame.image is None else frame.image.nbytes
+    return 0 if frame.picture is None else frame.picture.nbytes
 
 
 def _overlaps(boxes: Floats, others: Floats) -> npt.NDArray[np.bool_]:

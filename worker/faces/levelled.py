@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from worker.core.affine import MIRRORED, inverse, moved, similarity, warped
 from worker.core.boxes import iou_matrix
-from worker.core.records import Detections, Floats, Image
+from worker.core.picture import Shown
+from worker.core.records import Detections, Floats
 from worker.faces import Detector
 
 ROUNDS = 3  # times that the views are turned anew at most
@@ -60,13 +61,13 @@ class Levelled:
         self.name, self.batch = f"levelled:{detector.name}", detector.batch
 
     def detect(
-        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+        self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
         """See `Detector.detect`."""
         found = self._detector.detect(images, min_score, frame_side_px=frame_side_px)
         return [self._levelled(image, faces) for image, faces in zip(images, found, strict=True)]
 
-    def _levelled(self, image: Image, faces: Detections) -> Detections:
+    def _levelled(self, image: Shown, faces: Detections) -> Detections:
         if not len(faces):
             return faces
         marks = []
@@ -75,7 +76,7 @@ class Levelled:
             marks.append(own if agreed is None else agreed)
         return Detections(faces.boxes, faces.scores, np.array(marks, np.float32))
 
-    def landmarks(self, image: Image, box: npt.NDArray[np.float32], marks: Floats) -> Floats | None:
+    def landmarks(self, image: Shown, box: npt.NDArray[np.float32], marks: Floats) -> Floats | None:
         """Landmarks (5, 2) that the views agree on, in pixels of the image; None where few views show the face.
 
         image: (H, W, 3) uint8 RGB.  box: (4,) and marks: (5, 2), the face as somebody found it.
@@ -91,7 +92,7 @@ class Levelled:
                 break
         return agreed
 
-    def _answer(self, image: Image, box: npt.NDArray[np.float32], lean: float, view: View) -> Floats | None:
+    def _answer(self, image: Shown, box: npt.NDArray[np.float32], lean: float, view: View) -> Floats | None:
         """Landmarks (5, 2) in the image's pixels, in a view of a face that leans so many degrees; None if unseen."""
         size = float((box[2:] - box[:2]).max())
         scale = min(view.face_px / max(size, 1.0), MOST_ENLARGED)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.core.affine import MIRRORED, Map, aligning, inverse, moved, size_change, warped
+from worker.core.picture import Shown
 from worker.core.records import Detections, Floats, Image
 from worker.faces.running import Running
 from worker.faces.scanning import faces_of
@@ -53,7 +54,7 @@ class Look:
     def __init__(self, running: Running) -> None:
         self._running = running
 
-    def at(self, image: Image, faces: Detections, views: Sequence[View] = VIEWS) -> Detections:
+    def at(self, image: Shown, faces: Detections, views: Sequence[View] = VIEWS) -> Detections:
         """The same faces in the same order: medians of what the views show; score 0 and as given where none shows it.
 
         image: (H, W, 3) uint8 RGB.  faces: where they are, about.
@@ -92,7 +93,7 @@ def upright_landmarks(boxes: Floats) -> Floats:
     return np.asarray(middles[:, None] + UPRIGHT * widths[:, None], np.float32)
 
 
-def _view(image: Image, how: Map) -> Image:
+def _view(image: Shown, how: Map) -> Image:
     return warped(image, how, VIEW_PX, VIEW_PX, cv2.BORDER_REPLICATE, reduce_below=REDUCE_BELOW)
 
 

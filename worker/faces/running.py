@@ -7,6 +7,7 @@ single faces, where the calls themselves cost more than the arithmetic (`docs/fa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -78,9 +79,14 @@ class _OnGpu:
         self._device = device
         example = torch.zeros((1, 3, 64, 64), device=device).contiguous(memory_format=torch.channels_last)
         self._network: nn.Module = for_inference(network.requires_grad_(requires_grad=False), example)
+        # cuDNN keeps its plans by thread: each job's own thread would make all of them anew.
+        self._thread = ThreadPoolExecutor(1, "detector")  # ends with this object
+
+    def maps(self, pixels: npt.NDArray[np.uint8]) -> Sequence[Array]:
+        return self._thread.submit(self._maps, pixels).result()
 
     @torch.inference_mode()
-    def maps(self, pixels: npt.NDArray[np.uint8]) -> Sequence[Array]:
+    def _maps(self, pixels: npt.NDArray[np.uint8]) -> Sequence[Array]:
         with on_device(self._device), torch.autocast(self._device.type, torch.float16):
             frames = torch.from_numpy(pixels).to(self._device, non_blocking=True)
             found = self._network(frames.permute(0, 3, 1, 2).float())

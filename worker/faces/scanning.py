@@ -11,6 +11,7 @@ import torch
 
 from worker.core.affine import reduced
 from worker.core.devices import OutOfDeviceMemoryError
+from worker.core.picture import Shown
 from worker.core.records import Detections, Image
 from worker.faces.networks import MULTIPLE
 from worker.faces.networks.cells import Candidates
@@ -28,7 +29,7 @@ class Scanner:
         self._running, self._max_side_px = running, max_side_px
 
     def detect(
-        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+        self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
         """See `Detector.detect`."""
         lowest = self._running.kind.min_score if min_score is None else min_score
@@ -38,7 +39,7 @@ class Scanner:
             for faces in self._detect(group, lowest, frame_side_px or max(group[0].shape))
         ]
 
-    def _detect(self, group: Sequence[Image], min_score: float, frame_side_px: int) -> list[Detections]:
+    def _detect(self, group: Sequence[Shown], min_score: float, frame_side_px: int) -> list[Detections]:
         """Faces of frames of one size.  Raises: OutOfDeviceMemoryError where there is no memory even for one."""
         height, width = group[0].shape[:2]
         small_height, small_width = reduced_size(height, width, self._max_side_px / frame_side_px)
@@ -87,8 +88,8 @@ def _padded(image: Image) -> Image:
     return np.asarray(cv2.copyMakeBorder(image, 0, below, 0, beside, cv2.BORDER_CONSTANT), np.uint8)
 
 
-def _of_one_size(images: Sequence[Image], most: int) -> Iterator[list[Image]]:
-    group: list[Image] = []
+def _of_one_size(images: Sequence[Shown], most: int) -> Iterator[list[Shown]]:
+    group: list[Shown] = []
     for image in images:
         if group and (len(group) == most or image.shape != group[0].shape):
             yield group

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from worker.core.picture import Shown, sampled
 from worker.core.records import Detections, Floats, Image
 
 Thumbnail = npt.NDArray[np.uint8]  # (45, 80, 3)
@@ -19,19 +20,18 @@ CUT_DIFFERENCE = 22.0
 CUT_RATIO = 4.0
 CHANGE = 24  # of a cell's colour channel: more than noise and compression make
 FEWEST_CELLS = 2  # that change where something new appears
-MARGIN_CELLS = 6  # around them that are looked at, too
+MARGIN_CELLS = 4  # around them that are looked at, too
 # Where the person of a known face moves, in widths of its box, beyond its sides, above and below.
 BESIDE, ABOVE, BELOW = 1.0, 0.6, 3.0
 
 _BESIDE = np.ones((3, 3), np.uint8)
 
 
-def thumbnail(image: Image) -> Thumbnail:
+def thumbnail(image: Shown) -> Thumbnail:
     """A thumbnail of a frame (H, W, 3) uint8; costs the same for every size of frame."""
     width, height = SIZE
     # Interpolation samples, and the area mean over four samples a cell takes most of the aliasing out.
-    sampled = cv2.resize(image, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(cv2.resize(sampled, SIZE, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(sampled(image, 2 * width, 2 * height), SIZE, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 class ShotCuts:
@@ -80,16 +80,16 @@ class Region:
     is_whole: bool = False
 
     @staticmethod
-    def whole(image: Image) -> Region:
+    def whole(image: Shown) -> Region:
         """All of a frame."""
         return Region(0, 0, image.shape[1], image.shape[0], is_whole=True)
 
-    def share(self, image: Image) -> float:
+    def share(self, image: Shown) -> float:
         """Of the frame's area."""
         height, width = image.shape[:2]
         return (self.right - self.left) * (self.bottom - self.top) / (int(height) * int(width))
 
-    def of(self, image: Image) -> Image:
+    def of(self, image: Shown) -> Image:
         """What it shows."""
         return image[self.top : self.bottom, self.left : self.right]
 
@@ -99,7 +99,7 @@ class Region:
         return Detections(found.boxes + np.tile(corner, 2), found.scores, found.landmarks + corner)
 
 
-def beyond_faces(cells: npt.NDArray[np.bool_], boxes: Floats, image: Image) -> Region | None:
+def beyond_faces(cells: npt.NDArray[np.bool_], boxes: Floats, image: Shown) -> Region | None:
     """The part of a frame that holds the cells which lie where no person of a known face moves; None if there are few.
 
     boxes: (N, 4) xyxy in pixels of the frame.

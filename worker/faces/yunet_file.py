@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from worker.core.records import Detections, Image
+from worker.core.picture import Shown, whole
+from worker.core.records import Detections
 from worker.faces import DetectorError
 
 MAX_SIDE_PX = 640  # the longer side is reduced to this; faces below about 10 px are lost then
@@ -40,17 +41,17 @@ class YuNet:
         cv2.setNumThreads(1)
 
     def detect(
-        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+        self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
         """See `Detector.detect`."""
         self._net.setScoreThreshold(MIN_SCORE if min_score is None else min_score)
         return [self._detect_one(image, frame_side_px or max(image.shape)) for image in images]
 
-    def _detect_one(self, image: Image, frame_side_px: int) -> Detections:
+    def _detect_one(self, image: Shown, frame_side_px: int) -> Detections:
         height, width = image.shape[:2]
         scale = min(1.0, self._max_side_px / frame_side_px)
         small_width, small_height = max(round(width * scale), 1), max(round(height * scale), 1)
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        bgr = cv2.cvtColor(whole(image), cv2.COLOR_RGB2BGR)
         if scale < 1:
             bgr = cv2.resize(bgr, (small_width, small_height), interpolation=cv2.INTER_LINEAR)
         self._net.setInputSize((small_width, small_height))

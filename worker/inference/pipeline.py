@@ -133,10 +133,10 @@ class Pipeline:
         """A frame's faces, cut out."""
         frame, found = tracked.frame, tracked.faces
         faces = []
-        if frame.image is not None:
-            height, width = frame.image.shape[:2]
+        if frame.picture is not None:
+            height, width = frame.picture.shape[:2]
             for i, track_id in enumerate(tracked.track_ids):
-                crop = crop_aligned(frame.image, found.landmarks[i], self._crops)
+                crop = crop_aligned(frame.picture, found.landmarks[i], self._crops)
                 left, top, right, bottom = np.clip(found.boxes[i], 0, (width, height, width, height)).tolist()
                 bbox = (left, top, right - left, bottom - top)
                 faces.append(CroppedFace(track_id, bbox, float(found.scores[i]), crop))
@@ -147,9 +147,9 @@ class Pipeline:
         """Frames that already are crops: one track 0 over the whole clip."""
         for frame in frames:
             faces: tuple[CroppedFace, ...] = ()
-            if frame.image is not None:
-                height, width = frame.image.shape[:2]
-                crop = crop_whole(frame.image, self._crops)
+            if frame.picture is not None:
+                height, width = frame.picture.shape[:2]
+                crop = crop_whole(frame.picture, self._crops)
                 faces = (CroppedFace(0, (0.0, 0.0, float(width), float(height)), None, crop),)
             yield CroppedFrame(frame.frame_index, frame.timestamp_s, faces, (), _size(frame))
 

@@ -24,8 +24,8 @@ AROUND_S = 0.6  # values within so many seconds of a frame count
 LONG_S, SHORT_S = 0.25, 0.07  # standard deviations of the Gaussians that weigh them
 FEWEST = 5  # values that a parabola is fitted to; fewer stay as they are
 MISSED_S = 0.25  # a track that was not seen for longer is not there meanwhile
-# How far the values lie off the long parabola by the network's noise: in widths of the box, and besides in pixels; and
-# how many times more they do where the face moves.
+# How far the values lie off the long parabola by the network's noise: in widths of the box, and at the least in pixels;
+# and how many times more they do where the face moves.
 NOISE_WIDTHS, NOISE_PX, MOVEMENT = 0.02, 1.5, 3.0
 WAITING_BYTES = 64 * 2**20
 
@@ -100,7 +100,7 @@ class Steadying:
             track.forget(now_s - AROUND_S)
             if not track.times:
                 del self._tracks[track_id]
-            elif current.frame.image is not None:
+            elif current.frame.picture is not None:
                 row = track.at(now_s)
                 if row is not None and row[2] - row[0] >= self._min_face_px:
                     shown[track_id] = row
@@ -116,7 +116,7 @@ def _smoothed(away: npt.NDArray[np.float64], rows: Floats) -> Floats:
     # How far the nearest values of the box's centre lie off the long parabola.
     off = (rows - powers.T @ long) @ _CENTRE  # (N, 2)
     distance = float(np.sqrt((near @ (off**2).sum(axis=1)) / near.sum()))
-    noise = NOISE_WIDTHS * float(rows[0, 2] - rows[0, 0]) + NOISE_PX
+    noise = max(NOISE_WIDTHS * float(rows[0, 2] - rows[0, 0]), NOISE_PX)
     moves = min(max((distance / noise - 1) / (MOVEMENT - 1), 0.0), 1.0)
     if not moves:
         return np.asarray(long[0], np.float32)
@@ -145,7 +145,7 @@ def _between(away: npt.NDArray[np.float64], rows: Floats, after: int) -> Floats:
 
 
 def _size(frame: TrackedFrame) -> int:
-    return 0 if frame.frame.image is None else frame.frame.image.nbytes
+    return 0 if frame.frame.picture is None else frame.frame.picture.nbytes
 
 
 # From a row to the centre of its box.

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from worker.core.records import CroppedFace, CroppedFrame, Detections, Image, LabelledFrame
+from worker.core.picture import Shown, whole
+from worker.core.records import CroppedFace, CroppedFrame, Detections, LabelledFrame
 from worker.evaluation.detector_comparison import Tally, compare, count, landmark_error, same_labels
 
 MARKS = np.array([[2, 3], [8, 3], [5, 5], [3, 8], [7, 8]], np.float32)
@@ -70,10 +71,10 @@ class Fixed:
         self.asked: list[int] = []
 
     def detect(
-        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+        self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
         self.asked.append(len(images))
-        return [faces((float(image[0, 0, 0]), 0, 40, 0.9)) for image in images]
+        return [faces((float(whole(image)[0, 0, 0]), 0, 40, 0.9)) for image in images]
 
 
 def test_every_frame_is_seen_by_both_in_batches_of_their_own() -> None:

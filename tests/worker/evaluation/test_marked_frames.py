@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from worker.core.picture import Shown, whole
 from worker.core.records import Detections, Image
 from worker.errors import CommandError
 from worker.evaluation.marked_frames import Box, Found, MarkedFrame, count, measure, read_marks
@@ -88,10 +89,10 @@ class Fixed:
         self.asked: list[float | None] = []
 
     def detect(
-        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+        self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
         self.asked.append(min_score)
-        return [self._found(image) for image in images]
+        return [self._found(whole(image)) for image in images]
 
     def _found(self, image: Image) -> Detections:
         ys, xs = np.nonzero(image[..., 0] > 200)  # red

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from worker.core.picture import Shown, whole
 from worker.core.records import DecodedFrame, DetectedFrame, Detections, Image
 from worker.faces.finding import Finder
 from worker.faces.following import Following
@@ -36,20 +37,20 @@ class Squares:
         self.looks = 0
 
     def detect(
-        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+        self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
         self.scans += [(image.shape[0], image.shape[1]) for image in images]
         self.sides += [frame_side_px] * len(images)
-        found = [self._found(image) for image in images]
+        found = [self._found(whole(image)) for image in images]
         return [faces.take(np.flatnonzero(faces.scores >= (min_score or 0.5))) for faces in found]
 
     def threshold(self, min_score: float | None, share: float) -> float | None:
         return (min_score or 0.5) * share
 
-    def follow(self, image: Image, faces: Detections, turn: int) -> tuple[Detections, npt.NDArray[np.bool_]]:
+    def follow(self, image: Shown, faces: Detections, turn: int) -> tuple[Detections, npt.NDArray[np.bool_]]:
         """A square is seen whose middle lies within a third of its side of where it was thought to be."""
         self.looks += 1
-        there, boxes, seen = self._found(image).boxes, faces.boxes.copy(), np.zeros(len(faces), np.bool_)
+        there, boxes, seen = self._found(whole(image)).boxes, faces.boxes.copy(), np.zeros(len(faces), np.bool_)
         for i, box in enumerate(faces.boxes):
             off = np.abs((there[:, :2] + there[:, 2:] - box[:2] - box[2:]) / 2).max(axis=1)
             if len(off) and off.min() <= (box[2] - box[0]) / 3:

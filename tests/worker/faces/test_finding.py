@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.worker.faces.pictures import FACE, LANDMARKS, portrait, turned
+from worker.core.picture import Shown
 from worker.core.records import Detections, Floats, Image
 from worker.faces.finding import Finder, Judgement
 from worker.faces.looking import VIEWS, Look, View, upright_landmarks
@@ -41,7 +42,7 @@ class Scan:
         self.found, self.own, self.asked = found, own, list[float | None]()
 
     def detect(
-        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+        self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
         self.asked.append(min_score)
         lowest = self.own if min_score is None else min_score

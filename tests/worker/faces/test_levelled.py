@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from worker.core.affine import MIRRORED
+from worker.core.picture import Shown, whole
 from worker.core.records import Detections, Image
 from worker.faces.levelled import VIEWS, Levelled
 from worker.inference.detectors import open_detector
@@ -29,10 +30,10 @@ class Dots:
         self.asked = 0
 
     def detect(
-        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+        self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
         self.asked += 1
-        return [self._found(image) for image in images]
+        return [self._found(whole(image)) for image in images]
 
     def _found(self, image: Image) -> Detections:
         marks = []
@@ -58,7 +59,7 @@ class Unsteady(Dots):
         self.every = every
 
     def detect(
-        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+        self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
         answers = super().detect(images, min_score)
         if self.asked % self.every or self.asked == 1:
@@ -70,7 +71,7 @@ class Once(Dots):
     """Answers the first time only."""
 
     def detect(
-        self, images: Sequence[Image], min_score: float | None, *, frame_side_px: int | None = None
+        self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
         answers = super().detect(images, min_score)
         return answers if self.asked == 1 else [Detections.none() for _ in images]
