@@ -161,6 +161,7 @@ class Following:
             self._left_out = LeftOut(max(len(new) - room, 0), int((~wide).sum()))
         new = new.take(np.arange(min(len(new), room)))
         if not region.is_whole:  # its edge may cut through faces, known ones too
+            new = new.take(np.flatnonzero(~_centred_in(new.boxes, known.boxes)))
             new, _ = self._look(image, new)
             new = new.take(np.flatnonzero(~_overlaps(new.boxes, known.boxes)))
         return known.and_(new), new
@@ -211,6 +212,12 @@ def _overlaps(boxes: Floats, others: Floats) -> npt.NDArray[np.bool_]:
     if not len(others):
         return np.zeros(len(boxes), np.bool_)
     return np.asarray((iou_matrix(boxes, others) > SAME_IOU).any(axis=1), np.bool_)
+
+
+def _centred_in(boxes: Floats, others: Floats) -> npt.NDArray[np.bool_]:
+    """(N,): which of the boxes have their centre in one of the others."""
+    centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2  # (N, 1, 2)
+    return np.asarray(((centres >= others[:, :2]) & (centres <= others[:, 2:])).all(axis=2).any(axis=1), np.bool_)
 
 
 def _between(before: Detections, after: Detections, share: float) -> Detections:
