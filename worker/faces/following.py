@@ -217,7 +217,8 @@ def _overlaps(boxes: Floats, others: Floats) -> npt.NDArray[np.bool_]:
 def _centred_in(boxes: Floats, others: Floats) -> npt.NDArray[np.bool_]:
     """(N,): which of the boxes have their centre in one of the others."""
     centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2  # (N, 1, 2)
-    return np.asarray(((centres >= others[:, :2]) & (centres <= others[:, 2:])).all(axis=2).any(axis=1), np.bool_)
+    inside = (centres >= others[:, :2]) & (centres <= others[:, 2:])  # (N, M, 2)
+    return np.asarray(np.any(np.all(inside, axis=2), axis=1), np.bool_)
 
 
 def _between(before: Detections, after: Detections, share: float) -> Detections:
