@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 
+from tests.scheduling import scheduling_kept
 from worker.core.records import Image
 
 # Of each: coding, box of its configuration, item type, options.
@@ -99,7 +100,7 @@ def _code(tile: Image, coding: str) -> tuple[bytes, bytes]:
     """One tile -> the box of its decoder's configuration, its data."""
     codec, config, _, options = CODINGS[coding]
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as made:
+    with scheduling_kept(), av.open(file, "w", format="mp4") as made:
         stream: Any = made.add_stream(codec, rate=25, options=options)
         stream.height, stream.width = tile.shape[:2]
         stream.pix_fmt = "yuv420p"

@@ -15,6 +15,7 @@ from av.filter import Graph
 from skimage import data
 
 import worker  # noqa: F401  # restricts OpenCV before cv2 is loaded
+from tests.scheduling import scheduling_kept
 from worker.core.records import DecodedFrame, Image
 from worker.decode import DecodeLimits, Sampling
 from worker.decode.video import VideoSource
@@ -77,7 +78,7 @@ def write(
     sound_s: so much silence beside the pictures, from 0 on.
     """
     usual_format, usual_options = CODECS.get(codec, ("yuv420p", {}))
-    with av.open(str(path), "w", format=format, options=container_options or {}) as container:
+    with scheduling_kept(), av.open(str(path), "w", format=format, options=container_options or {}) as container:
         stream: Any = container.add_stream(codec, rate=rate, options={**usual_options, **(options or {})})
         sound: Any = None if sound_s is None else container.add_stream("aac", rate=48_000)
         stream.pix_fmt = pix_fmt or usual_format
