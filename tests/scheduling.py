@@ -1,4 +1,4 @@
-"""SVT-AV1, where it may, makes the thread that opens an encoder real-time for good (`findings/svt_av1_real_time.sh`)."""
+"""SVT-AV1, where it may, makes the thread that opens an encoder real-time for good: findings/svt_av1_real_time.sh."""
 
 from __future__ import annotations
 
