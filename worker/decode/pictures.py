@@ -93,6 +93,7 @@ class PictureMaker:
         self._limits = limits
         self._canvas = canvas
         self._reformatter = VideoReformatter()
+        self._turn, self._turn_of = UPRIGHT, (0, 0, 0)
 
     def picture(self, frame: VideoFrame, aspect: Fraction | None) -> Picture | None:
         """None if it cannot be converted.  Raises: LimitExceededError, MemoryError."""
@@ -103,13 +104,24 @@ class PictureMaker:
         try:
             if frame.format.name.startswith(HALVED):
                 converted = self._converted(frame, "yuv420p", width, height, matrix, full_range, full_range)
-                return self._of_planes(converted, turn(frame), Colours(matrix, full_range, transfer))
+                return self._of_planes(converted, self._turned(frame), Colours(matrix, full_range, transfer))
             converted = self._converted(frame, "rgb24", width, height, matrix, full_range, True)
         except MemoryError:
             raise
         except (av.FFmpegError, ValueError):
             return None
-        return self._of_rgb(converted, turn(frame), transfer)
+        return self._of_rgb(converted, self._turned(frame), transfer)
+
+    def _turned(self, frame: VideoFrame) -> Turn:
+        """As `turn`, which is asked again only where something tells that it may have changed.
+
+        PyAV's side data and their frame refer to each other, so a frame whose side data were read lives until Python
+        looks for cycles, and its decoder takes new memory for the next.
+        """
+        now = frame.width, frame.height, frame.rotation
+        if now != self._turn_of:
+            self._turn, self._turn_of = turn(frame), now
+        return self._turn
 
     def _converted(
         self, frame: VideoFrame, format: str, width: int, height: int, matrix: int, from_full: bool, to_full: bool

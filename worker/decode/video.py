@@ -6,11 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import av
-from av.codec.context import Flags as CodecFlags
-from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from worker.core.records import DecodedFrame, VideoInfo
@@ -21,22 +17,19 @@ from worker.decode import (
     Sampler,
     Sampling,
     UndecodableInputError,
-    decoding_threads,
     new_samples,
 )
 from worker.decode.claims import claims, indexed_before
 from worker.decode.container import OpenVideo
 from worker.decode.fields import Deinterlacer
 from worker.decode.pictures import PictureMaker, shown_size, turn
-from worker.decode.times import DEFAULT_FPS, UNORDERED, Gaps, Increasing, PacketClock, time_s, zero_s
+from worker.decode.skipping import Skipping
+from worker.decode.times import DEFAULT_FPS, UNORDERED, Gaps, Increasing, time_s, zero_s
+from worker.decode.track import Track
 
 NO_FRAME = "the input has no video frame that can be decoded"
 # A container's count is often off by a few; an input is called cut off when more than both of these are missing.
 MISSING_FRAMES, MISSING_SHARE = 5, 0.05
-MOST_FAILURES = 100  # reads that fail one after the other before the rest is given up
-TRIES = 3  # of a packet that the decoder does not take at once
-
-av.logging.set_level(None)  # its complaints have no job's id; what matters of them is counted
 
 
 class VideoSource:
@@ -63,7 +56,6 @@ class VideoSource:
         self._pictures = PictureMaker(limits, canvas)
         self.decoded = 0
         self.warnings: list[str] = []
-        self._packets = self._damaged = self._faulty = 0
         self._gaps = Gaps()
         self._video = OpenVideo(path)
         try:
@@ -71,14 +63,16 @@ class VideoSource:
             limits.check_pixels(codec.width, codec.height)
             self._claims = claims(self._video, path, self._clock.tick)
             self._check_claims()
-            codec.flags |= CodecFlags.output_corrupt
-            codec.thread_type, codec.thread_count = "AUTO", decoding_threads()
             self._times: Increasing[VideoFrame] = Increasing(1 / (self._claims.fps or DEFAULT_FPS))
             self._zero_s = zero_s(self._video.container, plays_in_browsers=self._video.plays_in_browsers)
-            decoded = self._decoded()
+            self._skipping = Skipping(self._video, self._sampling, self._zero_s)
+            self._track = Track(self._video, limits, self._skipping, self._clock.tick)
+            decoded = self._track.frames()
             first = next(decoded, None)
             if first is None:
                 raise UndecodableInputError(NO_FRAME)
+            if first.interlaced_frame:
+                self._skipping.off()
             self._frames = Deinterlacer().run(self._times.run(self._timed(chain([first], decoded))))
             width, height = shown_size(first.width, first.height, self._video.stream.sample_aspect_ratio, turn(first))
             limits.check_pixels(width, height)
@@ -88,18 +82,21 @@ class VideoSource:
         self.info = VideoInfo(width, height, self._claims.fps, self._claims.frames, self._claims.ends_s)
 
     def frames(self) -> Iterator[DecodedFrame]:
-        """Sampled frames in order; skipped ones are decoded but not converted."""
+        """Sampled frames in order; of others, those that the sampled ones need are decoded."""
         with closing(self):
             sampler = Sampler(self._sampling)
             last_s, unconverted = 0.0, 0
             for timestamp_s, frame in self._frames:
                 if sampler.past_end(timestamp_s):
                     break
+                self.decoded += self._skipping.passed(timestamp_s)
                 index, last_s = self.decoded, timestamp_s
                 if self._video.drops_unsaid:
                     self._gaps.see(timestamp_s)
                 self._limits.check_frames(index + 1)
                 if sampler.wants(timestamp_s):
+                    if self._skipping.first_s is None:
+                        self._skipping.first_s = timestamp_s
                     picture = self._pictures.picture(frame, self._video.stream.sample_aspect_ratio)
                     unconverted += picture is None
                     self._clock.tick()
@@ -107,6 +104,7 @@ class VideoSource:
                     self._clock.resume()
                 self.decoded += 1
             else:
+                self.decoded += self._skipping.passed()
                 self._check_complete(last_s)
             self._say_what_was_odd(unconverted)
 
@@ -128,61 +126,6 @@ class VideoSource:
             found_s = time_s(frame, self._video.stream.time_base)
             yield None if found_s is None else found_s - self._zero_s, frame
 
-    def _decoded(self) -> Iterator[VideoFrame]:
-        """Every frame of the track that can be decoded, in the order in which they are shown."""
-        codec = self._video.stream.codec_context
-        frames: list[VideoFrame] = []
-        begun = False
-        for packet in chain(self._read(), [None]):
-            for _ in range(TRIES):
-                try:
-                    frames = codec.decode(packet)
-                except (av.BlockingIOError, av.EOFError):
-                    frames = []
-                    continue
-                except MemoryError:
-                    raise
-                except av.FFmpegError:
-                    frames = []
-                    self._damaged += begun  # before the first picture, those that it would need may not be there
-                break
-            self._clock.tick()
-            for frame in frames:
-                begun = begun or not frame.is_corrupt
-                if not begun:  # a recording that starts between keyframes: grey, with what moves
-                    continue
-                self._faulty += frame.is_corrupt
-                self._limits.check_pixels(frame.width, frame.height)
-                yield frame
-
-    def _read(self) -> Iterator[Packet[Any]]:
-        """The track's packets, in the order of the file, on one clock."""
-        video = self._video
-        clock = None
-        if video.plays_in_browsers:
-            video.pass_over_other_tracks()
-        else:
-            clock = PacketClock(video.stream)
-        failures = 0
-        packets = video.container.demux()
-        while failures < MOST_FAILURES:
-            try:
-                packet = next(packets, None)
-            except MemoryError:
-                raise
-            except (av.FFmpegError, OSError):  # a reader may go on behind what it cannot read
-                failures += 1
-                packets = video.container.demux()
-                continue
-            if packet is None:
-                return
-            failures = 0
-            if clock is not None:
-                clock.set(packet)
-            if packet.stream_index == video.stream.index and packet.size:
-                self._packets += 1
-                yield packet
-
     def _check_complete(self, last_s: float) -> None:
         found, fps = self._claims, self._claims.fps or DEFAULT_FPS
         if found.promised_s is None or found.promised_s - last_s <= max(
@@ -201,11 +144,12 @@ class VideoSource:
 
     def _say_what_was_odd(self, unconverted: int) -> None:
         cut_off = bool(self.warnings)  # in the middle of a packet
-        if self._damaged + self._faulty + self._gaps.missing > cut_off:
+        track = self._track
+        if track.damaged + track.faulty + self._gaps.missing > cut_off:
             missing = f"; {self._gaps.missing} are missing" if self._gaps.missing else ""
             self.warnings.append(
-                f"{self._damaged} of {self._packets} packets of the video are damaged;"
-                f" {self.decoded} pictures could be decoded, {self._faulty} of them with faults{missing}"
+                f"{track.damaged} of {track.packets} packets of the video are damaged;"
+                f" {self.decoded} pictures could be decoded, {track.faulty} of them with faults{missing}"
             )
         if self._times.filled:
             self.warnings.append(UNORDERED.format(self._times.filled))

@@ -1,0 +1,114 @@
+"""The video track of an open container: from its packets to decoded frames, past what is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import av
+from av.codec.context import Flags as CodecFlags
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+from worker.decode import DecodeLimits, decoding_threads
+from worker.decode.container import OpenVideo
+from worker.decode.skipping import Skipping
+from worker.decode.times import PacketClock
+
+MOST_FAILURES = 100  # reads that fail one after the other before the rest is given up
+TRIES = 3  # of a packet that the decoder does not take at once
+
+av.logging.set_level(None)  # its complaints have no job's id; what matters of them is counted
+
+
+class Track:
+    """packets: read so far.  damaged: of them, those that the decoder refused.  faulty: frames that it calls damaged.
+
+    tick: called now and then while decoding.
+    """
+
+    def __init__(self, video: OpenVideo, limits: DecodeLimits, skipping: Skipping, tick: Callable[[], None]) -> None:
+        self._video, self._limits, self._skipping, self._tick = video, limits, skipping, tick
+        self._codec = video.stream.codec_context
+        self._codec.flags |= CodecFlags.output_corrupt
+        self._codec.thread_type, self._codec.thread_count = "AUTO", decoding_threads()
+        self.packets = self.damaged = self.faulty = 0
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """Every frame that can be decoded and is not skipped, in the order in which they are shown.
+
+        Raises: LimitExceededError, MemoryError.
+        """
+        begun = False
+        for packet in self._needed():
+            frames, refused = self._decode(packet)
+            self.damaged += refused and begun  # before the first picture, those that it needs may not be there
+            self._tick()
+            for frame in frames:
+                begun = begun or not frame.is_corrupt
+                if not begun:  # a recording that starts between keyframes: grey, with what moves
+                    continue
+                self.faulty += frame.is_corrupt
+                self._limits.check_pixels(frame.width, frame.height)
+                yield frame
+
+    def _decode(self, packet: Packet[Any] | None) -> tuple[list[VideoFrame], bool]:
+        """The frames that are ready after this packet, or after the last one; whether it was refused."""
+        for _ in range(TRIES):
+            try:
+                return self._codec.decode(packet), False
+            except (av.BlockingIOError, av.EOFError):
+                continue
+            except MemoryError:
+                raise
+            except av.FFmpegError:
+                return [], True
+        return [], False
+
+    def _needed(self) -> Iterator[Packet[Any] | None]:
+        """Packets that are to be decoded, and None after the last.
+
+        A picture from which others are made is decoded in any case; the decoder passes over others when it is told to.
+        """
+        skips, last = False, None
+        for packet in self._read():
+            if last is not None and not (skips and last.is_keyframe and packet.is_keyframe):
+                self._codec.skip_frame = "NONREF" if skips else "DEFAULT"
+                yield last
+            skips, last = self._skipping.skips(packet), packet
+            if skips and self._skipping.stands_alone:
+                continue
+            self._codec.skip_frame = "NONREF" if skips else "DEFAULT"
+            yield packet
+            last = None
+        if last is not None:
+            self._codec.skip_frame = "DEFAULT"
+            yield last
+        yield None
+
+    def _read(self) -> Iterator[Packet[Any]]:
+        """The track's packets, in the order of the file, on one clock."""
+        video, clock = self._video, None
+        if video.plays_in_browsers:
+            video.pass_over_other_tracks()
+        else:
+            clock = PacketClock(video.stream)
+        failures = 0
+        packets = video.container.demux()
+        while failures < MOST_FAILURES:
+            try:
+                packet = next(packets, None)
+            except MemoryError:
+                raise
+            except (av.FFmpegError, OSError):  # a reader may go on behind what it cannot read
+                failures += 1
+                packets = video.container.demux()
+                continue
+            if packet is None:
+                return
+            failures = 0
+            if clock is not None:
+                clock.set(packet)
+            if packet.stream_index == video.stream.index and packet.size:
+                self.packets += 1
+                yield packet
