@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.core.affine import aligning, seen_part
-from worker.core.picture import Shown, whole
+from worker.core.picture import Shown, warped, whole
 
 Image = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
@@ -52,17 +52,12 @@ def _warp(frame: Shown, matrix: npt.NDArray[np.float32], spec: CropSpec) -> Imag
     finer = min(max(round(1 / max(scale, 1e-6)), 1), 8)
     finer_matrix = matrix * finer
     finer_matrix[:, 2] += (finer - 1) / 2  # pixel centres, not corners, correspond
-    part, finer_matrix = seen_part(frame, finer_matrix, spec.size * finer, spec.size * finer)
-    out = cv2.warpAffine(
-        part,
-        finer_matrix,
-        (spec.size * finer, spec.size * finer),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    side = spec.size * finer
+    seen, finer_matrix = seen_part(frame, finer_matrix, side, side)
+    out = warped(seen, finer_matrix, side, side, cv2.BORDER_REPLICATE)
     if finer > 1:
-        out = cv2.resize(out, (spec.size, spec.size), interpolation=cv2.INTER_AREA)
-    return _coloured(np.asarray(out, np.uint8), spec)
+        out = np.asarray(cv2.resize(out, (spec.size, spec.size), interpolation=cv2.INTER_AREA), np.uint8)
+    return _coloured(out, spec)
 
 
 def _resize(image: Image, size: int) -> Image:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from worker.core import picture as pictures
 from worker.core.picture import Shown, sampled, whole
 from worker.core.records import Floats, Image
 
@@ -72,13 +73,13 @@ def warped(
 
     border: OpenCV's constant for what lies beyond it.  reduce_below: pictures that shrink more are reduced first.
     """
-    part, how = seen_part(picture, how, width, height)
+    seen, how = seen_part(picture, how, width, height)
     if size_change(how) < reduce_below:
-        part, how = _reduced(part, how)
-    return np.asarray(cv2.warpAffine(part, _index_map(how), (width, height), borderMode=border), np.uint8)
+        seen, how = _reduced(seen, how)
+    return pictures.warped(seen, _index_map(how), width, height, border)
 
 
-def seen_part(picture: Shown, how: npt.NDArray[Real], width: int, height: int) -> tuple[Image, npt.NDArray[Real]]:
+def seen_part(picture: Shown, how: npt.NDArray[Real], width: int, height: int) -> tuple[Shown, npt.NDArray[Real]]:
     """The part of a picture that a view of that size shows, no more, and the map from that part to the view.
 
     A view of a large picture costs what its part does.  No side of the part is longer than `LONGEST_PX`.
@@ -87,23 +88,23 @@ def seen_part(picture: Shown, how: npt.NDArray[Real], width: int, height: int) -
     (a, b, x), (c, d, y) = how.tolist()
     size = a * d - b * c
     if not size:
-        return picture[:LONGEST_PX, :LONGEST_PX], how
+        return pictures.part(picture, 0, min(LONGEST_PX, picture.shape[0]), 0, min(LONGEST_PX, picture.shape[1])), how
     margin = 3 + math.ceil(3 / math.sqrt(abs(size)))  # what averaging and interpolation look at beyond the view
     corners = [(u - x, v - y) for u in (0, width) for v in (0, height)]
     left, right = _span([(d * u - b * v) / size for u, v in corners], margin, picture.shape[1])
     top, bottom = _span([(a * v - c * u) / size for u, v in corners], margin, picture.shape[0])
     shifted = how.copy()
     shifted[:, 2] += how[:, :2] @ np.array([left, top], how.dtype)
-    return picture[top:bottom, left:right], shifted
+    return pictures.part(picture, top, bottom, left, right), shifted
 
 
 def _span(places: list[float], margin: int, length: int) -> tuple[int, int]:
-    start = min(max(math.floor(min(places)) - margin, 0), length - 1)
+    start = min(max(math.floor(min(places)) - margin, 0), length - 1) & ~1  # where a sample of chroma begins
     end = min(max(math.ceil(max(places)) + margin, start + 1), start + LONGEST_PX, length)
     return start, end
 
 
-def _reduced(picture: Image, how: Map) -> tuple[Image, Map]:
+def _reduced(picture: Shown, how: Map) -> tuple[Image, Map]:
     scale = size_change(how)
     height, width = picture.shape[:2]
     new_width, new_height = max(round(width * scale * 1.2), 1), max(round(height * scale * 1.2), 1)

@@ -6,6 +6,7 @@ than any stage looks at it: the detector wants it small, a crop wants a part.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,7 +26,6 @@ LUMA_SHARES: dict[int, tuple[float, float]] = {
     7: (0.212, 0.087),  # SMPTE 240M
     9: (0.2627, 0.0593),  # BT.2020
 }
-MARGIN = 1  # samples of chroma beside a part, between which its edge is interpolated
 
 
 @dataclass(frozen=True)
@@ -46,75 +46,83 @@ class Colours:
 
 
 class Picture:
-    """One picture, upright, in square pixels.
+    """One picture, upright, in square pixels, or a part of one.
 
-    data: (N,) uint8, the samples: RGB where colours is None, else luma (H, W) and two chroma planes of half the height
-    and width, rounded up (4:2:0).  `shape` is (H, W, 3).  `picture[top:bottom, left:right]` is that part as RGB.
+    `shape` is (H, W, 3).  `planes`: luma (H, W) and two planes of chroma of half the height and width, rounded up
+    (4:2:0), uint8; none where the picture is RGB already.
     """
 
-    def __init__(self, data: Image, height: int, width: int, colours: Colours | None = None) -> None:
-        if data.size != sample_count(height, width, rgb=colours is None):
-            raise ValueError("the samples do not fit the size")
-        self.data, self.colours = data, colours
+    def __init__(self, planes: Sequence[Image], colours: Colours | None, rgb: Image | None = None) -> None:
+        self.planes, self.colours = tuple(planes), colours
+        self._whole = rgb
+        height, width = self.planes[0].shape if rgb is None else rgb.shape[:2]
         self.shape = (height, width, 3)
-        self._whole = data.reshape(self.shape) if colours is None else None
 
     @classmethod
     def of(cls, rgb: Image) -> Picture:
         """Of an RGB image (H, W, 3) uint8."""
-        return cls(np.ascontiguousarray(rgb).reshape(-1), *rgb.shape[:2])
+        return cls((), None, rgb)
+
+    @classmethod
+    def in_samples(cls, samples: Image, height: int, width: int, colours: Colours | None) -> Picture:
+        """Of samples (N,) uint8 one behind the other: RGB where colours is None, else plane after plane.
+
+        Raises: ValueError if they do not fit the size.
+        """
+        if samples.size != sample_count(height, width, rgb=colours is None):
+            raise ValueError("the samples do not fit the size")
+        if colours is None:
+            return cls.of(samples.reshape(height, width, 3))
+        luma, low, narrow = height * width, half(height), half(width)
+        chroma = samples[luma:].reshape(2, low, narrow)
+        return cls((samples[:luma].reshape(height, width), chroma[0], chroma[1]), colours)
+
+    @property
+    def first(self) -> Image:
+        """What lies first in memory: luma, or the RGB image."""
+        return self.planes[0] if self._whole is None or self.planes else self._whole
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory, without what was converted."""
-        return self.data.nbytes
-
-    @property
-    def planes(self) -> tuple[Image, Image, Image]:
-        """Luma (H, W) and the two chroma planes, where it is not RGB."""
-        height, width, _ = self.shape
-        low, narrow = half(height), half(width)
-        luma, chroma = height * width, low * narrow
-        return (
-            self.data[:luma].reshape(height, width),
-            self.data[luma : luma + chroma].reshape(low, narrow),
-            self.data[luma + chroma :].reshape(low, narrow),
-        )
+        return sum(plane.nbytes for plane in self.planes) or self.first.nbytes
 
     def whole(self) -> Image:
         """All of it, (H, W, 3) uint8 RGB; kept."""
         if self._whole is None:
             height, width, _ = self.shape
-            self._whole = self[:height, :width]
+            luma, *chroma = self.planes
+            large = [cv2.resize(plane, None, fx=2, fy=2)[:height, :width] for plane in chroma]
+            self._whole = self._rgb(luma, *large)
         return self._whole
 
-    def __getitem__(self, part: tuple[slice, slice]) -> Image:
-        """A part: `[top:bottom, left:right]`, both whole numbers from 0 on -> (h, w, 3) uint8 RGB."""
-        if self._whole is not None:
-            return self._whole[part]
-        top, bottom, _ = part[0].indices(self.shape[0])
-        left, right, _ = part[1].indices(self.shape[1])
+    def part(self, top: int, bottom: int, left: int, right: int) -> Picture:
+        """A part; top and left are even."""
+        rows, columns = slice(top, bottom), slice(left, right)
+        if not self.planes:
+            return Picture.of(self.whole()[rows, columns])
         luma, *chroma = self.planes
-        if bottom <= top or right <= left:
-            return np.empty((0, 0, 3), np.uint8)
-        low, narrow = chroma[0].shape
-        first_row, first_column = max(top // 2 - MARGIN, 0), max(left // 2 - MARGIN, 0)
-        rows = slice(first_row, min(half(bottom) + MARGIN, low))
-        columns = slice(first_column, min(half(right) + MARGIN, narrow))
-        y0, x0 = top - 2 * first_row, left - 2 * first_column
-        large = [
-            cv2.resize(plane[rows, columns], None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)[
-                y0 : y0 + bottom - top, x0 : x0 + right - left
-            ]
-            for plane in chroma
-        ]
-        return self._rgb(luma[top:bottom, left:right], *large)
+        low, narrow = slice(top // 2, half(bottom)), slice(left // 2, half(right))
+        return Picture((luma[rows, columns], *(plane[low, narrow] for plane in chroma)), self.colours)
 
     def sampled(self, width: int, height: int) -> Image:
         """All of it on so many pixels, by interpolation: (height, width, 3) uint8 RGB."""
-        if self._whole is not None:
-            return _resized(self._whole, width, height)
+        if not self.planes:
+            return _resized(self.whole(), width, height)
         return self._rgb(*(_resized(plane, width, height) for plane in self.planes))
+
+    def warped(self, how: npt.NDArray[np.floating], width: int, height: int, border: int) -> Image:
+        """As `cv2.warpAffine`, (height, width, 3) uint8 RGB.  how: 2x3, from the middles of pixels to those shown."""
+        if not self.planes:
+            return _warped(self.whole(), how, width, height, border)
+        # The middle of a chroma sample lies between those of the four pixels that it is of.
+        of_chroma = np.column_stack([2 * how[:, :2], how[:, 2] + how[:, :2].sum(axis=1) / 2])
+        luma, *chroma = self.planes
+        shown = (
+            _warped(luma, how, width, height, border),
+            *(_warped(p, of_chroma, width, height, border) for p in chroma),
+        )
+        return self._rgb(*shown)
 
     def _rgb(self, luma: npt.ArrayLike, blue: npt.ArrayLike, red: npt.ArrayLike) -> Image:
         if self.colours is None:
@@ -129,14 +137,26 @@ class Picture:
 Shown = Picture | Image  # what a stage looks at: a frame's picture, or RGB pixels (H, W, 3)
 
 
-def whole(shown: Shown) -> Image:
-    """All of it, (H, W, 3) uint8 RGB."""
-    return shown.whole() if isinstance(shown, Picture) else shown
-
-
 def sampled(shown: Shown, width: int, height: int) -> Image:
     """All of it on so many pixels, by interpolation: (height, width, 3) uint8 RGB."""
     return shown.sampled(width, height) if isinstance(shown, Picture) else _resized(shown, width, height)
+
+
+def warped(shown: Shown, how: npt.NDArray[np.floating], width: int, height: int, border: int) -> Image:
+    """As `Picture.warped`."""
+    if isinstance(shown, Picture):
+        return shown.warped(how, width, height, border)
+    return _warped(shown, how, width, height, border)
+
+
+def part(shown: Shown, top: int, bottom: int, left: int, right: int) -> Shown:
+    """A part; top and left are even."""
+    return shown.part(top, bottom, left, right) if isinstance(shown, Picture) else shown[top:bottom, left:right]
+
+
+def whole(shown: Shown) -> Image:
+    """All of it, (H, W, 3) uint8 RGB."""
+    return shown.whole() if isinstance(shown, Picture) else shown
 
 
 def half(length: int) -> int:
@@ -153,6 +173,11 @@ def sample_count(height: int, width: int, *, rgb: bool) -> int:
 
 def _resized(plane: Image, width: int, height: int) -> Image:
     return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _warped(plane: Image, how: npt.NDArray[np.floating], width: int, height: int, border: int) -> Image:
+    shown = cv2.warpAffine(plane, how, (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
+    return np.asarray(shown, np.uint8)
 
 
 @lru_cache(maxsize=16)

@@ -138,7 +138,7 @@ def _decode(given: Input, limits: DecodeLimits, parent: socket.socket, memory: m
             else:
                 height, width, _ = picture.shape
                 colours = None if picture.colours is None else astuple(picture.colours)
-                say("frame", frame.frame_index, frame.timestamp_s, ring.offset(picture.data), height, width, colours)
+                say("frame", frame.frame_index, frame.timestamp_s, ring.offset(picture.first), height, width, colours)
         say("done", source.decoded, source.warnings)
     except UndecodableInputError as error:
         say("undecodable", str(error))

@@ -156,9 +156,9 @@ class ImagesSource:
 
     def _picture(self, bgr: Image) -> Picture:
         height, width = bgr.shape[:2]
-        samples = self._canvas(sample_count(height, width, rgb=True))
-        cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=samples.reshape(height, width, 3))
-        return Picture(samples, height, width)
+        picture = Picture.in_samples(self._canvas(sample_count(height, width, rgb=True)), height, width, None)
+        cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=picture.whole())
+        return picture
 
 
 def _bgr(rgb: Image) -> Image:

@@ -298,7 +298,8 @@ class IsolatedSource:
             self._limits.check_pixels(int(width), int(height))
             colours = None if means is None else Colours(int(means[0]), bool(means[1]), int(means[2]))
             size = sample_count(int(height), int(width), rgb=colours is None)
-            picture = Picture(copy_samples(self._memory, int(offset), size), int(height), int(width), colours)
+            samples = copy_samples(self._memory, int(offset), size)
+            picture = Picture.in_samples(samples, int(height), int(width), colours)
             with suppress(BrokenPipeError, ConnectionResetError):  # it has ended; its last words are still to be read
                 self._child.send(b"\0")
         self.decoded = int(index) + 1

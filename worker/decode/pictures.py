@@ -144,7 +144,7 @@ class PictureMaker:
     def _of_planes(self, frame: VideoFrame, turned: Turn, colours: Colours) -> Picture:
         luma, *chroma = (turned.apply(_samples(plane)) for plane in frame.planes[:3])
         height, width = luma.shape
-        picture = Picture(self._canvas(sample_count(height, width, rgb=False)), height, width, colours)
+        picture = Picture.in_samples(self._canvas(sample_count(height, width, rgb=False)), height, width, colours)
         for place, plane in zip(picture.planes, (luma, *chroma), strict=True):
             np.copyto(place, plane)
         return picture
@@ -155,7 +155,7 @@ class PictureMaker:
         stored: Image = np.ndarray((frame.height, frame.width, 3), np.uint8, memoryview(plane), 0, strides)
         shown = turned.apply(stored)
         height, width = shown.shape[:2]
-        picture = Picture(self._canvas(sample_count(height, width, rgb=True)), height, width)
+        picture = Picture.in_samples(self._canvas(sample_count(height, width, rgb=True)), height, width, None)
         if transfer:
             cv2.LUT(shown, HDR_TABLES[transfer], dst=picture.whole())
         else:

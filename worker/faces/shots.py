@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from worker.core.picture import Shown, sampled
-from worker.core.records import Detections, Floats, Image
+from worker.core.picture import Shown, part, sampled
+from worker.core.records import Detections, Floats
 
 Thumbnail = npt.NDArray[np.uint8]  # (45, 80, 3)
 
@@ -71,7 +71,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a frame: left, top, right and bottom in pixels."""
+    """A part of a frame: left, top, right and bottom in pixels; left and top are even."""
 
     left: int
     top: int
@@ -89,9 +89,9 @@ class Region:
         height, width = image.shape[:2]
         return (self.right - self.left) * (self.bottom - self.top) / (int(height) * int(width))
 
-    def of(self, image: Shown) -> Image:
+    def of(self, image: Shown) -> Shown:
         """What it shows."""
-        return image[self.top : self.bottom, self.left : self.right]
+        return image if self.is_whole else part(image, self.top, self.bottom, self.left, self.right)
 
     def faces(self, found: Detections) -> Detections:
         """Faces that were found in the part, in pixels of the frame."""
@@ -117,4 +117,5 @@ def beyond_faces(cells: npt.NDArray[np.bool_], boxes: Floats, image: Shown) -> R
         return None
     x0, x1 = max(int(xs.min()) - MARGIN_CELLS, 0), min(int(xs.max()) + 1 + MARGIN_CELLS, columns)
     y0, y1 = max(int(ys.min()) - MARGIN_CELLS, 0), min(int(ys.max()) + 1 + MARGIN_CELLS, rows)
-    return Region(x0 * width // columns, y0 * height // rows, -(-x1 * width // columns), -(-y1 * height // rows))
+    left, top = x0 * width // columns // 2 * 2, y0 * height // rows // 2 * 2  # where a sample of chroma begins
+    return Region(left, top, -(-x1 * width // columns), -(-y1 * height // rows))

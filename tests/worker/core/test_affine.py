@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from worker.core.affine import LONGEST_PX, aligning, inverse, moved, seen_part, similarity, warped
+from worker.core.picture import whole
 from worker.core.records import Image
 from worker.faces.looking import UPRIGHT
 
@@ -52,7 +53,7 @@ def test_a_part_of_the_picture_is_enough(centre: tuple[float, float], scale: flo
     own = shifted.copy()
     own[:, 2] += shifted[:, :2] @ np.array([0.5, 0.5]) - 0.5
     of_whole = cv2.warpAffine(picture, index, (64, 64), borderMode=cv2.BORDER_REPLICATE)
-    of_part = cv2.warpAffine(part, own, (64, 64), borderMode=cv2.BORDER_REPLICATE)
+    of_part = cv2.warpAffine(whole(part), own, (64, 64), borderMode=cv2.BORDER_REPLICATE)
     assert difference(np.asarray(of_whole, np.uint8), np.asarray(of_part, np.uint8)) < 0.5
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,14 +24,31 @@ def planes(height: int, width: int, seed: int = 0) -> np.ndarray[tuple[int], np.
 @settings(max_examples=100, deadline=None)
 @given(height=SIDES, width=SIDES, data=st.data())
 def test_a_part_is_that_of_the_whole(height: int, width: int, data: st.DataObject) -> None:
-    """Byte for byte, at odd and even places, also of odd sizes."""
-    samples = planes(height, width)
-    whole = Picture(samples, height, width, Colours(1, False)).whole()
-    assert whole.shape == (height, width, 3)
-    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    """At even places, of odd sizes too; but for its edges, where what lies beside it is not seen."""
+    picture = Picture.in_samples(planes(height, width), height, width, Colours(1, False))
+    top, left = (2 * data.draw(st.integers(0, (side - 1) // 2)) for side in (height, width))
     bottom, right = data.draw(st.integers(top + 1, height)), data.draw(st.integers(left + 1, width))
-    part = Picture(samples, height, width, Colours(1, False))[top:bottom, left:right]
-    assert np.array_equal(part, whole[top:bottom, left:right])
+    part = picture.part(top, bottom, left, right)
+    assert part.shape == (bottom - top, right - left, 3)
+    inside = np.s_[2 * (top > 0) : bottom - top - 2, 2 * (left > 0) : right - left - 2]
+    assert np.array_equal(part.whole()[inside], picture.whole()[top:bottom, left:right][inside])
+    assert picture.whole().shape == (height, width, 3)
+
+
+@pytest.mark.parametrize("degrees", [0, 17, 180])
+@pytest.mark.parametrize("scale", [0.5, 1, 3])
+def test_a_view_is_that_of_the_whole(degrees: float, scale: float) -> None:
+    """Warping planes shows what warping the whole as RGB shows, but for rounding and how chroma is interpolated."""
+    rng = np.random.default_rng(1)
+    height, width = 120, 160
+    smooth = [cv2.resize(rng.integers(60, 190, (6, 8), np.uint8), size) for size in ((160, 120), (80, 60), (80, 60))]
+    samples = np.concatenate([np.asarray(plane, np.uint8).ravel() for plane in smooth])
+    picture = Picture.in_samples(samples, height, width, Colours(5, False))
+    how = np.asarray(cv2.getRotationMatrix2D((80, 60), degrees, scale), np.float64)
+    view = picture.warped(how, 90, 70, cv2.BORDER_REPLICATE)
+    wanted = cv2.warpAffine(picture.whole(), how, (90, 70), borderMode=cv2.BORDER_REPLICATE)
+    assert view.shape == (70, 90, 3)
+    assert np.abs(view.astype(int) - wanted.astype(int)).mean() < 1.5
 
 
 @pytest.mark.parametrize("matrix", LUMA_SHARES)
@@ -46,7 +64,7 @@ def test_colours_mean_what_the_standard_says(matrix: int, full_range: bool) -> N
         values = [scale * luma + black, chroma * blue + 128, chroma * red + 128]
         y, u, v = (min(max(round(value), 0), 255) for value in values)
         data = np.repeat(np.array([y, u, v], np.uint8), [16, 4, 4])
-        found = Picture(data, 4, 4, Colours(matrix, full_range)).whole()
+        found = Picture.in_samples(data, 4, 4, Colours(matrix, full_range)).whole()
         assert np.abs(found.astype(int) - rgb).max() <= 3, rgb
 
 
@@ -56,7 +74,7 @@ def test_sampling_a_small_picture_of_all_of_it() -> None:
     y = np.tile(np.linspace(16, 235, width), (height, 1))
     chroma = np.tile(np.linspace(90, 160, half(width)), (half(height), 1))
     data = np.concatenate([y.ravel(), chroma.ravel(), chroma[:, ::-1].ravel()]).astype(np.uint8)
-    picture = Picture(data, height, width, Colours(5, False))
+    picture = Picture.in_samples(data, height, width, Colours(5, False))
     small = picture.sampled(40, 30)
     assert small.shape == (30, 40, 3)
     centres = picture.whole()[1::3, 2::4].astype(int)
@@ -67,9 +85,9 @@ def test_sampling_a_small_picture_of_all_of_it() -> None:
 def test_hdr_is_shown_as_sdr(transfer: int) -> None:
     """Greys go through the table, in parts and in small pictures as in the whole."""
     data = np.repeat(np.array([120, 128], np.uint8), [64, 32])
-    picture = Picture(data, 8, 8, Colours(9, True, transfer))
+    picture = Picture.in_samples(data, 8, 8, Colours(9, True, transfer))
     assert (picture.sampled(4, 4) == HDR_TABLES[transfer][120]).all()
-    assert (picture[1:5, 2:7] == HDR_TABLES[transfer][120]).all()
+    assert (picture.part(2, 5, 2, 7).whole() == HDR_TABLES[transfer][120]).all()
     assert (picture.whole() == HDR_TABLES[transfer][120]).all()
 
 
@@ -80,7 +98,7 @@ def test_rgb_is_a_picture_too() -> None:
     assert frame.image is not None
     assert frame.picture is not None
     assert np.array_equal(frame.image, image)
-    assert np.array_equal(frame.picture[2:5, 1:6], image[2:5, 1:6])
+    assert np.array_equal(frame.picture.part(2, 5, 0, 6).whole(), image[2:5, 0:6])
     assert frame.picture.nbytes == image.nbytes
     assert DecodedFrame(0, 0.0, None).image is None
 
@@ -88,7 +106,7 @@ def test_rgb_is_a_picture_too() -> None:
 def test_what_cannot_be_is_refused() -> None:
     """Samples that do not fit the size, and colours that are none."""
     with pytest.raises(ValueError, match="fit"):
-        Picture(np.zeros(10, np.uint8), 4, 4)
+        Picture.in_samples(np.zeros(10, np.uint8), 4, 4, None)
     with pytest.raises(ValueError, match="pixels"):
         sample_count(0, 5, rgb=True)
     for colours in ((77, False, 0), (1, False, 99)):
