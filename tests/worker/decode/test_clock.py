@@ -29,8 +29,8 @@ def odd(path: Path) -> list[str]:
     [
         ("a.mp4", "libx264"),
         ("a.webm", "libvpx"),
-        pytest.param("a.mov", "libx264", marks=pytest.mark.slow),
-        pytest.param("a.mkv", "libx264", marks=pytest.mark.slow),
+        pytest.param("a.mov", "libx264", marks=pytest.mark.long),
+        pytest.param("a.mkv", "libx264", marks=pytest.mark.long),
     ],
 )
 def test_pictures_that_begin_after_the_sound(tmp_path: Path, name: str, codec: str) -> None:
@@ -53,7 +53,7 @@ def test_pictures_that_begin_after_the_sound_of_a_broadcast(tmp_path: Path) -> N
     np.testing.assert_allclose(times(frames), np.array(late) / 1000, atol=0.025)
 
 
-@pytest.mark.parametrize("name", ["a.ts", "a.flv", "a.avi", pytest.param("a.mpg", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["a.ts", "a.flv", "a.avi", pytest.param("a.mpg", marks=pytest.mark.long)])
 def test_other_containers_start_at_0(tmp_path: Path, name: str) -> None:
     """What browsers do not play starts at 0."""
     codec = "mpeg4" if name == "a.avi" else "mpeg2video" if name == "a.mpg" else "libx264"

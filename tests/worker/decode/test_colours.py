@@ -77,7 +77,7 @@ def test_untagged_colours_go_by_the_size(tmp_path: Path, lines: int, matrix: Col
 
 @pytest.mark.parametrize(
     ("pix_fmt", "codec"),
-    [pytest.param(*row, marks=() if row[0] in USUAL else pytest.mark.slow) for row in FORMATS],
+    [pytest.param(*row, marks=() if row[0] in USUAL else pytest.mark.long) for row in FORMATS],
 )
 def test_formats_of_pixels(tmp_path: Path, pix_fmt: str, codec: str) -> None:
     """Sampling, depth, grey, RGB and alpha."""

@@ -50,7 +50,7 @@ OPTIONS = {"dnxhd": {"profile": "dnxhr_sq"}, "libsvtav1": {"preset": "12", "crf"
 
 @pytest.mark.parametrize(
     ("name", "muxer", "codec", "kind"),
-    [pytest.param(*row, marks=() if i < USUAL else pytest.mark.slow) for i, row in enumerate(ROWS)],
+    [pytest.param(*row, marks=() if i < USUAL else pytest.mark.long) for i, row in enumerate(ROWS)],
 )
 def test_what_is_taken_is_read(tmp_path: Path, name: str, muxer: str, codec: str, kind: str) -> None:
     """Every picture, in order, a frame apart, from the container's start."""

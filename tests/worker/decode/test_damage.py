@@ -58,7 +58,7 @@ def zeroed(source: Path, path: Path, numbers: set[int]) -> Path:
 
 @pytest.mark.parametrize("damaged", [1, 30, 100])
 @pytest.mark.parametrize(
-    ("codec", "suffix"), [pytest.param(*case, marks=() if case in USUAL else pytest.mark.slow) for case in CASES]
+    ("codec", "suffix"), [pytest.param(*case, marks=() if case in USUAL else pytest.mark.long) for case in CASES]
 )
 def test_what_can_be_decoded_is(tmp_path: Path, codec: str, suffix: str, damaged: int) -> None:
     """1, 30 and 100 of 472 packets: within two frames of FFmpeg itself, to the end, at times that grow."""

@@ -37,7 +37,7 @@ def woven(pictures: list[Image]) -> list[Image]:
 
 @pytest.mark.parametrize(
     ("codec", "name", "options"),
-    [pytest.param(*row, marks=() if row in USUAL else pytest.mark.slow) for row in FORMATS],
+    [pytest.param(*row, marks=() if row in USUAL else pytest.mark.long) for row in FORMATS],
 )
 def test_two_fields_become_one_picture(tmp_path: Path, codec: str, name: str, options: dict[str, str]) -> None:
     """Each frame is the picture of its first field, not a comb of two; none is missing, none is black."""

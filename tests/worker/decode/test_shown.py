@@ -38,7 +38,7 @@ def matrix_of(a: float, b: float, c: float, d: float) -> list[int]:
     return [round(a * ONE), round(b * ONE), 0, round(c * ONE), round(d * ONE), 0, 0, 0, W]
 
 
-@pytest.mark.parametrize("suffix", ["mp4", *(pytest.param(s, marks=pytest.mark.slow) for s in ("mov", "mkv"))])
+@pytest.mark.parametrize("suffix", ["mp4", *(pytest.param(s, marks=pytest.mark.long) for s in ("mov", "mkv"))])
 @pytest.mark.parametrize("name", MATRICES)
 def test_turned_and_mirrored(tmp_path: Path, name: str, suffix: str) -> None:
     """Four turns, each also mirrored: pictures and claimed size are those that are shown."""
@@ -70,7 +70,7 @@ def test_odd_angles_are_not_turned(tmp_path: Path, degrees: int) -> None:
     [
         ("64/45", (210, 168), (299, 168)),
         ("4/3", (192, 144), (256, 144)),
-        pytest.param("32/27", (192, 144), (228, 144), marks=pytest.mark.slow),
+        pytest.param("32/27", (192, 144), (228, 144), marks=pytest.mark.long),
         ("2/1", (96, 144), (192, 144)),
         ("1/2", (192, 72), (192, 144)),
     ],

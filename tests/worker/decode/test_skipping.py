@@ -38,7 +38,7 @@ SAMPLINGS = [
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in USUAL else pytest.mark.slow) for name in CLIPS]
+    "name", [pytest.param(name, marks=() if name in USUAL else pytest.mark.long) for name in CLIPS]
 )
 def test_sampled_frames_are_those_of_decoding_everything(tmp_path: Path, name: str) -> None:
     """The same frames with the same indices, times and pictures, and the same count at the end."""

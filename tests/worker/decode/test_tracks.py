@@ -113,7 +113,7 @@ def test_a_cover_alone_is_no_video(tmp_path: Path) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", pytest.param("mov", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", pytest.param("mov", marks=pytest.mark.long)])
 def test_the_largest_of_several(tmp_path: Path, suffix: str) -> None:
     """A preview track before the film is passed over."""
     small, large = scene(10, (64, 48)), scene(10)
