@@ -3,7 +3,8 @@
 The job is offline, so what follows a frame is known as well as what came before it: each value is that of a parabola
 fitted to the track's values around the frame, nearer ones counting more.  A parabola follows a movement that speeds up;
 what it leaves out is the network's noise.  Where the face moves in a way that a long parabola does not follow, a short
-one counts.  Frames in which a track was missed for a moment get its fitted values, too.
+one counts: noise lies on both sides of a parabola within a few frames, a movement stays on one side for longer.  Frames
+in which a track was missed for a moment get its fitted values, too.
 
 Source: Cleveland 1979, Robust Locally Weighted Regression and Smoothing Scatterplots; with two widths in place of
 weights that resist outliers.
@@ -21,12 +22,13 @@ import numpy.typing as npt
 from worker.core.records import Detections, Floats, TrackedFrame
 
 AROUND_S = 0.6  # values within so many seconds of a frame count
-LONG_S, SHORT_S = 0.25, 0.07  # standard deviations of the Gaussians that weigh them
+LONG_S, SHORT_S = 0.18, 0.05  # standard deviations of the Gaussians that weigh them
 FEWEST = 5  # values that a parabola is fitted to; fewer stay as they are
 MISSED_S = 0.25  # a track that was not seen for longer is not there meanwhile
-# How far the values lie off the long parabola by the network's noise: in widths of the box, and at the least in pixels;
-# and how many times more they do where the face moves.
-NOISE_WIDTHS, NOISE_PX, MOVEMENT = 0.02, 1.5, 3.0
+# How far means over `SHORT_S` lie off the long parabola by the network's noise: in widths of the box, and at the least
+# in pixels; and how many times more they do where the face moves.  The views that faces are followed in differ by about
+# a hundredth of the width and take turns in less than half a second, which looks like a nod.
+NOISE_WIDTHS, NOISE_PX, MOVEMENT = 0.015, 0.5, 2.0
 WAITING_BYTES = 64 * 2**20
 
 
@@ -112,28 +114,32 @@ class Steadying:
 def _smoothed(away: npt.NDArray[np.float64], rows: Floats) -> Floats:
     """(15,) at 0 seconds, of rows (N, 15) that many seconds away."""
     powers = np.stack([np.ones_like(away), away, away**2])  # (3, N)
-    long, near = _fit(away, powers, rows, LONG_S)
-    # How far the nearest values of the box's centre lie off the long parabola.
-    off = (rows - powers.T @ long) @ _CENTRE  # (N, 2)
-    distance = float(np.sqrt((near @ (off**2).sum(axis=1)) / near.sum()))
+    long = _fit(away, powers, rows, LONG_S)
+    off = _local_means(away, (rows - powers.T @ long) @ _CENTRE)  # (5, 2) of the box's centre
+    distance = float(np.sqrt(_NEARNESS @ (off**2).sum(axis=1)))
     noise = max(NOISE_WIDTHS * float(rows[0, 2] - rows[0, 0]), NOISE_PX)
     moves = min(max((distance / noise - 1) / (MOVEMENT - 1), 0.0), 1.0)
     if not moves:
         return np.asarray(long[0], np.float32)
-    short, _ = _fit(away, powers, rows, SHORT_S)
+    short = _fit(away, powers, rows, SHORT_S)
     return np.asarray(long[0] + (short[0] - long[0]) * moves, np.float32)
 
 
 def _fit(
     away: npt.NDArray[np.float64], powers: npt.NDArray[np.float64], rows: Floats, deviation_s: float
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Coefficients (3, 15) of the weighted parabola, and how much values count that are near in time, (N,)."""
+) -> npt.NDArray[np.float64]:
+    """Coefficients (3, 15) of the weighted parabola."""
     # Far values keep a little weight, so that a short parabola is fitted, too, where frames are rare.
     weighted = powers * (np.exp(-0.5 * (away / deviation_s) ** 2) + 1e-6)
-    near = np.exp(-0.5 * (away / (2 * SHORT_S)) ** 2)
     # Least squares, since values at one or two times, or nearly so, leave the parabola open.
     found, *_ = np.linalg.lstsq(weighted @ powers.T, weighted @ rows, rcond=1e-10)
-    return np.asarray(found, np.float64), near
+    return np.asarray(found, np.float64)
+
+
+def _local_means(away: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(5, 2): weighted means of the values (N, 2) around each of `_PLACES_S`."""
+    weights = np.exp(-0.5 * ((_PLACES_S[:, None] - away) / SHORT_S) ** 2)  # (5, N)
+    return np.asarray(weights @ values / weights.sum(axis=1, keepdims=True), np.float64)
 
 
 def _between(away: npt.NDArray[np.float64], rows: Floats, after: int) -> Floats:
@@ -151,3 +157,8 @@ def _size(frame: TrackedFrame) -> int:
 # From a row to the centre of its box.
 _CENTRE = np.zeros((15, 2))
 _CENTRE[[0, 2], 0] = _CENTRE[[1, 3], 1] = 0.5
+
+# Where the distance from the long parabola is measured, in seconds from the frame, and how much each place counts.
+_PLACES_S = np.arange(-2, 3) * SHORT_S
+_NEARNESS = np.exp(-0.5 * (_PLACES_S / (2 * SHORT_S)) ** 2)
+_NEARNESS /= _NEARNESS.sum()

@@ -94,6 +94,40 @@ def test_a_fast_shake_of_the_head_is_followed(hertz: float) -> None:
     assert found[:, 1] == pytest.approx(60, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("hertz", "way_px", "side", "least"),
+    [
+        (1.0, 20, 80, 0.9),
+        (1.0, 8, 80, 0.85),
+        (2.0, 5, 80, 0.6),
+        (4.0, 20, 80, 0.75),
+        (1.0, 4, 20, 0.85),
+        (2.0, 2, 20, 0.6),
+    ],
+)
+def test_a_sway_or_nod_keeps_its_way(hertz: float, way_px: float, side: float, least: float) -> None:
+    """Small ones, too, also of small faces: what repeats over several frames is no noise."""
+    times = np.arange(120) / FPS
+    wave = np.sin(2 * np.pi * hertz * times)
+    noisy = 100 + way_px * wave + np.random.default_rng(0).normal(0, 0.005 * side, 120)
+    found = corners(
+        run([frame(i, t, [(x, 60)], side=side) for i, (t, x) in enumerate(zip(times, noisy.tolist(), strict=True))])
+    )
+    inner = slice(20, -20)
+    assert (found[inner, 0] - found[inner, 0].mean()) @ wave[inner] >= least * way_px * (wave[inner] @ wave[inner])
+
+
+@pytest.mark.parametrize("side", [12, 20, 80])
+def test_noise_of_a_standing_face_is_no_movement(side: float) -> None:
+    """Neither the views' that take turns nor what differs by chance makes a face move by a hundredth of its width."""
+    rng = np.random.default_rng(6)
+    turns = np.array([0.01, -0.01, 0.0, -0.005])[np.arange(150) // 3 % 4]
+    noisy = 100 + side * (turns + rng.normal(0, 0.01, 150))
+    found = corners(run([frame(i, i / FPS, [(x, 60)], side=side) for i, x in enumerate(noisy.tolist())]))
+    assert found[:, 0].std() < 0.008 * side
+    assert np.diff(found[:, 0]).std() < 0.0025 * side
+
+
 def test_a_sudden_start_is_not_foreseen() -> None:
     """A face that stands, then leaves at once, is neither ahead nor behind by more than a tenth of its width."""
     times = np.arange(90) / FPS
