@@ -6,8 +6,9 @@ on with the same id, so that a turned head or somebody who walks past does not m
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,26 +17,48 @@ from worker.core.records import DetectedFrame, Floats, TrackedFrame
 
 MAX_GAP_S = 2.0
 VELOCITY_S = 0.15  # how much of the past the velocity is a mean of
-FORESEEN_S = 0.7  # a face that is not seen is expected to go on so long, then to wait
+# A face that is not seen is expected to go on all the while; or else to wait after so long; or else where it was.
+FORESEEN_S = (MAX_GAP_S, 0.7, 0.0)
+# What hides a face squeezes its box first and moves it: where it was so long before it was lost counts, too.
+SETTLED_S = 0.3
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Where a face was at a time.  box: (4,) xyxy.  velocity: (2,) pixels a second of the box's centre."""
+
+    at_s: float
+    box: Floats
+    velocity: Floats
+
+    def expected(self, now_s: float, foreseen_s: float) -> Floats:
+        """(4,) where the face is by now if it moved on for at most so many seconds."""
+        return np.asarray(self.box + np.tile(self.velocity * min(now_s - self.at_s, foreseen_s), 2), np.float32)
 
 
 @dataclass
 class _Track:
-    box: Floats  # (4,) xyxy, where it was seen last
-    velocity: Floats  # (2,) pixels a second of the box's centre
-    seen_s: float
-    seen_frame: int
+    """seen: of the last `SETTLED_S`, and the newest before them.  frame: in which it was seen last."""
 
-    def expected(self, now_s: float) -> Floats:
-        """(4,) where the face should be by now."""
-        return np.asarray(self.box + np.tile(self.velocity * min(now_s - self.seen_s, FORESEEN_S), 2), np.float32)
+    frame: int
+    seen: deque[_Seen] = field(default_factory=deque)
+
+    @property
+    def last(self) -> _Seen:
+        return self.seen[-1]
 
     def see(self, box: Floats, now_s: float, frame: int) -> None:
-        elapsed_s = max(now_s - self.seen_s, 1e-6)
-        moved = (box[:2] + box[2:] - self.box[:2] - self.box[2:]) / 2 / elapsed_s
-        weight = elapsed_s / (elapsed_s + VELOCITY_S)
-        self.velocity = np.asarray(self.velocity + (moved - self.velocity) * weight, np.float32)
-        self.box, self.seen_s, self.seen_frame = box, now_s, frame
+        velocity = np.zeros(2, np.float32)
+        if self.seen:
+            last = self.last
+            elapsed_s = max(now_s - last.at_s, 1e-6)
+            moved = (box[:2] + box[2:] - last.box[:2] - last.box[2:]) / 2 / elapsed_s
+            weight = elapsed_s / (elapsed_s + VELOCITY_S)
+            velocity = np.asarray(last.velocity + (moved - last.velocity) * weight, np.float32)
+        self.frame = frame
+        self.seen.append(_Seen(now_s, box, velocity))
+        while len(self.seen) > 2 and self.seen[1].at_s <= now_s - SETTLED_S:
+            self.seen.popleft()
 
 
 class Tracker:
@@ -53,7 +76,7 @@ class Tracker:
                 track_id
                 for track_id, track in self._active.items()
                 # The frame before is always near enough, however rarely frames are sampled.
-                if detected.starts_shot or (now_s - track.seen_s > MAX_GAP_S and position - track.seen_frame > 1)
+                if detected.starts_shot or (now_s - track.last.at_s > MAX_GAP_S and position - track.frame > 1)
             ]
             for track_id in ended:
                 del self._active[track_id]
@@ -64,22 +87,23 @@ class Tracker:
         boxes, now_s = detected.faces.boxes, detected.frame.timestamp_s
         ids = [-1] * len(boxes)
         # Faces of the frame before first: where one passes in front of another, the hidden one must not take its place.
-        # Then those that were away, first where they should be by now, then where they were seen last.
-        there = {k: track for k, track in self._active.items() if track.seen_frame == position - 1}
-        away = {k: track for k, track in self._active.items() if track.seen_frame != position - 1}
-        for tracks, foreseen in ((there, True), (there, False), (away, True), (away, False)):
+        there = [k for k, track in self._active.items() if track.frame == position - 1]
+        away = [k for k, track in self._active.items() if track.frame != position - 1]
+        for tracks, seen, foreseen_s in (
+            *((there, -1, foreseen_s) for foreseen_s in FORESEEN_S[1:]),
+            *((away, seen, foreseen_s) for foreseen_s in FORESEEN_S for seen in (-1, 0)),
+        ):
             free = [j for j, known in enumerate(ids) if known < 0]
             open_ = [k for k in tracks if k not in ids]
             if not free or not open_:
                 continue
-            places = [tracks[k].expected(now_s) if foreseen else tracks[k].box for k in open_]
+            places = [self._active[k].seen[seen].expected(now_s, foreseen_s) for k in open_]
             for i, j in match_boxes(np.array(places, np.float32).reshape(-1, 4), boxes[free]):
                 ids[free[j]] = open_[i]
         for j, box in enumerate(boxes):
             if ids[j] < 0:
                 ids[j] = self._next_id
                 self._next_id += 1
-                self._active[ids[j]] = _Track(box, np.zeros(2, np.float32), now_s, position)
-            else:
-                self._active[ids[j]].see(box, now_s, position)
+                self._active[ids[j]] = _Track(position)
+            self._active[ids[j]].see(box, now_s, position)
         return tuple(ids)

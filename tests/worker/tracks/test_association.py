@@ -101,6 +101,43 @@ def test_ids_do_not_swap_where_two_cross_with_one_hidden(hidden: int, turn: floa
     assert [t.track_ids for t in track(frames)] == expected
 
 
+@pytest.mark.parametrize("hidden_s", [0.5, 1.0, 1.5, 1.9])
+@pytest.mark.parametrize("speed", [1.0, 3.0, 5.0, 8.0])
+def test_a_walk_behind_something_wide_is_one_track(hidden_s: float, speed: float) -> None:
+    """Two who pass behind a pillar together, and one whom another hides as they cross, come out as themselves."""
+    half = round(hidden_s * FPS / 2)
+    steps = range(-80, 80)
+    seen = [abs(d) > half for d in steps]
+    pair = [frame(i, *([(800 + speed * d, 200.0), (700 + speed * d, 206.0)] * seen[i])) for i, d in enumerate(steps)]
+    crossing = [
+        frame(i, (800 + speed * d, 200.0), *([(800 - speed * d, 206.0)] * seen[i])) for i, d in enumerate(steps)
+    ]
+    assert [t.track_ids for t in track(pair)] == [(0, 1) if there else () for there in seen]
+    assert [t.track_ids for t in track(crossing)] == [(0, 1) if there else (0,) for there in seen]
+
+
+@pytest.mark.parametrize("speed", [0.0, 2.0])
+@pytest.mark.parametrize("width", [70, 110])
+def test_a_box_that_an_edge_squeezes_before_the_face_is_hidden(width: int, speed: float) -> None:
+    """A door passes over a face: its box shrinks towards the far side, then the near side comes out first."""
+    ids, places = [], []
+    for i in range(90):
+        face, door = 400 + speed * i, 8.0 * i + (100 - width)
+        left, right = face - 40, face + 40
+        if door + width <= left or door >= right:
+            shown = (left, right)
+        else:
+            shown = (max(left, door + width), right) if right - door - width > door - left else (left, min(right, door))
+        whole = frame(i, (face, 200.0))
+        box = np.array([[shown[0], 160, shown[1], 240]], np.float32)
+        faces = Detections(box, whole.faces.scores, whole.faces.landmarks)
+        there = shown[1] - shown[0] >= 32
+        places.append(DetectedFrame(whole.frame, faces if there else Detections.none(), starts_shot=False))
+        ids.append((0,) if there else ())
+    assert () in ids
+    assert [t.track_ids for t in track(places)] == ids
+
+
 def test_a_face_far_from_a_lost_one_is_another() -> None:
     """Place and size have to fit: neither one across the frame, nor one of twice the size in its place."""
     frames = [frame(0, (100, 100)), *(frame(i) for i in range(1, 10)), frame(10, (600, 100))]
