@@ -153,18 +153,25 @@ class Following:
         others = np.setdiff1d(np.arange(len(found)), matched)
         if certain is not None:
             others = others[found.scores[others] >= certain]
-        wide = found.widths[others] >= self._min_face_px
-        new = found.take(others[wide])
+        new = found.take(others)
+        if not region.is_whole:  # its edge may cut through known faces
+            new = new.take(np.flatnonzero(~_centred_in(new.boxes, known.boxes)))
+        wide = new.widths >= self._min_face_px
+        too_small = int((~wide).sum())
+        new = new.take(np.flatnonzero(wide))
         new = new.take(np.argsort(-np.prod(new.boxes[:, 2:] - new.boxes[:, :2], axis=1), kind="stable"))
         room = max(self._max_faces - len(known), 0)
-        if region.is_whole:
-            self._left_out = LeftOut(max(len(new) - room, 0), int((~wide).sum()))
+        self._leave_out(LeftOut(max(len(new) - room, 0), too_small), region)
         new = new.take(np.arange(min(len(new), room)))
-        if not region.is_whole:  # its edge may cut through faces, known ones too
-            new = new.take(np.flatnonzero(~_centred_in(new.boxes, known.boxes)))
+        if not region.is_whole:  # its edge may cut through them
             new, _ = self._look(image, new)
             new = new.take(np.flatnonzero(~_overlaps(new.boxes, known.boxes)))
         return known.and_(new), new
+
+    def _leave_out(self, faces: LeftOut, region: Region) -> None:
+        """Say how many faces a scan found that are not followed; a part may show only some of those known before."""
+        before = LeftOut() if region.is_whole else self._left_out
+        self._left_out = LeftOut(max(faces.too_many, before.too_many), max(faces.too_small, before.too_small))
 
     def _follow_back(self, faces: Detections) -> None:
         """Add faces that a scan has found to the frames before it, as far back as they are seen."""

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import cast
 
 import numpy as np
+import pytest
 
-from tests.worker.faces.films import Squares, boxes, film, run
-from worker.core.records import DecodedFrame
+from tests.worker.faces.films import HEIGHT, WIDTH, Squares, boxes, film, run
+from worker.core.records import DecodedFrame, LeftOut
 from worker.faces.finding import Finder
 from worker.faces.following import Following
 from worker.tracks.association import Tracker
@@ -61,6 +62,22 @@ def test_the_largest_faces_are_kept_and_the_others_counted() -> None:
         for detected in run(Squares(), film(20, scene), max_faces=faces, min_face_px=smallest):
             assert sorted(detected.faces.widths.tolist()) == expected
             assert (detected.left_out.too_many, detected.left_out.too_small) == (too_many, too_small)
+
+
+@pytest.mark.parametrize(("side", "expected"), [(40, LeftOut(1, 0)), (20, LeftOut(0, 1))])
+def test_a_newcomer_for_whom_there_is_no_room_is_counted(side: int, expected: LeftOut) -> None:
+    """Although only the part that changed was scanned; from the scan on, until whole frames are scanned without it."""
+
+    def scene(i: int) -> dict[int, tuple[int, int, int]]:
+        return {1: (100, 60, 40), **({2: (240, 60, side)} if 10 <= i < 40 else {})}
+
+    finder = Squares()
+    found = run(finder, film(40, scene), max_faces=1, min_face_px=24)
+    assert (HEIGHT, WIDTH) not in finder.scans[1:]
+    assert all(boxes(detected) == [[100, 60, 140, 100]] for detected in found)
+    left_out = [detected.left_out for detected in found]
+    assert left_out[:10] == [LeftOut()] * 10
+    assert left_out[25:] == [expected] * 15
 
 
 def test_a_face_that_becomes_too_small_is_left_out_and_comes_back() -> None:
