@@ -30,6 +30,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 FRAMES = 40  # of the clip
 LEVEL, STEP = 40, 5  # brightness of the first frame's mark, and how much brighter the next one's is
 MARK_PX = 40
+BESIDE_PX, GREY = 125, 180  # how far from the face's middle the background is plain
 WAIT_MS = 60_000
 
 
@@ -170,7 +171,9 @@ def film(clips: Clips) -> bytes:
     puppet, pictures, times = Puppet(), [], [0]
     for index in range(FRAMES):
         pose = pose_at(((0, SMILE), (12, GRIEF), (26, RAGE), (FRAMES, SMILE)), index)
-        picture = puppet.picture(pose, (480, 360), (240 + 60 * math.sin(index / 6), 170 + 20 * math.cos(index / 5)))
+        across = 240 + 60 * math.sin(index / 6)
+        picture = puppet.picture(pose, (480, 360), (across, 170 + 20 * math.cos(index / 5)))
+        picture[:, : round(across) - BESIDE_PX] = GREY  # the flag, whose stars a detector may take for faces
         level = LEVEL + STEP * index
         cv2.rectangle(picture, (0, 0), (MARK_PX, MARK_PX), (level, level, level), -1)
         pictures.append(picture)
