@@ -84,13 +84,13 @@ def zero_s(container: InputContainer, *, plays_in_browsers: bool) -> float:
 def time_s(timed: VideoFrame | Packet[Any], base: Fraction | None) -> float | None:
     """A frame's or packet's time on the container's clock, None where it has none that can be.
 
-    base: of the track, since the last frames of a decoder do not have it.
+    base: of the track, None for the packet's own; the last frames of a decoder have none.
     """
     stamp = timed.pts if timed.pts is not None else timed.dts
-    base = timed.time_base or base
+    base = base or timed.time_base
     if stamp is None or not base:
         return None
-    found = float(stamp * base)
+    found = stamp * base.numerator / base.denominator  # of a fraction's own arithmetic each frame would feel the time
     return found if abs(found) < LONGEST_S else None
 
 
