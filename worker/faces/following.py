@@ -205,8 +205,9 @@ class Following:
             self._waiting.popleft()
             self._bytes -= _size(first.frame)
             wide = np.flatnonzero(first.faces.widths >= self._min_face_px)
-            shrunk = len(first.faces) - len(wide)
-            left_out = replace(first.left_out, too_small=first.left_out.too_small + shrunk)
+            left_out = first.left_out
+            if shrunk := len(first.faces) - len(wide):
+                left_out = replace(left_out, too_small=left_out.too_small + shrunk)
             yield DetectedFrame(first.frame, first.faces.take(wide), first.starts_shot, left_out)
 
 
