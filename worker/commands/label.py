@@ -35,7 +35,7 @@ def command(
     out: Annotated[Path | None, typer.Option(help="folder for one file an input; stdout where absent")] = None,
     use_members: Annotated[str | None, typer.Option(help="subset of the members to fuse, such as cnn,cnn_rnn")] = None,
     sample_fps: Annotated[float | None, typer.Option(help="label at most so many frames a second")] = None,
-    max_faces: Annotated[int, typer.Option(help="the largest so many faces of a frame")] = 10,
+    max_faces: Annotated[int, typer.Option(help="at most so many faces a frame: tracked ones, then the largest")] = 10,
     min_face_px: Annotated[float, typer.Option(help="smaller faces are left out")] = 16,
     min_score: Annotated[float | None, typer.Option(help="less certain faces are left out")] = None,
     fps: Annotated[float, typer.Option(help="frame rate of images")] = 30,
