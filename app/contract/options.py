@@ -31,7 +31,12 @@ class JobOptions(BaseModel):
     faces: Literal["detect", "cropped"] = Field(
         "detect", description="`cropped`: every frame already is one face crop; the clip is one track."
     )
-    max_faces: int = Field(10, ge=1, le=100, description="At most so many faces a frame: those that have a track stay, then the largest count.")
+    max_faces: int = Field(
+        10,
+        ge=1,
+        le=100,
+        description="At most so many faces a frame: those that have a track stay, then the largest count.",
+    )
     min_face_px: float = Field(16, ge=0, le=10_000, allow_inf_nan=False, description="Smaller faces are left out.")
     min_score: float | None = Field(
         None,

@@ -7,6 +7,7 @@ that it is found from its first frame on although the scan came later.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -21,6 +22,9 @@ from worker.faces.finding import Finder
 from worker.faces.shots import Change, Region, ShotCuts, Thumbnail, beyond_faces, thumbnail
 
 LOOK_S = 0.075  # known faces are looked at once in so many seconds, or in every frame
+# A face that is so many widths off where an even movement would have taken it shakes or turns round.
+# Interpolation would cut its way short, so for `RESTLESS_S` faces are looked at once in `SOON_S`.
+UNEVEN, RESTLESS_S, SOON_S = 0.1, 1.0, 0.03
 # Seconds after a scan until the next one: where a face is lost; where something changes beyond the known faces; where
 # anything has changed since the whole frame was scanned.
 LOST_S, CHANGED_S, ANY_S = 0.1, 0.4, 2.5
@@ -78,6 +82,9 @@ class Following:
     def _forget(self) -> None:
         """A new shot: nothing is known of it."""
         self._known, self._known_s = Detections.none(), 0.0
+        # What was known at the last two times that lie `LOOK_S` apart.
+        self._steps: deque[tuple[float, Detections]] = deque(maxlen=2)
+        self._restless_until_s = -math.inf
         self._left_out = LeftOut()
         self._change: Change | None = None  # since the last scan
         self._scanned_s = self._scanned_all_s = self._checked_s = 0.0
@@ -87,7 +94,8 @@ class Following:
     def _see(self, frame: DecodedFrame, image: Shown, small: Thumbnail, *, starts_shot: bool) -> None:
         now_s = frame.timestamp_s
         region = self._due(now_s, image, small)
-        early = now_s - self._known_s + SLACK_S < LOOK_S and self._bytes < BACK_BYTES
+        look_s = SOON_S if now_s < self._restless_until_s else LOOK_S
+        early = now_s - self._known_s + SLACK_S < look_s and self._bytes < BACK_BYTES
         if region is None and early and self._change is not None:
             self._add(frame, None, starts_shot=starts_shot)
             return
@@ -100,6 +108,7 @@ class Following:
                 self._scanned_all_s, self._moves = now_s, False
             self._scanned_s, self._change, self._lost = now_s, Change(small), False
             self._follow_back(new)
+        self._note_movement(faces, now_s)
         self._known, self._known_s = faces, now_s
         self._add(frame, faces, starts_shot=starts_shot)
 
@@ -133,6 +142,21 @@ class Following:
                     faces = faces.and_(still.take(np.flatnonzero(there)))
                 waiting.faces = faces
         return after
+
+    def _note_movement(self, faces: Detections, now_s: float) -> None:
+        """Look more often from now on if a face is off where it would be after an even movement."""
+        if self._steps and now_s - self._steps[-1][0] + SLACK_S < LOOK_S:
+            return
+        if len(self._steps) == 2:
+            (first_s, first), (last_s, last) = self._steps
+            before = {j: i for i, j in match_boxes(first.boxes, last.boxes)}
+            for i, j in match_boxes(last.boxes, faces.boxes):
+                if i in before:
+                    step = (last.boxes[i] - first.boxes[before[i]]) * ((now_s - last_s) / (last_s - first_s))
+                    off = faces.boxes[j] - last.boxes[i] - step
+                    if np.abs(off[:2] + off[2:]).max() / 2 > UNEVEN * faces.widths[j]:
+                        self._restless_until_s = now_s + RESTLESS_S
+        self._steps.append((now_s, faces))
 
     def _look(self, image: Shown, faces: Detections) -> tuple[Detections, npt.NDArray[np.bool_]]:
         self._turn += 1

@@ -193,6 +193,22 @@ def test_a_still_film_is_scanned_once() -> None:
     assert finder.looks <= 101
 
 
+@pytest.mark.parametrize("hertz", [2, 3, 4])
+@pytest.mark.parametrize("fps", [25, 30, 60])
+def test_a_shaking_head_is_followed_through_every_turn(hertz: int, fps: int) -> None:
+    """Its way is not cut short between looks, once it has begun to shake; afterwards looks are rare again."""
+
+    def scene(i: int) -> dict[int, tuple[int, int, int]]:
+        shakes = fps <= i < 3 * fps
+        return {1: (100 + round(15 * np.sin(2 * np.pi * hertz * i / fps)) * shakes, 50, 60)}
+
+    finder = Squares()
+    found = run(finder, film(6 * fps, scene, fps=fps))
+    for i in range(fps + fps // 2, 3 * fps):
+        assert boxes(found[i])[0][0] == pytest.approx(truth(scene, i)[0][0], abs=2), i
+    assert finder.looks < 3.5 * 30 + 3 * 15
+
+
 def test_a_film_in_which_only_known_people_move_is_seldom_scanned() -> None:
     """Once in `ANY_S` seconds."""
 
