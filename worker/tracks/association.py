@@ -19,7 +19,8 @@ MAX_GAP_S = 2.0
 VELOCITY_S = 0.15  # how much of the past the velocity is a mean of
 # A face that is not seen is expected to go on all the while; or else to wait after so long; or else where it was.
 FORESEEN_S = (MAX_GAP_S, 0.7, 0.0)
-# What hides a face squeezes its box first and moves it: where it was so long before it was lost counts, too.
+# What hides a face squeezes its box first and moves it, and of a face at the frame's edge single boxes are wrong: where
+# it was so long before counts, too.
 SETTLED_S = 0.3
 
 
@@ -90,7 +91,7 @@ class Tracker:
         there = [k for k, track in self._active.items() if track.frame == position - 1]
         away = [k for k, track in self._active.items() if track.frame != position - 1]
         for tracks, seen, foreseen_s in (
-            *((there, -1, foreseen_s) for foreseen_s in FORESEEN_S[1:]),
+            *((there, seen, foreseen_s) for seen in (-1, 0) for foreseen_s in FORESEEN_S[1:]),
             *((away, seen, foreseen_s) for foreseen_s in FORESEEN_S for seen in (-1, 0)),
         ):
             free = [j for j, known in enumerate(ids) if known < 0]

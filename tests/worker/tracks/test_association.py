@@ -138,6 +138,18 @@ def test_a_box_that_an_edge_squeezes_before_the_face_is_hidden(width: int, speed
     assert [t.track_ids for t in track(places)] == ids
 
 
+@pytest.mark.parametrize("wrong", [(36, 45), (34, 42)])
+def test_single_boxes_of_a_wrong_size_break_no_track(wrong: tuple[int, int]) -> None:
+    """As of a face that the frame's edge cuts off, one too large and the next too small."""
+    frames = []
+    for i in range(40):
+        width, height = {25: (70, 88), 26: wrong}.get(i, (54, 70))
+        box = np.array([[450, 140 - height / 2, 450 + width, 140 + height / 2]], np.float32)
+        faces = Detections(box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
+        frames.append(DetectedFrame(frame(i).frame, faces, starts_shot=False))
+    assert {t.track_ids for t in track(frames)} == {(0,)}
+
+
 def test_a_face_far_from_a_lost_one_is_another() -> None:
     """Place and size have to fit: neither one across the frame, nor one of twice the size in its place."""
     frames = [frame(0, (100, 100)), *(frame(i) for i in range(1, 10)), frame(10, (600, 100))]
