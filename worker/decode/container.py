@@ -91,6 +91,11 @@ class OpenVideo:
         return self.name in BROWSER_DEMUXERS
 
     @property
+    def has_no_times(self) -> bool:
+        """Whether its packets say in which order they are decoded, and not when they are shown."""
+        return self.name == "avi"
+
+    @property
     def drops_unsaid(self) -> bool:
         """Whether its reader passes over what is damaged, so that only a gap tells of it."""
         return self.name in BROADCAST_DEMUXERS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,6 +34,9 @@ class Track:
         self._codec.flags |= CodecFlags.output_corrupt
         self._codec.thread_type, self._codec.thread_count = "AUTO", decoding_threads()
         self.packets = self.damaged = self.faulty = 0
+        # When packets are decoded, a heap, where nothing tells when they are shown: FFmpeg's guesses are wrong where
+        # pictures are reordered.  The first picture that is shown has the earliest of these times, and so on.
+        self._stamps: list[int] = []
 
     def frames(self) -> Iterator[VideoFrame]:
         """Every frame that can be decoded and is not skipped, in the order in which they are shown.
@@ -49,11 +53,15 @@ class Track:
                 if not begun:  # a recording that starts between keyframes: grey, with what moves
                     continue
                 self.faulty += frame.is_corrupt
+                if self._stamps:
+                    frame.pts = heapq.heappop(self._stamps)
                 self._limits.check_pixels(frame.width, frame.height)
                 yield frame
 
     def _decode(self, packet: Packet[Any] | None) -> tuple[list[VideoFrame], bool]:
         """The frames that are ready after this packet, or after the last one; whether it was refused."""
+        if packet is not None and packet.dts is not None and self._video.has_no_times:
+            heapq.heappush(self._stamps, packet.dts)
         for _ in range(TRIES):
             try:
                 return self._codec.decode(packet), False
@@ -62,6 +70,8 @@ class Track:
             except MemoryError:
                 raise
             except av.FFmpegError:
+                if self._stamps:  # one picture less comes
+                    heapq.heappop(self._stamps)
                 return [], True
         return [], False
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from tests.worker.decode.scenes import RATE, difference, images, read, remux, scene, times, write
@@ -14,6 +15,7 @@ from worker.decode.times import Increasing
 from worker.decode.video import VideoSource
 
 MS = 1.1e-3
+REORDERED = {"preset": "ultrafast", "bf": "2", "b-adapt": "0", "crf": "10"}
 EVEN = [40 * i for i in range(30)]
 LIMITS = DecodeLimits(2000, 1_000_000)
 
@@ -61,17 +63,36 @@ def test_other_containers_start_at_0(tmp_path: Path, name: str) -> None:
     np.testing.assert_allclose(times(frames), np.arange(30) / RATE, atol=MS)
 
 
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_a_container_without_times(tmp_path: Path, codec: str) -> None:
+    """AVI tells the order of decoding alone; reordered pictures are shown in theirs, a frame apart, from 0 on."""
+    options = {"bf": "2"} if codec == "mpeg4" else REORDERED
+    path = write(tmp_path / "a.avi", scene(30), codec, options=options)
+    np.testing.assert_allclose(times(read(path)), np.arange(30) / RATE, atol=MS)
+    assert odd(path) == []
+
+
+def test_delays_of_nothing_in_a_gif(tmp_path: Path) -> None:
+    """They count as a tenth of a second, as in browsers."""
+    path = tmp_path / "a.gif"
+    first, *others = [PIL.Image.fromarray(picture) for picture in scene(4, speed=20)]
+    first.save(path, save_all=True, append_images=others, duration=[50, 50, 200, 50])
+    data = path.read_bytes().replace(b"\x21\xf9\x04\x08\x05\x00", b"\x21\xf9\x04\x08\x00\x00")
+    changed = data if data != path.read_bytes() else data.replace(b"\xf9\x04\x00\x05\x00", b"\xf9\x04\x00\x00\x00")
+    assert changed != path.read_bytes()
+    path.write_bytes(changed)
+    assert times(read(path)) == pytest.approx([0, 0.1, 0.2, 0.4])
+
+
 def test_reordered_pictures_without_an_edit_list(tmp_path: Path) -> None:
     """Two B-frames and no edit list: the first picture is shown at 0.08 s, as in a browser."""
-    options = {"preset": "ultrafast", "bf": "2", "b-adapt": "0", "crf": "10"}
-    path = write(tmp_path / "a.mp4", scene(30), options=options, container_options={"use_editlist": "0"})
+    path = write(tmp_path / "a.mp4", scene(30), options=REORDERED, container_options={"use_editlist": "0"})
     np.testing.assert_allclose(times(read(path)), 0.08 + np.arange(30) / RATE, atol=MS)
 
 
 def test_an_edit_list_is_applied(tmp_path: Path) -> None:
     """With one, the same pictures start at 0."""
-    options = {"preset": "ultrafast", "bf": "2", "b-adapt": "0", "crf": "10"}
-    path = write(tmp_path / "a.mp4", scene(30), options=options)
+    path = write(tmp_path / "a.mp4", scene(30), options=REORDERED)
     np.testing.assert_allclose(times(read(path)), np.arange(30) / RATE, atol=MS)
 
 
