@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
@@ -66,7 +67,7 @@ class _OnCpu:
         (self._input,) = (given.name for given in self._session.get_inputs())
 
     def maps(self, pixels: npt.NDArray[np.uint8]) -> Sequence[Array]:
-        planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
+        planes = cv2.dnn.blobFromImages(list(pixels))  # (B, 3, H, W) float32; NumPy takes three times as long
         found: Sequence[Array] = self._session.run(None, {self._input: planes})
         return found
 

@@ -19,7 +19,7 @@ SIZE = (80, 45)
 CUT_DIFFERENCE = 22.0
 CUT_RATIO = 4.0
 CHANGE = 24  # of a cell's colour channel: more than noise and compression make
-FEWEST_CELLS = 2  # that change where something new appears
+FEWEST_CELLS = 4  # that change where a face of 16 pixels appears, once the longer side is 640
 MARGIN_CELLS = 4  # around them that are looked at, too
 # Where the person of a known face moves, in widths of its box, beyond its sides, above and below.
 BESIDE, ABOVE, BELOW = 1.0, 0.6, 3.0
