@@ -18,7 +18,7 @@ import numpy.typing as npt
 from worker.core.boxes import apart, iou_matrix, match_boxes
 from worker.core.picture import Shown
 from worker.core.records import DecodedFrame, DetectedFrame, Detections, Floats, LeftOut
-from worker.faces.finding import Finder
+from worker.faces.finding import SAME_IOU, Finder
 from worker.faces.shots import Change, Region, ShotCuts, Thumbnail, beyond_faces, thumbnail
 
 LOOK_S = 0.075  # known faces are looked at once in so many seconds, or in every frame
@@ -31,7 +31,6 @@ LOST_S, CHANGED_S, ANY_S = 0.1, 0.4, 2.5
 CHECK_S = 0.1  # for changes it is looked once in so many seconds
 KEPT_SHARE = 0.5  # of the threshold: a known face that scores so much in a scan stays
 BACK_S, BACK_BYTES = 0.4, 64 * 2**20  # frames that wait for the next scan
-SAME_IOU = 0.4
 SLACK_S = 1e-3  # rounding of timestamps
 LARGEST_REGION = 0.5  # of the frame's area; where more of it changes, all of it is scanned
 

@@ -9,7 +9,6 @@ dozens of detections a face; a reference for measuring other detectors by, and a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -20,6 +19,7 @@ from worker.core.boxes import iou_matrix
 from worker.core.picture import Shown
 from worker.core.records import Detections, Floats
 from worker.faces import Detector
+from worker.faces.looking import View
 
 ROUNDS = 3  # times that the views are turned anew at most
 LEVEL_DEGREES = 2.0  # eyes that lean less than this more are level
@@ -29,16 +29,7 @@ MIN_SCORE = 0.5
 FEWEST = 1 / 3  # share of the views that has to show the face
 
 
-@dataclass(frozen=True)
-class View:
-    """How a view shows a face: its size in pixels, degrees off level, pixels off the middle, mirrored or not."""
-
-    face_px: float
-    degrees: float
-    off: tuple[float, float]
-    mirrored: bool
-
-
+# face_px: of the longer side of its box.
 VIEWS = tuple(
     View(face_px, degrees, off, mirrored)
     for face_px, degrees, off in (

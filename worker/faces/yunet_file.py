@@ -14,6 +14,7 @@ import numpy as np
 from worker.core.picture import Shown, whole
 from worker.core.records import Detections
 from worker.faces import DetectorError
+from worker.faces.scanning import reduced_size
 
 MAX_SIDE_PX = 640  # the longer side is reduced to this; faces below about 10 px are lost then
 MIN_SCORE = 0.7
@@ -49,10 +50,9 @@ class YuNet:
 
     def _detect_one(self, image: Shown, frame_side_px: int) -> Detections:
         height, width = image.shape[:2]
-        scale = min(1.0, self._max_side_px / frame_side_px)
-        small_width, small_height = max(round(width * scale), 1), max(round(height * scale), 1)
+        small_height, small_width = reduced_size(height, width, self._max_side_px / frame_side_px)
         bgr = cv2.cvtColor(whole(image), cv2.COLOR_RGB2BGR)
-        if scale < 1:
+        if (small_height, small_width) != (height, width):
             bgr = cv2.resize(bgr, (small_width, small_height), interpolation=cv2.INTER_LINEAR)
         self._net.setInputSize((small_width, small_height))
         _, rows = self._net.detect(bgr)
