@@ -20,4 +20,7 @@ async def repeat(what: str, do: Callable[[], Awaitable[object]], every_s: float)
             log.warning("round_failed", what=what, error=type(error).__name__)
         except Exception:
             log.exception("round_failed", what=what)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # and a library took the cancellation for a timeout of its own
+            raise asyncio.CancelledError
         await asyncio.sleep(every_s)
