@@ -13,10 +13,12 @@ from app.background.rounds import repeat
 def test_a_cancellation_that_a_round_swallows_ends_the_rounds(error: Exception | None) -> None:
     """Clients of Redis may take a cancellation for a timeout of their own, and raise that or go on."""
     rounds = 0
+    begun = asyncio.Event()
 
     async def swallow() -> None:
         nonlocal rounds
         rounds += 1
+        begun.set()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -25,8 +27,7 @@ def test_a_cancellation_that_a_round_swallows_ends_the_rounds(error: Exception |
 
     async def run() -> None:
         task = asyncio.create_task(repeat("work", swallow, every_s=0))
-        while not rounds:
-            await asyncio.sleep(0)
+        await begun.wait()
         task.cancel()
         await asyncio.wait([task], timeout=5)
         assert task.cancelled()
