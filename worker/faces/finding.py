@@ -18,6 +18,7 @@ from worker.core.records import Detections, Floats
 from worker.faces import Detector
 from worker.faces.looking import VIEWS, Look
 
+SURE = 0.7  # score of a look that makes a face of what a scan of a part has found
 SAME_IOU = 0.4  # boxes that overlap more are the same face
 UNSEEN = 0.65  # what a look counts for at the least: a profile that it does not know is no evidence against a face
 
@@ -45,7 +46,8 @@ class Finder:
     """Scans frames with a detector and looks at each face that it finds.  Used from one thread at a time.
 
     judgement: how both scores are joined; without it the scan's count alone.  second: looks at faces that `look` does
-    not see; profiles, for instance.
+    not see; profiles, for instance.  parts: a faster network that scans parts of frames, for what the look is sure of;
+    the next scan of the whole frame finds the rest.
     """
 
     def __init__(
@@ -55,15 +57,21 @@ class Finder:
         *,
         judgement: Judgement | None = None,
         second: Look | None = None,
+        parts: Detector | None = None,
         name: str,
     ) -> None:
         self.name, self.batch = name, scanner.batch
         self._scanner, self._look, self._second, self._judgement = scanner, look, second, judgement
+        self._parts = parts
 
     def detect(
         self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
         """See `Detector.detect`."""
+        if frame_side_px is not None and self._parts is not None:
+            found = self._parts.detect(images, None, frame_side_px=frame_side_px)
+            looks = (self._look.at(image, faces) for image, faces in zip(images, found, strict=True))
+            return [faces.take(np.flatnonzero(faces.scores >= max(SURE, min_score or 0))) for faces in looks]
         judge = self._judgement
         lowest = min_score if judge is None else judge.scanned_from
         found = self._scanner.detect(images, lowest, frame_side_px=frame_side_px)

@@ -40,7 +40,8 @@ def open_finder(name: str | None, device: torch.device) -> Finder:
     look = Look(_stored(LOOKS, CPU))
     if name == DEFAULT:
         second = Look(_stored(SCANS, CPU))
-        return Finder(_scanner(SCANS, device), look, judgement=Judgement(), second=second, name=DEFAULT)
+        parts = _scanner(LOOKS, CPU)
+        return Finder(_scanner(SCANS, device), look, judgement=Judgement(), second=second, parts=parts, name=DEFAULT)
     scanner = open_detector(name, device)
     others = name in NETWORKS and name != LOOKS
     return Finder(scanner, look, second=Look(_stored(name, CPU)) if others else None, name=scanner.name)
