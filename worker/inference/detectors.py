@@ -37,14 +37,16 @@ def open_finder(name: str | None, device: torch.device) -> Finder:
     """
     name = name or DEFAULT
     # A view of one face is so little work that a GPU would spend the time on being asked.
-    look = Look(_stored(LOOKS, CPU))
+    looks = _stored(LOOKS, CPU)
+    look = Look(looks)
     if name == DEFAULT:
-        second = Look(_stored(SCANS, CPU))
-        parts = _scanner(LOOKS, CPU)
-        return Finder(_scanner(SCANS, device), look, judgement=Judgement(), second=second, parts=parts, name=DEFAULT)
-    scanner = open_detector(name, device)
+        scans = _stored(SCANS, device)
+        second = Look(scans if device == CPU else _stored(SCANS, CPU))
+        scanner, parts = Scanner(scans, _batch(device)), Scanner(looks, _batch(CPU))
+        return Finder(scanner, look, judgement=Judgement(), second=second, parts=parts, name=DEFAULT)
+    published = open_detector(name, device)
     others = name in NETWORKS and name != LOOKS
-    return Finder(scanner, look, second=Look(_stored(name, CPU)) if others else None, name=scanner.name)
+    return Finder(published, look, second=Look(_stored(name, CPU)) if others else None, name=published.name)
 
 
 def open_detector(name: str, device: torch.device) -> Detector:
@@ -66,12 +68,12 @@ def open_detector(name: str, device: torch.device) -> Detector:
     if name == Cascade.name:
         return Cascade()
     if name in NETWORKS:
-        return _scanner(name, device)
+        return Scanner(_stored(name, device), _batch(device))
     return YuNet(Path(rest if kind == YuNet.name else name))
 
 
-def _scanner(name: str, device: torch.device) -> Scanner:
-    return Scanner(_stored(name, device), 1 if device.type == "cpu" else GPU_BATCH)
+def _batch(device: torch.device) -> int:
+    return 1 if device.type == "cpu" else GPU_BATCH
 
 
 def _stored(name: str, device: torch.device) -> Running:
