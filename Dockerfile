@@ -28,6 +28,7 @@ FROM ${APP_BASE} AS app
 RUN groupadd --gid 10001 mien && useradd --uid 10001 --gid mien --no-create-home --shell /usr/sbin/nologin mien \
     && install -d -o mien -g mien /data/uploads
 COPY --from=app-build /opt/venv /opt/venv
+COPY LICENSE docs/licences.md /usr/share/doc/mien/
 COPY docker/check_api.py /opt/docker/check_api.py
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     MIEN_HOST=0.0.0.0 MIEN_PORT=8000 MIEN_UPLOADS=/data/uploads MIEN_LOG_JSON=true
@@ -64,6 +65,7 @@ FROM worker-base AS worker
 RUN groupadd --gid 10001 mien && useradd --uid 10001 --gid mien --no-create-home --shell /usr/sbin/nologin mien \
     && install -d -o mien -g mien /data/uploads
 COPY --from=worker-build /opt/venv /opt/venv
+COPY LICENSE docs/licences.md /usr/share/doc/mien/
 COPY docker/check_worker.py /opt/docker/check_worker.py
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     MIEN_DEVICE=auto MIEN_UPLOADS=/data/uploads MIEN_LOG_JSON=true
