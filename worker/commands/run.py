@@ -34,7 +34,7 @@ def command(
     ] = None,
     supervised: Annotated[int | None, typer.Option("--supervised", hidden=True)] = None,
 ) -> None:
-    """Serve the bundle `MIEN_BUNDLE` on `MIEN_DEVICE`; every setting is an environment variable, see docs/settings.md."""
+    """Serve the bundle `MIEN_BUNDLE` on `MIEN_DEVICE`; settings are environment variables, see docs/settings.md."""
     settings = WorkerSettings() if concurrency is None else WorkerSettings(concurrency=concurrency)
     configure(settings)
     step_back(settings.nice)
