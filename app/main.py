@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
 
 from app.http import errors
 from app.http.openapi_document import document
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
     )
     errors.install(app)
     for module in (jobs, frames, digests, events, video, models, health, metrics, pages):
@@ -76,6 +78,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(ForwardedMiddleware, trusted=settings.trusted_proxies)
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """What generated clients call an operation: `submit_job` -> `submitJob`."""
+    first, *rest = route.name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
 
 
 def _version() -> str:

@@ -91,6 +91,8 @@ class Links(BaseModel):
     frames: str
     summary: str
     events: str
+    timeline: str
+    video: str
     cancel: str
 
 

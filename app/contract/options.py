@@ -19,6 +19,8 @@ def _split(value: object) -> object:
 Members = Annotated[tuple[MemberName, ...], BeforeValidator(_split), Field(min_length=1, max_length=MOST_MEMBERS)]
 CallbackUrl = Annotated[AnyHttpUrl, PlainSerializer(str, return_type=str)]
 
+LISTS = frozenset({"members"})  # options that are lists, which forms and queries may also carry as several fields
+
 
 class JobOptions(BaseModel):
     """Options of one job, with their defaults.  Text as forms carry it is accepted: `false` is false."""

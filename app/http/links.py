@@ -31,6 +31,8 @@ class LinkMaker:
             frames=f"{job}/frames",
             summary=f"{job}/summary",
             events=f"{job}/events",
+            timeline=f"{job}/timeline.svg",
+            video=f"{job}/video",
             cancel=f"{job}/cancel",
         )
 

@@ -54,9 +54,10 @@ _JOB: dict[str, Any] = {
     "queue_position": None,
     "links": {
         "self": f"http://127.0.0.1:8000/v1/jobs/{_JOB_ID}",
+        "timeline": f"http://127.0.0.1:8000/v1/jobs/{_JOB_ID}/timeline.svg",
         **{
             name: f"http://127.0.0.1:8000/v1/jobs/{_JOB_ID}/{name}"
-            for name in ("frames", "summary", "events", "cancel")
+            for name in ("frames", "summary", "events", "video", "cancel")
         },
     },
 }

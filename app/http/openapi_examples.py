@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import BaseModel
@@ -157,8 +158,14 @@ def submission_docs() -> dict[str, Any]:
 
 
 def _plain(option: dict[str, Any]) -> dict[str, Any]:
-    """An option's schema as text carries it: absent instead of null."""
+    """An option's schema as text carries it: absent instead of null.
+
+    Its default is told in words: generated clients would send it, in query and form, beside what their users choose.
+    """
     kinds = [kind for kind in option.get("anyOf", []) if kind != {"type": "null"}]
-    rest = {key: value for key, value in option.items() if key not in {"anyOf", "title"}}
-    plain = {**rest, **kinds[0]} if kinds else rest
-    return {key: value for key, value in plain.items() if (key, value) != ("default", None)}
+    plain = {key: value for key, value in option.items() if key not in {"anyOf", "title"}} | (kinds[0] if kinds else {})
+    default = plain.pop("default", None)
+    if default is not None:
+        shown = default if isinstance(default, str) else json.dumps(default)
+        plain["description"] = f"{plain['description']} Default: {shown}."
+    return plain

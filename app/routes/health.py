@@ -34,13 +34,18 @@ class Ready(BaseModel):
     workers: tuple[WorkerInfo, ...] = Field(description="live workers with their state, bundle, device and detector")
 
 
-@router.get("/live", summary="Is the process alive")
+@router.get("/live", operation_id="getLiveness", summary="Is the process alive")
 async def live() -> Live:
     """Always 200 while the process answers."""
     return Live()
 
 
-@router.get("/ready", summary="Can jobs be done", responses={503: {"model": Ready, "description": "What is missing."}})
+@router.get(
+    "/ready",
+    operation_id="getReadiness",
+    summary="Can jobs be done",
+    responses={503: {"model": Ready, "description": "What is missing."}},
+)
 async def ready(services: ServicesDep, response: Response) -> Ready:
     """200 where Redis answers, the upload store can be written, and at least one live worker takes jobs."""
     workers, uploads = await asyncio.gather(_workers(services), services.probe.is_writable(PROBE_S))

@@ -14,11 +14,12 @@ from app.http.errors import Conflict
 from app.http.links import LinkMaker, job_path
 from app.http.openapi_examples import not_modified, problems, submission_docs, submitted
 from app.http.prefer import MAX_WAIT_S, wait_seconds
-from app.jobs.listing import Place, list_jobs
+from app.jobs.listing import CURSOR, Place, list_jobs
 from app.jobs.store import Seen
 from app.routes.dependencies import IfNoneMatch, LinksDep, OwnerDep, RecordDep, SeenDep, ServicesDep
 from app.routes.job_view import job_view
 from app.routes.long_poll import has_ended, wait_until
+from app.submission import idempotency
 from app.submission.submit import submit
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -41,11 +42,17 @@ Prefer = Annotated[
     Header(alias="Prefer", description="`wait=N`: 200 with the finished job if it ends within N seconds."),
 ]
 IdempotencyKey = Annotated[
-    str | None, Header(alias="Idempotency-Key", description="The same key and body answer the same job.")
+    str | None,
+    Header(
+        alias=idempotency.HEADER,
+        description="The same key and body answer the same job.",
+        json_schema_extra={"pattern": idempotency.SENSIBLE},
+    ),
 ]
 ListedState = Annotated[State | None, Query(description="Only jobs in this state.")]
 ListLimit = Annotated[int, Query(ge=1, le=1000, description="Most jobs in a page.")]
-Cursor = Annotated[str | None, Query(max_length=200, description="Where to go on, from `next`.")]
+# The cursor's and the key's own checks say more than a pattern would.
+Cursor = Annotated[str | None, Query(description="Where to go on, from `next`.", json_schema_extra={"pattern": CURSOR})]
 
 
 @router.post(
@@ -79,7 +86,13 @@ async def submit_job(
     return Response(_body(seen, links), 200 if ended_in_time else 202, headers, "application/json")
 
 
-@router.get("", summary="The caller's jobs", response_model=JobList, responses=problems(401, 422, 429, 503))
+@router.get(
+    "",
+    operation_id="listJobs",
+    summary="The caller's jobs",
+    response_model=JobList,
+    responses=problems(401, 422, 429, 503),
+)
 async def get_jobs(
     services: ServicesDep,
     owner: OwnerDep,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from typing import Literal
+
 from pydantic import ValidationError
 
-from app.contract.options import JobOptions
+from app.contract.options import LISTS, JobOptions
 from app.http.errors import InvalidOption, invalid_option
 
 MAX_VALUE_BYTES = 64 * 1024
+Place = Literal["query", "form"]
 
 
 class OptionFields:
-    """Options by name, as text."""
+    """Options by name, as text.  Generated clients send the same option in query and form: equal values are one."""
 
     def __init__(self) -> None:
-        self._values: dict[str, str] = {}
+        self._values: defaultdict[Place, dict[str, str]] = defaultdict(dict)
 
     @staticmethod
     def check_name(name: str) -> None:
@@ -27,17 +31,27 @@ class OptionFields:
                 field=name[:64],
             )
 
-    def add(self, name: str, value: str) -> None:
-        """One more option.  Raises: InvalidOption if it is unknown, repeated, or cannot have this value."""
+    def add(self, place: Place, name: str, value: str) -> None:
+        """One more option; a list may come as several fields of one name.
+
+        Raises: InvalidOption if it is unknown, repeated, or cannot have this value.
+        """
         self.check_name(name)
-        if name in self._values:
-            raise InvalidOption(f"{name} is given more than once.", field=name)
+        given = self._values[place]
+        if name in given:
+            if name not in LISTS:
+                raise InvalidOption(f"{name} is given more than once.", field=name)
+            value = f"{given[name]},{value}"
         _parse({name: value})
-        self._values[name] = value
+        given[name] = value
 
     def finish(self) -> JobOptions:
         """All of them together.  Raises: InvalidOption if they do not fit together."""
-        return _parse(self._values)
+        query, form = self._values["query"], self._values["form"]
+        for name in query.keys() & form.keys():
+            if _parse({name: query[name]}) != _parse({name: form[name]}):
+                raise InvalidOption(f"{name} has one value in the query and another in the form.", field=name)
+        return _parse(query | form)
 
 
 def _parse(values: dict[str, str]) -> JobOptions:

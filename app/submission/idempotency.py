@@ -24,14 +24,14 @@ from app.http.errors import Conflict, IdempotencyMismatch, InvalidOption
 HEADER = "Idempotency-Key"
 CLAIM_S = 30  # how long the making of a job may take
 POLL_S = 0.05
-_SENSIBLE = re.compile(r"[\x21-\x7e]{1,255}")
+SENSIBLE = r"^[\x21-\x7e]{1,255}$"
 
 
 def redis_key(header: str | None, owner: str) -> str:
     """The Redis key of a header; "" where there is none.  Raises: InvalidOption if it cannot be a key."""
     if header is None:
         return ""
-    if not _SENSIBLE.fullmatch(header):
+    if not re.fullmatch(SENSIBLE, header):
         raise InvalidOption(f"{HEADER}: 1 to 255 visible ASCII characters", field=HEADER)
     return keys.idempotency(owner, hashlib.sha256(header.encode()).hexdigest())
 

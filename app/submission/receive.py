@@ -32,7 +32,7 @@ async def receive(
     Raises: a ProblemError that says what is wrong with the request; OSError.
     """
     for name, value in request.query_params.multi_items():
-        options.add(name, value)
+        options.add("query", name, value)
         await check(name, value)
     content_type = request.headers.get("content-type", "")
     paced_body = paced(aiter(request.stream()), settings.min_upload_rate, settings.upload_window_s)
@@ -78,7 +78,7 @@ async def _receive_form(
                 await inbox.end()
             else:
                 text = value.decode("utf-8", "replace")
-                options.add(name, text)
+                options.add("form", name, text)
                 await check(name, text)
         elif name in CONTENT:
             await inbox.write(event)

@@ -238,7 +238,7 @@ def check_options(data: bytes) -> None:
             if isinstance(event, PartStart):
                 name, value = event.name, b""
             elif isinstance(event, PartEnd):
-                fields.add(name, value.decode("utf-8", "replace"))
+                fields.add("form", name, value.decode("utf-8", "replace"))
             else:
                 value += event
         return fields.finish()

@@ -39,6 +39,26 @@ def operations() -> dict[tuple[str, str], dict[str, Any]]:
     }
 
 
+def test_every_call_has_a_name_of_its_own() -> None:
+    """Generated clients name their functions by it."""
+    names = [operation["operationId"] for operation in operations().values()]
+    assert len(set(names)) == len(names)
+    assert {name for name in names if not re.fullmatch(r"[a-z]+([A-Z][a-z]+)+", name)} == set()
+    assert {"submitJob", "listJobs", "getJob", "cancelJob", "deleteJob", "getFrames"} <= set(names)
+
+
+def test_what_an_operation_refuses_by_a_pattern_is_in_the_document() -> None:
+    """`cursor` and `Idempotency-Key`, of which not every text is one."""
+    given = {p["name"]: p["schema"] for call in ("GET", "POST") for p in operations()[call, "/v1/jobs"]["parameters"]}
+    for name, good, bad in (
+        ("cursor", f"1764280000000.{'a1' * 16}", "garbage"),
+        ("Idempotency-Key", "9b2d!", "with space"),
+    ):
+        pattern = given[name]["pattern"]
+        assert re.fullmatch(pattern, good)
+        assert not re.fullmatch(pattern, bad)
+
+
 def test_every_call_is_documented_and_no_other() -> None:
     """The reference's calls are exactly the document's."""
     listed = {tuple(row[0].strip("`").split(" ")) for row in table("call")}
