@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AnyHttpUrl, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from app.contract.segments import MIN_SEGMENT_S, SMOOTH_S, UNSURE_BELOW
+
 # Which members there are is the bundle's to say, see `workers.MemberInfo`.
 MemberName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,31}$")]
 MOST_MEMBERS = 16  # more than any bundle has
@@ -56,6 +58,27 @@ class JobOptions(BaseModel):
     end_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="Label up to this time, seconds.")
     callback_url: CallbackUrl | None = Field(None, description="Signed webhook at the end.")
     keep_input: bool = Field(False, description="Keep the input until the job expires.")
+    smooth_s: float = Field(
+        SMOOTH_S,
+        ge=0,
+        le=10,
+        allow_inf_nan=False,
+        description="Segments, captions, lanes: smooth scores over so many seconds; 0: raw.",
+    )
+    min_segment_s: float = Field(
+        MIN_SEGMENT_S,
+        ge=0,
+        le=60,
+        allow_inf_nan=False,
+        description="The shortest segment, seconds; not where `smooth_s` is 0.",
+    )
+    unsure_below: float = Field(
+        UNSURE_BELOW,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="A segment whose mean score is lower is marked `unsure`.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

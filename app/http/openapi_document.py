@@ -33,6 +33,9 @@ _JOB: dict[str, Any] = {
         "end_s": None,
         "callback_url": None,
         "keep_input": False,
+        "smooth_s": 0.3,
+        "min_segment_s": 0.4,
+        "unsure_below": 0.4,
     },
     "model": {"name": "default", "version": "1"},
     "input": {
@@ -67,7 +70,7 @@ _PART = {
     "end_s": 5.34,
     "label": "Happiness",
     "labels": _SHARES,
-    "segments": [{"start_s": 0.0, "end_s": 5.34, "label": "Happiness", "mean_score": 0.88}],
+    "segments": [{"start_s": 0.0, "end_s": 5.34, "label": "Happiness", "mean_score": 0.88, "unsure": False}],
 }
 _WORKER = {
     "name": "host.1",

@@ -6,28 +6,30 @@ One pass over the frames; what is kept grows with the segments, not with the fra
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel, Field
 
-from app.contract.frames import Frame
+from app.contract.frames import Face, Frame
 from app.contract.jobs import LeftOutFaces, State
+from app.contract.segments import Smoothing, shown
 
 
 class LabelShare(BaseModel):
-    """How much of the time a label was the first, and its mean score."""
+    """How much of the time a label was shown, and its mean score."""
 
-    share: float = Field(description="share of the frames with this face where the label has the highest score, 0..1")
+    share: float = Field(description="share of the frames with this face that lie in segments of the label, 0..1")
     mean_score: float = Field(description="mean of the label's score over all frames with this face")
 
 
 class Segment(BaseModel):
-    """A run of frames with the same label."""
+    """A run of frames with the same label, after smoothing."""
 
     start_s: float
     end_s: float
     label: str
-    mean_score: float
+    mean_score: float = Field(description="mean of the label's score, not smoothed")
+    unsure: bool = Field(description="the mean score is lower than `unsure_below`")
 
 
 class PartSummary(BaseModel):
@@ -66,6 +68,7 @@ class _Part:
     """What is known so far of a track, or of the whole."""
 
     labels: Sequence[str]
+    unsure_below: float
     counts: list[int] = field(default_factory=list)
     sums: list[float] = field(default_factory=list)
     frames: int = 0
@@ -82,9 +85,8 @@ class _Part:
         self.counts = [0] * len(self.labels)
         self.sums = [0.0] * len(self.labels)
 
-    def add(self, position: int, time_s: float, scores: Sequence[float], interval_s: float) -> None:
-        """A frame with this face.  position: among all frames; a gap ends the segment."""
-        best = max(range(len(scores)), key=scores.__getitem__)
+    def add(self, position: int, time_s: float, scores: Sequence[float], best: int, interval_s: float) -> None:
+        """A frame with this face, in a segment of label `best`.  position: among all frames; a gap ends the segment."""
         if not self.frames:
             self.first_s = time_s
         follows = position == self.last_position + 1
@@ -102,12 +104,14 @@ class _Part:
     def close(self, end_s: float) -> None:
         """End the open segment, where there is one."""
         if self.run:
+            mean = round(self.run_sum / self.run, 5)
             self.segments.append(
                 Segment(
                     start_s=round(self.since_s, 6),
                     end_s=round(max(end_s, self.since_s), 6),
                     label=self.labels[self.best],
-                    mean_score=round(self.run_sum / self.run, 5),
+                    mean_score=mean,
+                    unsure=mean < self.unsure_below,
                 )
             )
         self.run = 0
@@ -135,26 +139,29 @@ def summarise(
     complete: bool,
     labels: Sequence[str],
     frames: Iterable[Frame],
+    smoothing: Smoothing,
     left_out: LeftOutFaces | None = None,
 ) -> Summary:
     """The summary of a job's frames, in order."""
-    whole = _Part(labels)
+    whole = _Part(labels, smoothing.unsure_below)
     tracks: dict[int, _Part] = {}
     total = with_faces = 0
     interval_s = previous_s = 0.0
-    for position, frame in enumerate(frames):
+    for position, seen in enumerate(shown(map(_with_all, frames), smoothing)):
+        frame = seen.frame
         if position:
             interval_s = max(frame.timestamp_s - previous_s, 0.0)
         previous_s = frame.timestamp_s
         total += 1
-        if not frame.faces:
-            continue
-        with_faces += 1
-        mean = [sum(column) / len(frame.faces) for column in zip(*(face.scores for face in frame.faces), strict=True)]
-        whole.add(position, frame.timestamp_s, mean, interval_s)
-        for face in frame.faces:
-            track = tracks.setdefault(face.track_id, _Part(labels))
-            track.add(position, frame.timestamp_s, face.scores, interval_s)
+        with_faces += bool(frame.faces)
+        for face, label in zip(frame.faces, seen.labels, strict=True):
+            if face.track_id == _ALL:
+                part = whole
+            elif face.track_id in tracks:
+                part = tracks[face.track_id]
+            else:
+                part = tracks[face.track_id] = _Part(labels, smoothing.unsure_below)
+            part.add(position, frame.timestamp_s, face.scores, label, interval_s)
     return Summary(
         job_id=job_id,
         state=state,
@@ -169,3 +176,14 @@ def summarise(
             for track_id, part in sorted(tracks.items())
         ),
     )
+
+
+_ALL = -1  # the track of what all faces of a frame show together
+
+
+def _with_all(frame: Frame) -> Frame:
+    """The frame with one more face, whose scores are the mean of all."""
+    if not frame.faces:
+        return frame
+    mean = tuple(sum(column) / len(frame.faces) for column in zip(*(face.scores for face in frame.faces), strict=True))
+    return replace(frame, faces=(*frame.faces, Face(_ALL, (0, 0, 0, 0), None, mean)))

@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 
 from app.contract.colours import colours
 from app.contract.frames import Frame
+from app.contract.segments import Smoothing, shown
 
 COLUMNS = 240
 MAX_LANES = 24  # tracks that are seen longest
@@ -19,30 +20,31 @@ WIDTH, LANE, GAP, LEFT, TOP, LEGEND = 960, 72, 14, 72, 16, 44  # px
 Lane = dict[int, list[float]]  # by column: frames in it, then the sum of their scores for each label
 
 
-def draw(frames: Iterable[Frame], labels: Sequence[str], start_s: float, end_s: float) -> str:
-    """The timeline as SVG.  start_s, end_s: times of the first and the last frame."""
+def draw(frames: Iterable[Frame], labels: Sequence[str], start_s: float, end_s: float, smoothing: Smoothing) -> str:
+    """The timeline as SVG, of smoothed scores.  start_s, end_s: times of the first and the last frame."""
     span = max(end_s - start_s, 1e-6)
     lanes: dict[int, Lane] = {}
-    for frame in frames:
+    for seen in shown(frames, smoothing):
+        frame = seen.frame
         column = min(max(int((frame.timestamp_s - start_s) / span * COLUMNS), 0), COLUMNS - 1)
-        for face in frame.faces:
+        for face, scores in zip(frame.faces, seen.scores, strict=True):
             sums = lanes.setdefault(face.track_id, {}).setdefault(column, [0.0] * (1 + len(labels)))
             sums[0] += 1
-            for k, score in enumerate(face.scores, 1):
+            for k, score in enumerate(scores, 1):
                 sums[k] += score
     longest = sorted(lanes, key=lambda track: -sum(sums[0] for sums in lanes[track].values()))[:MAX_LANES]
-    shown = sorted(longest)
-    height = TOP + max(len(shown), 1) * (LANE + GAP) + LEGEND
+    lanes_shown = sorted(longest)
+    height = TOP + max(len(lanes_shown), 1) * (LANE + GAP) + LEGEND
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         f'role="img" font-family="sans-serif" font-size="12"><title>Expressions over time</title>'
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>'
     ]
-    for place, track in enumerate(shown):
+    for place, track in enumerate(lanes_shown):
         parts += _lane(track, lanes[track], labels, TOP + place * (LANE + GAP))
-    if not shown:
+    if not lanes_shown:
         parts.append(f'<text x="{LEFT}" y="{TOP + LANE // 2}" fill="#444444">no faces</text>')
-    if left_out := len(lanes) - len(shown):
+    if left_out := len(lanes) - len(lanes_shown):
         text = f"and {left_out} more {'face' if left_out == 1 else 'faces'}, seen for less long"
         parts.append(f'<text x="{WIDTH - 8}" y="{TOP - 4}" text-anchor="end" fill="#444444">{text}</text>')
     bottom = height - LEGEND

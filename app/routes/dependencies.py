@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Path, Request
+from fastapi import Depends, Header, Path, Query, Request
 
 from app.contract.jobs import JobRecord
+from app.contract.segments import Smoothing
 from app.http.auth import owner_of
 from app.http.links import LinkMaker
 from app.jobs.store import Seen
@@ -58,3 +59,28 @@ IfNoneMatch = Annotated[
     str | None,
     Header(alias="If-None-Match", description="ETag of the version you have; 304 if it is the newest."),
 ]
+
+SmoothS = Annotated[
+    float | None,
+    Query(ge=0, le=10, allow_inf_nan=False, description="Instead of the job's option: smooth over so many seconds."),
+]
+MinSegmentS = Annotated[
+    float | None,
+    Query(ge=0, le=60, allow_inf_nan=False, description="Instead of the job's option: the shortest segment, seconds."),
+]
+UnsureBelow = Annotated[
+    float | None,
+    Query(ge=0, le=1, allow_inf_nan=False, description="Instead of the job's option: mark segments below this score."),
+]
+
+
+async def _smoothing(
+    record: RecordDep,
+    smooth_s: SmoothS = None,
+    min_segment_s: MinSegmentS = None,
+    unsure_below: UnsureBelow = None,
+) -> Smoothing:
+    return Smoothing.chosen(record.options, smooth_s, min_segment_s, unsure_below)
+
+
+SmoothingDep = Annotated[Smoothing, Depends(_smoothing)]

@@ -9,7 +9,7 @@ from app.http.openapi_examples import not_modified, problems
 from app.jobs.results import is_complete
 from app.reports.summary import Summary, summarise
 from app.reports.timeline import draw
-from app.routes.dependencies import IfNoneMatch, RecordDep, ServicesDep
+from app.routes.dependencies import IfNoneMatch, RecordDep, ServicesDep, SmoothingDep
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
@@ -23,18 +23,22 @@ SVG = "image/svg+xml"
     responses={**not_modified(), **problems(401, 404, 410, 422, 429, 503)},
 )
 async def get_summary(
-    request: Request, record: RecordDep, services: ServicesDep, if_none_match: IfNoneMatch = None
+    request: Request,
+    record: RecordDep,
+    services: ServicesDep,
+    smoothing: SmoothingDep,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Shares, mean scores and segments of each label, for each track and for the whole video; of the frames so far."""
 
-    tag = caching.etag_of(request, record, "summary")
+    tag = caching.etag_of(request, record, f"summary {smoothing}")
     if caching.matches(request, tag):
         return caching.unchanged(tag)
 
     def work() -> bytes:
         frames = services.results.iterate(record)
         complete, labels = is_complete(record), record.labels or ()
-        summary = summarise(record.id, record.state, complete, labels, frames, record.left_out)
+        summary = summarise(record.id, record.state, complete, labels, frames, smoothing, record.left_out)
         return summary.model_dump_json().encode()
 
     body = await services.digests.get(tag, work, keep=is_complete(record))
@@ -52,17 +56,21 @@ async def get_summary(
     },
 )
 async def get_timeline(
-    request: Request, record: RecordDep, services: ServicesDep, if_none_match: IfNoneMatch = None
+    request: Request,
+    record: RecordDep,
+    services: ServicesDep,
+    smoothing: SmoothingDep,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """A lane a track; the bands are the labels, as high as their scores."""
 
-    tag = caching.etag_of(request, record, "timeline")
+    tag = caching.etag_of(request, record, f"timeline {smoothing}")
     if caching.matches(request, tag):
         return caching.unchanged(tag)
 
     def work() -> bytes:
         start_s, end_s = services.results.times(record)
-        return draw(services.results.iterate(record), record.labels or (), start_s, end_s).encode()
+        return draw(services.results.iterate(record), record.labels or (), start_s, end_s, smoothing).encode()
 
     body = await services.digests.get(tag, work, keep=is_complete(record))
     return caching.answer(request, body, SVG, tag)

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from app.contract.exports import MEDIA_TYPES, ExportFormat, export
+from app.contract.exports.content import Content
 from app.contract.frames import FrameRecord, frame_record
 from app.contract.jobs import JobRecord
 from app.http import caching
@@ -21,7 +22,7 @@ from app.http.negotiation import FrameFormat, accepted
 from app.http.openapi_examples import frame_formats, not_modified, problems
 from app.jobs.results import Page, is_complete
 from app.reports import hume
-from app.routes.dependencies import IfNoneMatch, LinksDep, RecordDep, ServicesDep
+from app.routes.dependencies import IfNoneMatch, LinksDep, RecordDep, ServicesDep, SmoothingDep
 from app.services import Services
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
@@ -67,6 +68,7 @@ async def get_frames(
     record: RecordDep,
     services: ServicesDep,
     links: LinksDep,
+    smoothing: SmoothingDep,
     start: From = 0,
     limit: Limit = None,
     members: WithMembers = False,
@@ -92,15 +94,15 @@ async def get_frames(
         if next_page:
             answer.headers["Link"] = f'<{next_page}>; rel="next"'
         return answer
-    return _stream(services, record, wanted, start, shown)
+    return _stream(services, record, wanted, start, Content(record.labels or (), shown, smoothing))
 
 
 def _stream(
-    services: Services, record: JobRecord, format: ExportFormat, start: int, members: tuple[str, ...]
+    services: Services, record: JobRecord, format: ExportFormat, start: int, content: Content
 ) -> StreamingResponse:
     """All frames that there are, row by row.  `Mien-Complete` tells whether the job had ended when it began."""
     frames = services.results.iterate(record, start)
-    text = export(frames, format, record.labels or (), members)
+    text = export(frames, format, content)
     name = f"{record.id}.{format}"
     headers = {
         "Cache-Control": "private, no-store",

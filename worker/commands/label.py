@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.contract import chunks, exports
+from app.contract.exports.content import Content
 from app.contract.frames import Frame
 from app.contract.options import JobOptions
+from app.contract.segments import Smoothing
 from model_store.bundle import BundleError
 from worker.core.devices import OutOfDeviceMemoryError
 from worker.decode import DecodeLimits, DecoderError, DecoderLostError, LimitExceededError, UndecodableInputError
@@ -41,6 +43,9 @@ def command(
     fps: Annotated[float, typer.Option(help="frame rate of images")] = 30,
     start_s: Annotated[float | None, typer.Option(help="from this time on, seconds")] = None,
     end_s: Annotated[float | None, typer.Option(help="up to this time, seconds")] = None,
+    smooth_s: Annotated[float, typer.Option(help="vtt: smooth scores over so many seconds")] = 0.3,
+    min_segment_s: Annotated[float, typer.Option(help="vtt: the shortest segment, seconds")] = 0.4,
+    unsure_below: Annotated[float, typer.Option(help="vtt: mark segments with a lower mean score")] = 0.4,
 ) -> None:
     """Label every input; exit status 1 if one of them could not be labelled."""
     options = _options(
@@ -53,6 +58,9 @@ def command(
         fps=fps,
         start_s=start_s,
         end_s=end_s,
+        smooth_s=smooth_s,
+        min_segment_s=min_segment_s,
+        unsure_below=unsure_below,
     )
     names = [_name(path, format) for path in inputs]
     if out is not None and (twice := [name for name in names if names.count(name) > 1]):
@@ -92,7 +100,8 @@ def _label_one(
     try:
         frames = _frames(path, loaded, options, limits, console)
         names = loaded.pipeline.members(serving.label_options(options)) if members else ()
-        pieces = exports.export(frames, format, loaded.manifest.labels, names)
+        content = Content(loaded.manifest.labels, names, Smoothing.chosen(options))
+        pieces = exports.export(frames, format, content)
         if out is None:
             for piece in pieces:
                 sys.stdout.write(piece)

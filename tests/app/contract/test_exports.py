@@ -22,7 +22,10 @@ import httpx
 import pytest
 
 from app.contract import chunks
-from app.contract.exports import csv_header, export, vtt_cues
+from app.contract.exports import export
+from app.contract.exports.captions import vtt_cues
+from app.contract.exports.content import Content
+from app.contract.exports.text import csv_header
 from app.contract.frames import Face, Frame
 
 FRAMES = 100_000
@@ -148,15 +151,16 @@ Make = Callable[..., list[Frame]]
 
 def test_every_format_of_no_frames() -> None:
     """An empty job's exports are valid: a header, an object, nothing."""
-    assert "".join(export([], "csv", LABELS)).strip() == ",".join(csv_header(LABELS))
-    assert "".join(export([], "json", LABELS)).split() == "".join(export([], "json", LABELS)).split()
-    assert "".join(export([], "ndjson", LABELS)) == ""
-    assert "".join(export([], "vtt", LABELS)) == "WEBVTT\n"
+    content = Content(LABELS)
+    assert "".join(export([], "csv", content)).strip() == ",".join(csv_header(content))
+    assert "".join(export([], "json", content)).split() == "".join(export([], "json", content)).split()
+    assert "".join(export([], "ndjson", content)) == ""
+    assert "".join(export([], "vtt", content)) == "WEBVTT\n"
 
 
 def test_vtt_escapes_and_has_a_last_cue(make_frames: Make) -> None:
     """Labels cannot break the cue's markup, and a single frame is shown for a moment."""
     strange = ("<b>&", *LABELS[1:])
-    text = "".join(vtt_cues(make_frames(1), strange))
+    text = "".join(vtt_cues(make_frames(1), Content(strange)))
     assert "&lt;b&gt;&amp;" in text
     assert "00:00:00.000 --> 00:00:00.040" in text

@@ -14,6 +14,7 @@ import pytest
 
 from app.contract.frames import Frame
 from app.contract.jobs import JobRecord
+from app.contract.segments import Smoothing
 from app.jobs.results import Results
 from app.reports.digest_cache import DigestCache
 from app.reports.timeline import MAX_LANES, draw
@@ -33,13 +34,13 @@ def test_a_timeline_of_a_crowd_keeps_little(make_frames: Any) -> None:
             yield Frame(index, float(index), faces)
 
     tracemalloc.start()
-    picture = draw(frames(), LABELS, 0, crowd - 1)
+    picture = draw(frames(), LABELS, 0, crowd - 1, Smoothing())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16 * 2**20
     assert "Face 0" in picture
     assert f"and {crowd + 1 - MAX_LANES} more faces" in picture
-    assert "more face" not in draw(make_frames(9, faces=2), LABELS, 0, 1)
+    assert "more face" not in draw(make_frames(9, faces=2), LABELS, 0, 1, Smoothing())
 
 
 @pytest.mark.parametrize("path", ["summary", "timeline.svg"])

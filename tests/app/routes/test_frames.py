@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from app.contract.colours import LABEL_COLOURS
-from app.contract.frames import frame_record
+from app.contract.frames import Face, Frame, frame_record
 
 Submit = Callable[..., str]
 LABELS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
@@ -333,3 +333,34 @@ def test_event_stream_ends_when_the_job_is_removed(api: httpx.Client, submit: Su
         assert httpx.delete(f"{api.base_url}/v1/jobs/{job_id}").status_code == 204
         # Whether the stream sees the cancellation before the removal is a matter of time.
         assert {name for name, _, _ in coming} <= {"progress", "canceled"}
+
+
+def test_segments_captions_and_lanes_are_smoothed_as_the_job_or_the_read_says(
+    api: httpx.Client, submit: Submit, worker: Any
+) -> None:
+    """A flicker of two frames is a segment of its own only with smooth_s=0; records keep every score."""
+    labels = [0] * 50 + [1, 1] + [0] * 50
+    frames = [
+        Frame(i, i / 25, (Face(0, (0, 0, 40, 40), 0.9, tuple(0.34 if k == best else 0.11 for k in range(7))),))
+        for i, best in enumerate(labels)
+    ]
+    smooth, raw = submit(), submit(smooth_s="0")
+    for job_id in (smooth, raw):
+        worker.label(job_id, frames)
+    found = {}
+    for job_id, query in ((smooth, ""), (smooth, "?smooth_s=0&unsure_below=0.3"), (raw, "")):
+        summary = api.get(f"/v1/jobs/{job_id}/summary{query}").json()
+        (track,) = summary["tracks"]
+        assert track["segments"] == summary["video"]["segments"]
+        cues = api.get(f"/v1/jobs/{job_id}/frames{query}", headers={"Accept": "text/vtt"}).text
+        lane = api.get(f"/v1/jobs/{job_id}/timeline.svg{query}").text
+        found[job_id, query] = (len(track["segments"]), track["segments"][0]["unsure"], cues.count("-->"), lane)
+        assert ("(unsure)" in cues) == track["segments"][0]["unsure"]
+    assert found[smooth, ""][:3] == (1, True, 1)
+    assert found[smooth, "?smooth_s=0&unsure_below=0.3"][:3] == (3, False, 3)
+    assert found[raw, ""][:3] == (3, True, 3)
+    assert found[smooth, ""][3] != found[raw, ""][3] == found[smooth, "?smooth_s=0&unsure_below=0.3"][3]
+    assert pages(api, f"/v1/jobs/{smooth}/frames") == pages(api, f"/v1/jobs/{raw}/frames")
+    for path in ("frames", "summary", "timeline.svg"):
+        answer = api.get(f"/v1/jobs/{smooth}/{path}?smooth_s=-1")
+        assert (answer.status_code, answer.json()["field"]) == (422, "smooth_s")

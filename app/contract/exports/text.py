@@ -1,0 +1,74 @@
+"""Frame records as text: JSON, NDJSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+
+from app.contract.exports.content import Content
+from app.contract.frames import Frame, frame_record
+
+# CSV: columns of every row, before one column a label and one a member and label.
+CSV_COLUMNS = (
+    "frame_index",
+    "timestamp_s",
+    "track_id",
+    "x",
+    "y",
+    "width",
+    "height",
+    "detection_score",
+    "label",
+    "score",
+)
+
+
+def json_object(frames: Iterable[Frame], content: Content) -> Iterator[str]:
+    """One object with `labels` and `frames`; a line a frame."""
+    yield f'{{"labels": {json.dumps(content.labels)}, "frames": ['
+    separator = "\n"
+    for line in ndjson_lines(frames, content):
+        yield separator + line.rstrip("\n")
+        separator = ",\n"
+    yield "\n]}\n"
+
+
+def ndjson_lines(frames: Iterable[Frame], content: Content) -> Iterator[str]:
+    """One frame record a line."""
+    for frame in frames:
+        record = frame_record(frame, content.labels, content.members)
+        yield json.dumps(record, separators=(",", ":"), ensure_ascii=False) + "\n"
+
+
+def csv_header(content: Content) -> list[str]:
+    """Column names: the fixed ones, a column a label, then `MEMBER_LABEL` for every member and label."""
+    own = [f"{member}_{label}" for member in content.members for label in content.labels]
+    return [*CSV_COLUMNS, *content.labels, *own]
+
+
+def csv_rows(frames: Iterable[Frame], content: Content) -> Iterator[str]:
+    """A header, then a row a face a frame, and a row with empty face columns for a frame without faces (RFC 4180)."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    header = csv_header(content)
+
+    def rows_so_far() -> str:
+        text = buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+        return text
+
+    writer.writerow(header)
+    yield rows_so_far()
+    for frame in frames:
+        record = frame_record(frame, content.labels, content.members)
+        first: list[object] = [frame.frame_index, frame.timestamp_s]
+        for face in record["faces"]:
+            shown = [face["track_id"], *face["bbox"], face["detection_score"], face["label"], face["score"]]
+            own = [score for member in content.members for score in face["members"][member].values()]
+            writer.writerow([*first, *shown, *face["scores"].values(), *own])
+        if not record["faces"]:
+            writer.writerow([*first, *[""] * (len(header) - len(first))])
+        yield rows_so_far()
