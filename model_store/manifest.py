@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInf
 from model_store.members import MEMBERS, HeadSpec
 
 FORMAT_VERSION = 1
+SHARES_SUM_WITHIN = 1e-3  # of 1: they may be rounded
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
 
@@ -119,6 +120,17 @@ class Member(_Frozen):
         return head if isinstance(head, kind.head) else kind.head.model_validate(head)
 
 
+class Prior(_Frozen):
+    """How frequent the labels were in training, so that a job can choose how much of that its scores hold.
+
+    The fused probabilities hold shares ** trained; a job that asks for nothing gets shares ** default.
+    """
+
+    shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(description="one a label, in their order, sum 1")
+    trained: float = Field(ge=0, le=1, description="0: balanced, 1: as in training")
+    default: float = Field(ge=0, le=1)
+
+
 class Provenance(_Frozen):
     """Where the weights come from, so that the training can be judged and repeated."""
 
@@ -153,6 +165,7 @@ class Manifest(_Frozen):
     input: Input
     window: int = Field(9, ge=1, le=255, description="frames a temporal member sees; odd, its centre is labelled")
     members: tuple[Member, ...] = Field(min_length=1)
+    prior: Prior | None = None
     provenance: Provenance
     measurements: tuple[Measurement, ...] = ()
     licence: str
@@ -174,6 +187,11 @@ class Manifest(_Frozen):
             raise ValueError(f"window must be odd so that it has a centre, got {self.window}")
         if not sum(member.fusion_weight for member in self.members) > 0:
             raise ValueError("fusion weights must not all be zero")
+        if self.prior is not None:
+            if len(self.prior.shares) != len(self.labels):
+                raise ValueError(f"prior needs one share a label, {len(self.labels)}, got {len(self.prior.shares)}")
+            if abs(sum(self.prior.shares) - 1) > SHARES_SUM_WITHIN:
+                raise ValueError(f"shares of prior must sum to 1, got {sum(self.prior.shares):.4f}")
         specs: dict[str, BackboneSpec] = {}
         for member in self.members:
             known = specs.setdefault(member.backbone_weights.sha256, member.backbone)

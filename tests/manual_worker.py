@@ -11,7 +11,7 @@ from app.contract import keys
 from app.contract.frames import Frame
 from app.contract.jobs import JobRecord, State, utc_now
 from app.contract.uploads import UploadStore
-from app.contract.workers import MemberInfo, ModelInfo, WorkerInfo, WorkerState
+from app.contract.workers import MemberInfo, ModelInfo, PriorInfo, WorkerInfo, WorkerState
 from worker.jobs.execution import Execution
 from worker.jobs.registration import Registration
 
@@ -35,6 +35,7 @@ class ManualWorker:
         state: WorkerState = "ready",
         members: Sequence[str] = MEMBERS,
         queue: str = "",
+        prior: PriorInfo | None = None,
     ) -> None:
         """Be a live worker of a bundle, named `manual-BUNDLE`, from a folder of the bundle's name unless a queue is
         given."""
@@ -63,6 +64,7 @@ class ManualWorker:
                     MemberInfo(name=name, backbone="small", head="h", temperature=1, fusion_weight=1 / len(members))
                     for name in members
                 ),
+                prior=prior,
                 metrics=[{"data": "validation", "accuracy": 0.8}],
                 provenance={"data": "test"},
                 licence="MIT",

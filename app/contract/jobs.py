@@ -113,6 +113,7 @@ class Job(BaseModel):
     progress: Progress
     labels: tuple[str, ...] | None = None
     detector: str | None = None
+    prior: float | None = Field(None, description="what the scores are given at; null until known, or without meaning")
     error: JobError | None = None
     warnings: tuple[str, ...] = ()
     attempts: int = 0
@@ -152,6 +153,7 @@ class JobRecord(BaseModel):
     labels: tuple[str, ...] | None = None
     members: tuple[str, ...] | None = None
     detector: str | None = None
+    prior: float | None = None
     error: JobError | None = None
     warnings: tuple[str, ...] = ()
     left_out: LeftOutFaces | None = None

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AnyHttpUrl, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AnyHttpUrl,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from app.contract.segments import MIN_SEGMENT_S, SMOOTH_S, UNSURE_BELOW
 
 # Which members there are is the bundle's to say, see `workers.MemberInfo`.
 MemberName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,31}$")]
 MOST_MEMBERS = 16  # more than any bundle has
+PRIORS = {"balanced": 0.0, "training": 1.0}
 
 
 def _split(value: object) -> object:
@@ -19,6 +31,17 @@ def _split(value: object) -> object:
 
 
 Members = Annotated[tuple[MemberName, ...], BeforeValidator(_split), Field(min_length=1, max_length=MOST_MEMBERS)]
+
+
+def _prior(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return handler(value)
+    except ValidationError:  # which would name one of its two kinds only
+        raise ValueError("should be balanced, training or a number from 0 to 1") from None
+
+
+PriorShare = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Prior = Annotated[Literal["balanced", "training"] | PriorShare, WrapValidator(_prior)]
 CallbackUrl = Annotated[AnyHttpUrl, PlainSerializer(str, return_type=str)]
 
 LISTS = frozenset({"members"})  # options that are lists, which forms and queries may also carry as several fields
@@ -52,6 +75,11 @@ class JobOptions(BaseModel):
     members: Members | None = Field(
         None, description="Subset of the model's members to fuse, such as `cnn,cnn_rnn`; all if absent."
     )
+    prior: Prior | None = Field(
+        None,
+        description="How far the scores follow the labels' shares in training: `training` (1), `balanced` (0: rare "
+        "labels count as much as frequent ones), or a number in between; the model's own default.",
+    )
     model: str | None = Field(None, min_length=1, max_length=64, description="Name of a served bundle.")
     fps: float = Field(30, gt=0, le=1000, allow_inf_nan=False, description="Frame rate of `frames` and of archives.")
     start_s: float | None = Field(None, ge=0, allow_inf_nan=False, description="Label from this time on, seconds.")
@@ -79,6 +107,11 @@ class JobOptions(BaseModel):
         allow_inf_nan=False,
         description="A segment whose mean score is lower is marked `unsure`.",
     )
+
+    @property
+    def prior_share(self) -> float | None:
+        """`prior` as a number, None where it is left to the model."""
+        return PRIORS[self.prior] if isinstance(self.prior, str) else self.prior
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -55,8 +55,22 @@ class MemberInfo(BaseModel):
     fusion_weight: float
 
 
+class PriorInfo(BaseModel):
+    """What a bundle knows of its labels' frequencies.  shares: of each label in training, sum 1.
+
+    trained: how much of them its members' scores hold.  default: how much a job's do that gives no `prior`.
+    """
+
+    shares: tuple[float, ...]
+    trained: float
+    default: float
+
+
 class ModelInfo(BaseModel):
-    """A bundle as clients see it: what it answers, how good it is, and where it comes from."""
+    """A bundle as clients see it: what it answers, how good it is, and where it comes from.
+
+    prior: null where jobs cannot choose one.
+    """
 
     name: str
     version: str
@@ -64,6 +78,7 @@ class ModelInfo(BaseModel):
     labels: tuple[str, ...]
     window: int
     members: tuple[MemberInfo, ...]
+    prior: PriorInfo | None = None
     metrics: list[dict[str, Any]]
     provenance: dict[str, Any]
     licence: str

@@ -27,6 +27,7 @@ _JOB: dict[str, Any] = {
         "min_face_px": 16,
         "min_score": None,
         "members": None,
+        "prior": None,
         "model": None,
         "fps": 30,
         "start_s": None,
@@ -51,6 +52,7 @@ _JOB: dict[str, Any] = {
     "progress": {"frames_done": 128, "frames_total": 472, "frames_per_second": 41.3, "eta_s": 8.3},
     "labels": _LABELS,
     "detector": "default",
+    "prior": 1.0,
     "error": None,
     "warnings": [],
     "attempts": 1,
@@ -110,6 +112,7 @@ _MODEL = {
             ("cnn_rnn", "CNN-GRU", "GRU", "reads nine frames in order", "gru"),
         )
     ],
+    "prior": {"shares": [0.356, 0.087, 0.006, 0.023, 0.282, 0.128, 0.118], "trained": 1.0, "default": 1.0},
     "metrics": [{"data": "ferplus", "accuracy": 0.8}],
     "provenance": {"recipe": "default"},
     "licence": "MIT",

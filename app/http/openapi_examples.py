@@ -163,7 +163,8 @@ def _plain(option: dict[str, Any]) -> dict[str, Any]:
     Its default is told in words: generated clients would send it, in query and form, beside what their users choose.
     """
     kinds = [kind for kind in option.get("anyOf", []) if kind != {"type": "null"}]
-    plain = {key: value for key, value in option.items() if key not in {"anyOf", "title"}} | (kinds[0] if kinds else {})
+    kind = {"anyOf": kinds} if len(kinds) > 1 else kinds[0] if kinds else {}
+    plain = {key: value for key, value in option.items() if key not in {"anyOf", "title"}} | kind
     default = plain.pop("default", None)
     if default is not None:
         shown = default if isinstance(default, str) else json.dumps(default)

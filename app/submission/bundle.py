@@ -23,12 +23,21 @@ class Bundle:
     info: ModelInfo | None
     worker: WorkerInfo | None
 
-    def check_members(self, options: JobOptions) -> None:
-        """Raises: InvalidOption if it is known to lack one of the members asked for."""
-        if self.info is None or options.members is None:
+    def prior(self, options: JobOptions) -> float | None:
+        """What the job's scores will be given at, as far as that is known."""
+        if self.info is None or self.info.prior is None:
+            return None
+        return self.info.prior.default if options.prior_share is None else options.prior_share
+
+    def check(self, options: JobOptions) -> None:
+        """Raises: InvalidOption if it is known to lack one of the members asked for, or to have no prior to choose."""
+        if self.info is None:
             return
+        if options.prior is not None and self.info.prior is None:
+            lacks = f"prior: model {self.name!r} does not tell how frequent its labels were in training; leave it out."
+            raise InvalidOption(lacks, field="prior")
         has = [member.name for member in self.info.members]
-        for name in options.members:
+        for name in options.members or ():
             if name not in has:
                 lacks = f"members: model {self.name!r} has no member {name!r}; it has {', '.join(has)}."
                 raise InvalidOption(lacks, field="members")

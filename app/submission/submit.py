@@ -92,7 +92,7 @@ async def _receive(request: Request, services: Services, bundles: Bundles, inbox
 
     await receive(request, inbox, fields, services.settings, check)
     options = fields.finish()
-    (await bundles.of(options.model)).check_members(options)
+    (await bundles.of(options.model)).check(options)
     return options
 
 
@@ -153,6 +153,7 @@ def _record(
         model=ModelRef(name=bundle.name, version=worker.version if worker else None),
         labels=bundle.info.labels if bundle.info and worker else None,
         detector=worker.detector if worker else None,
+        prior=bundle.prior(options) if worker else None,
         input=received,
         callback=str(options.callback_url or ""),
     )

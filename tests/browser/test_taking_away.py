@@ -82,6 +82,7 @@ def test_command_does_the_same(open_page: OpenPage, api: Api, film: bytes) -> No
     visit.page.select_option("[name=sample_fps]", "5")
     visit.page.uncheck("[value=cnn_rnn]")
     visit.page.fill("[name=max_faces]", "2")
+    visit.page.select_option("[name=prior]", "balanced")
     visit.drop(film, "it's a film.webm", "video/webm")
     job = api.job(visit.labelled())
     send, read = (shlex.split(line) for line in (visit.page.text_content("#curl") or "").splitlines())
@@ -91,6 +92,7 @@ def test_command_does_the_same(open_page: OpenPage, api: Api, film: bytes) -> No
         "sample_fps": "5",
         "members": "cnn,cnn_transformer",
         "max_faces": "2",
+        "prior": "balanced",
     }
     assert (job["options"]["sample_fps"], job["options"]["members"]) == (5, ["cnn", "cnn_transformer"])
     assert send[-1] == f"{visit.url}/v1/jobs"

@@ -156,6 +156,25 @@ def test_members_that_are_asked_for_are_fused(api: Api, clip: bytes) -> None:
     }
 
 
+def test_a_prior_moves_the_scores_and_not_the_faces(api: Api, clip: bytes, tmp_path: Path) -> None:
+    """By the shares that the model tells, in the members' scores as well; `worker label` does the same."""
+    prior = api.http.get("/v1/models/default").json()["prior"]
+    job, plain = api.label(clip, prior=prior["trained"], sample_fps=5)
+    balanced, moved = api.label(clip, prior="balanced", sample_fps=5)
+    assert (job["prior"], balanced["prior"], balanced["options"]["prior"]) == (prior["trained"], 0, "balanced")
+    assert api.label(clip, sample_fps=5)[0]["prior"] == prior["default"]
+    factors = np.array(prior["shares"]) ** -prior["trained"]
+    for before, after in zip(plain, moved, strict=True):
+        (was,), (found,) = before["faces"], after["faces"]
+        expected = np.array(list(was["scores"].values())) * factors
+        assert list(found["scores"].values()) == pytest.approx(expected / expected.sum(), abs=3e-3)
+        assert (found["bbox"], found["label"]) == (was["bbox"], max(found["scores"], key=found["scores"].__getitem__))
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(clip)
+    command = (sys.executable, "-m", "worker", "label", str(path), "--prior", "balanced", "--sample-fps", "5")
+    assert json.loads(api.service.run(*command))["frames"] == moved
+
+
 def test_pages_read_while_it_runs_are_the_final_ones(api: Api, long_clip: bytes) -> None:
     """A reader who follows `next` from the start of the job sees exactly what is read after its end."""
     job = api.submit(long_clip)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -38,6 +38,10 @@ def no_weights(fields: Fields) -> None:
         member["fusion_weight"] = 0
 
 
+def prior(shares: Sequence[float] = (0.5, 0.3, 0.2), **others: float) -> Callable[[Fields], object]:
+    return lambda fields: fields.update(prior={"shares": shares, "trained": 1, "default": 1} | others)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -59,6 +63,11 @@ def no_weights(fields: Fields) -> None:
         (lambda f: f["members"][0]["head_weights"].update(sha256="short"), "sha256"),
         (two_backbones, "two different backbone architectures"),
         (no_weights, "must not all be zero"),
+        (prior([0.5, 0.5]), "one share a label, 3, got 2"),
+        (prior([0.5, 0.4, 0.2]), "must sum to 1, got 1.1"),
+        (prior([0.6, 0.4, 0]), "greater than 0"),
+        (prior(default=1.5), "default"),
+        (prior(trained=-1), "trained"),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -19,6 +18,7 @@ from app.contract.frames import Frame
 from app.contract.options import JobOptions
 from app.contract.segments import Smoothing
 from model_store.bundle import BundleError
+from worker.commands.job_options import PRIOR_HELP, job_options
 from worker.core.devices import OutOfDeviceMemoryError
 from worker.decode import DecodeLimits, DecoderError, DecoderLostError, LimitExceededError, UndecodableInputError
 from worker.ensemble.precision import PrecisionError
@@ -35,6 +35,7 @@ def command(
     format: Annotated[exports.ExportFormat, typer.Option(help="what to write")] = "json",
     members: Annotated[bool, typer.Option("--members", help="each member's own scores as well")] = False,
     out: Annotated[Path | None, typer.Option(help="folder for one file an input; stdout where absent")] = None,
+    prior: Annotated[str | None, typer.Option(help=PRIOR_HELP)] = None,
     use_members: Annotated[str | None, typer.Option(help="subset of the members to fuse, such as cnn,cnn_rnn")] = None,
     sample_fps: Annotated[float | None, typer.Option(help="label at most so many frames a second")] = None,
     max_faces: Annotated[int, typer.Option(help="at most so many faces a frame: tracked ones, then the largest")] = 10,
@@ -48,9 +49,10 @@ def command(
     unsure_below: Annotated[float, typer.Option(help="vtt: mark segments with a lower mean score")] = 0.4,
 ) -> None:
     """Label every input; exit status 1 if one of them could not be labelled."""
-    options = _options(
+    options = job_options(
         faces=faces,
         members=use_members,
+        prior=prior,
         sample_fps=sample_fps,
         max_faces=max_faces,
         min_face_px=min_face_px,
@@ -76,15 +78,6 @@ def command(
     failed = [path for path in inputs if not _label_one(path, loaded, options, limits, format, members, out)]
     if failed:
         raise CommandError(f"{len(failed)} of {len(inputs)} inputs could not be labelled")
-
-
-def _options(**values: Any) -> JobOptions:
-    try:
-        return JobOptions.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = "--" + str(first["loc"][0] if first["loc"] else "options").replace("_", "-")
-        raise typer.BadParameter(first["msg"], param_hint=where) from None
 
 
 def _label_one(

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from worker.core.devices import OutOfDeviceMemoryError, choosing_kernels, on_device
-from worker.ensemble.networks import Ensemble, fuse
+from worker.ensemble.fusion import fuse_at
+from worker.ensemble.networks import Ensemble
 from worker.ensemble.passes import FramePass, frame_pass
 from worker.ensemble.precision import DTYPES, Precision
 from worker.ensemble.streaming import stream_head
@@ -102,6 +103,7 @@ class Engine:
         self.precision = precision
         self.member_names = tuple(member.name for member in ensemble.members)
         self.weights = {member.name: member.weight for member in ensemble.members}
+        self.prior = ensemble.prior
         self.stats = EngineStats()
         dtype = DTYPES[precision]
         normalise = copy.deepcopy(ensemble.normalise).to(device)
@@ -145,10 +147,17 @@ class Engine:
         """Queue a step; a clip's steps are submitted in order."""
         self._steps.put(step)
 
-    def fuse(self, probabilities: dict[str, Floats], members: Sequence[str]) -> Floats:
-        """Weighted mean of the chosen members' probabilities, each (W, K) -> (W, K) float32."""
+    def fuse(
+        self, probabilities: dict[str, Floats], members: Sequence[str], prior: float | None = None
+    ) -> tuple[Floats, Floats]:
+        """The chosen members' probabilities, each (W, K) -> fused (W, K), and the members' own (M, W, K), float32.
+
+        prior: what both are given at; None for the bundle's default.
+        """
         weights = torch.tensor([self.weights[name] for name in members])
-        return fuse(torch.from_numpy(np.stack([probabilities[name] for name in members])), weights).numpy()
+        stacked = torch.from_numpy(np.stack([probabilities[name] for name in members]))
+        fused, own = fuse_at(stacked, weights, self.prior, prior)
+        return fused.numpy(), own.numpy()
 
     def take_stats(self) -> EngineStats:
         """The counters since they were last taken."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.ensemble.backbones import Backbone
+from worker.ensemble.fusion import Prior
 from worker.ensemble.members import Head
 
 
@@ -57,13 +58,15 @@ class Member(nn.Module):
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Backbones by key (equal weights have one key), members in the manifest's order, labels, window in frames."""
+    """Backbones by key (equal weights have one key), members in the manifest's order, labels, window in frames, and
+    what is known of the labels' frequencies."""
 
     labels: tuple[str, ...]
     window: int
     normalise: Normalise
     backbones: dict[str, Backbone]
     members: tuple[Member, ...]
+    prior: Prior | None = None
 
     def modules(self) -> list[nn.Module]:
         """Every network, for moving to a device or switching to eval mode."""
@@ -85,14 +88,3 @@ class Ensemble:
             logits = logits[centre if member.temporal else 0]
             probabilities[member.name] = torch.softmax(logits.float() / member.temperature, dim=-1)
         return probabilities
-
-
-def fuse(probabilities: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean over members: (M, ..., K) probabilities, (M,) weights -> (..., K).
-
-    Members whose weights are all zero, which may be those somebody chose to see alone, count equally.
-    """
-    if not weights.any():
-        weights = torch.ones_like(weights)
-    share = (weights / weights.sum()).view(-1, *[1] * (probabilities.ndim - 1))
-    return (share * probabilities).sum(dim=0)

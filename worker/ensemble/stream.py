@@ -52,11 +52,15 @@ class _Plan:
 
 
 class ClipStream:
-    """Labels one clip's frames.  members: names of the members to fuse, in the engine's order."""
+    """Labels one clip's frames.  members: names of the members to fuse, in the engine's order.
 
-    def __init__(self, engine: Engine, members: Sequence[str]) -> None:
+    prior: what their scores are given at, None for the bundle's default.
+    """
+
+    def __init__(self, engine: Engine, members: Sequence[str], prior: float | None = None) -> None:
         self._engine = engine
         self._members = tuple(members)
+        self._prior = prior
         self._tracks: dict[int, _Track] = {}
         self._plan = _Plan()
         self._last: Step | None = None
@@ -135,8 +139,7 @@ class ClipStream:
         probabilities = step.result.result()
         if not targets:
             return
-        fused = self._engine.fuse(probabilities, self._members)
-        members = np.stack([probabilities[name] for name in self._members])  # (M, W, K)
+        fused, members = self._engine.fuse(probabilities, self._members, self._prior)
         for row, (pending, face) in enumerate(targets):
             pending.fused[face] = fused[row]
             pending.members[:, face] = members[:, row]

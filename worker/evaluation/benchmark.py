@@ -21,7 +21,8 @@ from model_store.bundle import find_bundle, load_bundle
 from worker.core.conv_fusion import for_inference
 from worker.core.records import CroppedFace, CroppedFrame, Image
 from worker.ensemble.engine import Engine
-from worker.ensemble.networks import Ensemble, fuse
+from worker.ensemble.fusion import fuse_at
+from worker.ensemble.networks import Ensemble
 from worker.ensemble.passes import example_images
 from worker.ensemble.precision import DTYPES
 from worker.ensemble.stream import ClipStream
@@ -127,7 +128,8 @@ def _reference_rate(reference: Ensemble, clip: list[Image], device: torch.device
     for position in positions:
         window = [clip[min(max(p, 0), last)] for p in range(position - half, position + half + 1)]
         probabilities = reference.window_probabilities(torch.from_numpy(np.stack(window)).to(device))
-        fused.append(fuse(torch.stack(list(probabilities.values())), weights).cpu().numpy())
+        scores, _ = fuse_at(torch.stack(list(probabilities.values())), weights, reference.prior, None)
+        fused.append(scores.cpu().numpy())
     return np.stack(fused), len(positions) / (time.perf_counter() - started)
 
 

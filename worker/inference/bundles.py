@@ -14,6 +14,7 @@ from model_store.manifest import BackboneSpec, Input, Manifest
 from model_store.members import HeadSpec
 from worker.crops import CropSpec
 from worker.ensemble import backbones, members
+from worker.ensemble.fusion import Prior
 from worker.ensemble.networks import Ensemble, Member, Normalise
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -62,7 +63,8 @@ def build_ensemble(bundle: Bundle) -> Ensemble:
         head = build_head(spec.head, built[key].feature_size, len(manifest.labels))
         head = _filled(head, spec.head_weights.file, bundle.tensors)
         loaded.append(Member(spec.name, key, head, spec.temperature, spec.fusion_weight))
-    ensemble = Ensemble(manifest.labels, manifest.window, build_normalise(manifest), built, tuple(loaded))
+    prior = None if manifest.prior is None else Prior(**manifest.prior.model_dump())
+    ensemble = Ensemble(manifest.labels, manifest.window, build_normalise(manifest), built, tuple(loaded), prior)
     for module in ensemble.modules():
         module.eval().requires_grad_(False)
     return ensemble

@@ -26,6 +26,7 @@ from worker.core.records import (
 from worker.crops import CropSpec, crop_aligned, crop_whole
 from worker.decode import Sampling
 from worker.ensemble.engine import Engine
+from worker.ensemble.fusion import prior_in_use
 from worker.ensemble.stream import ClipStream
 from worker.faces.finding import Finder
 from worker.faces.following import Following
@@ -59,13 +60,17 @@ class UnknownMemberError(ValueError):
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """What a job may choose.  members: names to fuse, in the bundle's order; empty for all."""
+    """What a job may choose.  members: names to fuse, in the bundle's order; empty for all.
+
+    prior: what scores are given at, 0 (balanced) to 1 (as in training); None for the bundle's default.
+    """
 
     cropped: bool = False
     max_faces: int = 10
     min_face_px: float = 16
     min_score: float | None = None
     members: tuple[str, ...] = ()
+    prior: float | None = None
     sampling: Sampling = field(default_factory=Sampling)
 
 
@@ -92,18 +97,25 @@ class Pipeline:
             raise UnknownMemberError(f"the bundle has no member {', '.join(sorted(unknown))}")
         return tuple(name for name in self.engine.member_names if not options.members or name in options.members)
 
+    def prior(self, options: LabelOptions) -> float | None:
+        """What scores are given at, None where the bundle tells no prior.
+
+        Raises: NoPriorError if one is asked for all the same.
+        """
+        return prior_in_use(self.engine.prior, options.prior)
+
     def label(
         self, source: Source, options: LabelOptions, clocks: StageClocks | None = None
     ) -> Generator[LabelledFrame, None, None]:
         """Every sampled frame of the source with its faces labelled, in order.  clocks: count what each stage takes."""
         clocks = clocks or StageClocks()
-        members = self.members(options)
+        members, prior = self.members(options), self.prior(options)
         decoded = clocks.decode.working(source.frames())
         with (
             prefetched(decoded, FRAMES_AHEAD_BYTES, _frame_bytes, "decode") as frames,
             prefetched(self.crop(frames, options, clocks), CROPS_AHEAD_BYTES, _crop_bytes, "faces") as cropped,
         ):
-            labelled = ClipStream(self.engine, members).run(clocks.ensemble.waiting(cropped))
+            labelled = ClipStream(self.engine, members, prior).run(clocks.ensemble.waiting(cropped))
             yield from clocks.ensemble.working(labelled)
 
     def crop(

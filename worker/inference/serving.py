@@ -141,6 +141,7 @@ def label_options(options: JobOptions) -> LabelOptions:
         min_face_px=options.min_face_px,
         min_score=options.min_score,
         members=options.members or (),
+        prior=options.prior_share,
         sampling=Sampling(options.sample_fps, options.start_s, options.end_s),
     )
 

@@ -33,6 +33,7 @@ from app.contract.uploads import UploadStore
 from worker.core.devices import DeviceLostError, OutOfDeviceMemoryError, first_line, is_lost
 from worker.decode import DecoderLostError, LimitExceededError, UndecodableInputError
 from worker.ensemble.engine import EngineStoppedError
+from worker.ensemble.fusion import NoPriorError
 from worker.inference import serving
 from worker.inference.left_out import LeftOutTally
 from worker.inference.pipeline import Pipeline, Source, UnknownMemberError
@@ -274,7 +275,11 @@ def _label_source(
     left_out = LeftOutTally(options)
     execution.opened(
         expected_frames(record, source),
-        {"input": _input(record, source, decoded=False), "members": pipeline.members(options)},
+        {
+            "input": _input(record, source, decoded=False),
+            "members": pipeline.members(options),
+            "prior": pipeline.prior(options),
+        },
         _span_s(record, source),
     )
     clocks = StageClocks()
@@ -332,7 +337,7 @@ def _error(error: Exception) -> JobError:
         code, detail = "limit_exceeded", str(error)
     elif isinstance(error, OutOfDeviceMemoryError | MemoryError):
         code, detail = "out_of_memory", "the worker has not enough memory for this input; try smaller frames"
-    elif isinstance(error, UnknownMemberError):
+    elif isinstance(error, UnknownMemberError | NoPriorError):
         code, detail = "invalid_option", str(error)
     elif isinstance(error, ResultsFullError):
         code, detail = "storage_full", "there was no room for the job's results; submit it again later"

@@ -14,7 +14,7 @@ import structlog
 
 from app.contract import heartbeats, keys
 from app.contract.scripts.workers import WORKER_BEAT
-from app.contract.workers import MemberInfo, ModelInfo, WorkerInfo
+from app.contract.workers import MemberInfo, ModelInfo, PriorInfo, WorkerInfo
 from model_store.manifest import Manifest
 from model_store.members import MEMBERS
 
@@ -43,6 +43,7 @@ def model_info(manifest: Manifest, queue: str) -> ModelInfo:
         labels=manifest.labels,
         window=manifest.window,
         members=members,
+        prior=None if manifest.prior is None else PriorInfo(**manifest.prior.model_dump()),
         metrics=[measurement.model_dump(mode="json") for measurement in manifest.measurements],
         provenance=manifest.provenance.model_dump(mode="json"),
         licence=manifest.licence,

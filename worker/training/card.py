@@ -47,6 +47,13 @@ def model_card(manifest: Manifest) -> str:
             f"| {member.name} | {member.backbone.architecture} | {member.head.architecture}: {sizes} "
             f"| {member.temperature} | {member.fusion_weight} |"
         )
+    if manifest.prior is not None:
+        shares = ", ".join(f"{k} {v:.3f}" for k, v in zip(manifest.labels, manifest.prior.shares, strict=True))
+        lines += [
+            "",
+            f"Shares of the labels in training: {shares}. The fused scores hold them to the power of "
+            f"{manifest.prior.trained:g}; a job or command that gives no `prior` gets {manifest.prior.default:g}.",
+        ]
     lines += ["", "## Measured", ""]
     lines += [line for measurement in manifest.measurements for line in _measured(measurement)]
     if not manifest.measurements:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.ensemble.networks import Ensemble, fuse
+from worker.ensemble.fusion import fuse_at
+from worker.ensemble.networks import Ensemble
 from worker.training.features import compute_features
 from worker.training.journal import Journal
 from worker.training.metrics import headline, measure
@@ -34,9 +35,12 @@ class LabelledClips:
     truths: dict[str, Array]
 
 
-def evaluate(ensemble: Ensemble, data: LabelledClips, journal: Journal) -> dict[str, Any]:
-    """What `evaluate --json` prints.  The ensemble's networks run in float32 on the device where they are."""
-    fused, members = probabilities(ensemble, data, journal)
+def evaluate(ensemble: Ensemble, data: LabelledClips, journal: Journal, prior: float | None = None) -> dict[str, Any]:
+    """What `evaluate --json` prints.  The ensemble's networks run in float32 on the device where they are.
+
+    prior: what the scores are given at; None for the bundle's default.
+    """
+    fused, members = probabilities(ensemble, data, journal, prior)
     results = {}
     for name, truth in data.truths.items():
         rows = truth >= 0
@@ -50,7 +54,9 @@ def evaluate(ensemble: Ensemble, data: LabelledClips, journal: Journal) -> dict[
     return {"data": data.name, "results": results}
 
 
-def probabilities(ensemble: Ensemble, data: LabelledClips, journal: Journal) -> tuple[Array, dict[str, Array]]:
+def probabilities(
+    ensemble: Ensemble, data: LabelledClips, journal: Journal, prior: float | None = None
+) -> tuple[Array, dict[str, Array]]:
     """(W, K) fused probabilities of every window's centre, and each member's."""
     features = {}
     for key, backbone in ensemble.backbones.items():
@@ -69,8 +75,9 @@ def probabilities(ensemble: Ensemble, data: LabelledClips, journal: Journal) -> 
     for member in ensemble.members:
         logits = centre_logits(member.head, WindowSet(features[member.backbone], data.windows, nothing, nothing))
         found.append(torch.softmax(logits / member.temperature, dim=-1))
-    fused = fuse(torch.stack(found), torch.tensor([member.weight for member in ensemble.members]))
-    return fused.numpy(), {m.name: p.numpy() for m, p in zip(ensemble.members, found, strict=True)}
+    weights = torch.tensor([member.weight for member in ensemble.members])
+    fused, own = fuse_at(torch.stack(found), weights, ensemble.prior, prior)
+    return fused.numpy(), {m.name: p.numpy() for m, p in zip(ensemble.members, own, strict=True)}
 
 
 def summary(report: dict[str, Any]) -> dict[str, dict[str, Any]]:

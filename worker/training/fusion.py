@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worker.ensemble.networks import fuse
+from worker.ensemble.fusion import fuse
 
 STEPS = 400
 RATE = 0.05

@@ -86,5 +86,6 @@ function facts(job) {
   if (fps && job.input.kind === "video") parts.push(`${Math.round(fps * 100) / 100} frames a second`);
   if (job.detector) parts.push(`detector ${job.detector}`);
   if (job.model.version) parts.push(`model ${job.model.name} ${job.model.version}`);
+  if (job.options.prior !== null) parts.push(`prior ${job.options.prior}`);
   return parts.join(" · ");
 }

@@ -11,7 +11,7 @@ export function chosenOptions() {
   const given = new FormData(form);
   /** @type {Record<string, string>} */
   const fields = {};
-  for (const name of ["sample_fps", "start_s", "end_s", "min_score", "model"]) {
+  for (const name of ["sample_fps", "start_s", "end_s", "min_score", "prior", "model"]) {
     const value = String(given.get(name) ?? "").trim();
     if (value) fields[name] = value;
   }
@@ -69,7 +69,7 @@ export function offerMembers(members) {
 }
 
 /**
- * Offer the served bundles, where there is a choice.
+ * Offer the served bundles, where there is a choice, and a prior, where one of them can change its own.
  * @param {any[]} models
  */
 export function offerModels(models) {
@@ -78,4 +78,7 @@ export function offerModels(models) {
   select.replaceChildren(new Option("The default", ""), ...models.map(({ name }) => new Option(name, name)));
   select.value = models.some(({ name }) => name === former) ? former : "";
   byId("model-field").hidden = models.length < 2;
+  const known = models.some(({ prior }) => prior);
+  byId("prior-field").hidden = !known;
+  if (!known) byId("prior").value = "";
 }

@@ -92,6 +92,7 @@ ANSWERS = {
     "list of models": {"ModelList"},
     "model": {"Model"},
     "member": {"MemberInfo"},
+    "prior of a model": {"PriorInfo"},
     "worker": {"WorkerInfo"},
     "readiness": {"Ready"},
     "liveness": {"Live"},

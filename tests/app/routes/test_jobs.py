@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from app.contract import keys
+from app.contract.workers import PriorInfo
 from worker.jobs.execution import CanceledError, LostError
 
 Submit = Callable[..., str]
@@ -34,6 +35,7 @@ JOB_FIELDS = {
     "progress",
     "labels",
     "detector",
+    "prior",
     "error",
     "warnings",
     "attempts",
@@ -76,6 +78,21 @@ def test_a_live_worker_makes_the_model_known(api: httpx.Client, submit: Submit, 
     assert job["detector"] == "yunet"
     answer = api.post("/v1/jobs", content=MP4, params={"members": "cnn_rnn"})
     assert (answer.status_code, answer.json()["field"]) == (422, "members")
+
+
+def test_a_prior_is_the_models_to_have(api: httpx.Client, worker: Any) -> None:
+    """What the scores are given at is known at once: what was asked for, or the model's default; a model without any
+    refuses one, with a sentence that names it."""
+    worker.announce(prior=PriorInfo(shares=(1 / 7,) * 7, trained=1, default=0.5))
+    assert api.get("/v1/models/default").json()["prior"]["default"] == 0.5
+    for given, kept, used in (({}, None, 0.5), ({"prior": "balanced"}, "balanced", 0), ({"prior": "0.25"}, 0.25, 0.25)):
+        job = api.post("/v1/jobs", content=MP4, params=given).json()
+        assert (job["options"]["prior"], job["prior"]) == (kept, used)
+    worker.announce()
+    assert api.post("/v1/jobs", content=MP4).json()["prior"] is None
+    problem = api.post("/v1/jobs", content=MP4, params={"prior": "training"}).json()
+    assert (problem["code"], problem["field"]) == ("invalid_option", "prior")
+    assert "model 'default' does not tell how frequent its labels were" in problem["detail"]
 
 
 def test_a_named_model_has_its_own_queue(api: httpx.Client, worker: Any) -> None:

@@ -15,7 +15,8 @@ import torch
 from tests.worker.ensemble.steps import NO_ROWS, SHAPE, Watched, check, clip, step_of
 from worker.ensemble import engine as engine_module
 from worker.ensemble.engine import Engine, Step
-from worker.ensemble.networks import Ensemble, fuse
+from worker.ensemble.fusion import fuse
+from worker.ensemble.networks import Ensemble
 from worker.ensemble.passes import frame_pass
 from worker.ensemble.precision import Precision
 
@@ -107,10 +108,10 @@ def test_fusion(engine: Engine) -> None:
     given = {name: rng.dirichlet(np.ones(5), 6).astype(np.float32) for name in engine.member_names}
     stacked = torch.from_numpy(np.stack(list(given.values())))
     expected = fuse(stacked, torch.tensor([1.0, 2.0, 0.5]))
-    np.testing.assert_allclose(engine.fuse(given, engine.member_names), expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(engine.fuse(given, engine.member_names)[0], expected.numpy(), atol=1e-6)
     engine.weights = dict.fromkeys(engine.member_names, 0.0)
-    np.testing.assert_allclose(engine.fuse(given, ("cnn",)), given["cnn"], atol=1e-6)
-    np.testing.assert_allclose(engine.fuse(given, engine.member_names), stacked.mean(dim=0).numpy(), atol=1e-6)
+    np.testing.assert_allclose(engine.fuse(given, ("cnn",))[0], given["cnn"], atol=1e-6)
+    np.testing.assert_allclose(engine.fuse(given, engine.member_names)[0], stacked.mean(dim=0).numpy(), atol=1e-6)
 
 
 def test_counters_taken_from_several_threads_add_up(engine: Engine) -> None:

@@ -94,7 +94,11 @@ class Rig:
         self.load()
         engine = SimpleNamespace(member_names=("cnn",), take_stats=EngineStats, halvings=0)
         pipeline = SimpleNamespace(
-            engine=engine, detector_name="cascade", members=lambda _: ("cnn",), label=lambda *_: self.labels()
+            engine=engine,
+            detector_name="cascade",
+            members=lambda _: ("cnn",),
+            prior=lambda _: None,
+            label=lambda *_: self.labels(),
         )
         manifest = SimpleNamespace(name="default", version="1", labels=("a", "b"))
         yield SimpleNamespace(manifest=manifest, pipeline=pipeline, device="cpu", open_source=self.source)

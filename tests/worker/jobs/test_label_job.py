@@ -25,6 +25,7 @@ from worker.decode import (
     LimitExceededError,
 )
 from worker.ensemble.engine import EngineStoppedError
+from worker.ensemble.fusion import NoPriorError
 from worker.inference import serving
 from worker.inference.pipeline import UnknownMemberError
 from worker.jobs import label_job, render_job
@@ -236,16 +237,17 @@ def test_drawing_that_takes_too_long_fails(monkeypatch: pytest.MonkeyPatch) -> N
         list(render_job._unless_stopped(cast(Any, iter(range(10)))))
 
 
-def test_a_member_that_the_bundle_lacks_fails_the_job_and_says_so(rig: Rig) -> None:
+@pytest.mark.parametrize("error", [UnknownMemberError("no member svm"), NoPriorError("prior: the bundle has none")])
+def test_an_option_that_the_bundle_cannot_follow_fails_the_job_and_says_so(rig: Rig, error: ValueError) -> None:
     """The front end could not know it where no worker had served the bundle before."""
 
     def unknown() -> Generator[Any, None, None]:
-        raise UnknownMemberError("the bundle has no member svm")
+        raise error
         yield
 
     rig.labels = unknown
     label_job.label_job(rig.service, JOB)
     job = rig.job()
     assert job.state == "failed"
-    assert job.error == JobError(code="invalid_option", detail="the bundle has no member svm")
+    assert job.error == JobError(code="invalid_option", detail=str(error))
     assert rig.store.job_ids() == []

@@ -185,6 +185,7 @@ def test_interrupting_keeps_a_checkpoint_and_says_how_to_go_on(
         (["train"], 2, "--data and --out are needed"),
         (["train", "--data", "/nowhere", "--out", "/nowhere/x"], 1, "/nowhere does not exist"),
         (["train", "--set", "static.epoch=1", "--show-settings"], 1, "'epoch' is not one of"),
+        (["evaluate", "--data", "/nowhere.npz", "--prior", "even"], 2, "should be balanced"),
         (["evaluate", "--data", "/nowhere.npz", "--bundle", "none-such"], 1, "no bundle 'none-such'"),
     ],
 )

@@ -1,0 +1,22 @@
+"""Options of a job as commands take them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+
+from app.contract.options import JobOptions
+
+PRIOR_HELP = "balanced, training, or a number from 0 (balanced) to 1 (training); the bundle's default where absent"
+
+
+def job_options(**values: Any) -> JobOptions:
+    """The options, checked.  Raises: typer.BadParameter, which names the one that is wrong."""
+    try:
+        return JobOptions.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "--" + str(first["loc"][0] if first["loc"] else "options").replace("_", "-")
+        raise typer.BadParameter(first["msg"].removeprefix("Value error, "), param_hint=where) from None
