@@ -13,8 +13,8 @@ import PIL.Image
 from tests.worker.decode.heif import photograph
 from tests.worker.decode.scenes import fields_first, scene, write
 from worker.decode import DecodeLimits, DecoderLostError, LimitExceededError, Sampling, UndecodableInputError
-from worker.decode.child import Input
 from worker.decode.isolated import IsolatedSource
+from worker.decode.messages import Input
 
 LIMITS = DecodeLimits(max_frames=50, max_pixels=100_000, max_s=10, max_bytes=2**30)
 SIZE = (64, 48)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from worker.decode import DecodeLimits, Sampling, UndecodableInputError
-from worker.decode.child import Input
 from worker.decode.isolated import IsolatedSource
+from worker.decode.messages import Input
 
 if TYPE_CHECKING:
     from tests.hostile.conftest import Canary, HostileApi

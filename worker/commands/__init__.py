@@ -13,6 +13,7 @@ import typer
 from pydantic import ValidationError
 
 from worker.core import malloc
+from worker.decode.isolated import PROCESS
 from worker.errors import CommandError, StartAgainError
 
 COMMANDS = {
@@ -24,6 +25,7 @@ COMMANDS = {
     "evaluate-detector": "Measure a face detector on marked frames, or against another on clips.",
     "train": "Train members and fusion, write a bundle.",
 }
+DECODING = frozenset({"label", "bench"})  # as soon as they have loaded
 BAD_USAGE = 2
 MODULES = {"import": "import_", "evaluate-detector": "evaluate_detector"}
 
@@ -34,7 +36,10 @@ def main() -> None:
     if name in {"--help", "-h"} or name not in COMMANDS:
         _overview(wrong=None if name in {"--help", "-h"} else name)
     malloc.keep()
-    module = import_module(f"worker.commands.{MODULES.get(name, name)}")
+    if name in DECODING:
+        PROCESS.start()  # loads while we do
+    with malloc.only_growing():
+        module = import_module(f"worker.commands.{MODULES.get(name, name)}")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name, help=COMMANDS[name], epilog=getattr(module, "EPILOG", None))(module.command)
     try:

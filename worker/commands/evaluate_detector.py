@@ -19,8 +19,8 @@ import typer
 from model_store.bundle import BundleError, find_bundle, load_bundle
 from worker.core.records import DetectedFrame, Detections, Image
 from worker.decode import LimitExceededError, Sampling, UndecodableInputError
-from worker.decode.child import Input
 from worker.decode.isolated import IsolatedSource
+from worker.decode.messages import Input
 from worker.ensemble.engine import Engine
 from worker.ensemble.stream import ClipStream
 from worker.errors import CommandError

@@ -151,7 +151,7 @@ def _frames(
         for frame in serving.contract_frames(left_out.counted(labelled), source.info):
             chunk.append(frame)
             progress.update(task, completed=frame.frame_index + 1)
-            if len(chunk) == chunks.CHUNK_FRAMES:
+            if len(chunk) == chunks.CHUNK_FRAMES or not frame.frame_index:  # the first is shown at once
                 yield from chunks.decode(chunks.encode(chunk))
                 chunk.clear()
         yield from chunks.decode(chunks.encode(chunk))

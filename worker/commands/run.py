@@ -15,6 +15,8 @@ import structlog
 import typer
 
 from app.contract.settings import described
+from worker.core import malloc
+from worker.decode.isolated import PROCESS
 from worker.errors import CommandError
 from worker.process.logs import configure
 from worker.process.orphan_guard import child_environment, end_with_parent
@@ -62,7 +64,9 @@ def command(
 
 
 def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
-    from worker.process.worker_main import serve  # noqa: PLC0415  # a supervisor never imports torch
+    PROCESS.start()  # loads while we do; a supervisor needs neither it nor torch
+    with malloc.only_growing():
+        from worker.process.worker_main import serve  # noqa: PLC0415
 
     serve(settings, on_stop)
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import copy
 import operator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 ADDITIONS = frozenset({operator.add, operator.iadd, torch.add})
 RELUS = frozenset({F.relu, torch.relu})
+SHAPE = "shape"  # of a node's result, in its `meta`
+FEW = 2  # images that tell the shapes of a batch
 POOLS = frozenset({F.max_pool2d, F.avg_pool2d, torch.max_pool2d})
 
 
@@ -92,18 +94,28 @@ def for_inference(network: nn.Module, images: Tensor) -> fx.GraphModule:
     return _fused(ready, images) if can_fuse(images.device, images.dtype) else ready
 
 
+class _Shapes(fx.Interpreter):
+    """Notes the shape of each node's result.  torch's `ShapeProp` would import SymPy, for half a second."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            n.meta[SHAPE] = result.shape
+        return result
+
+
 def _fused(folded: fx.GraphModule, images: Tensor) -> fx.GraphModule:
-    ShapeProp(folded).propagate(images)
+    _Shapes(folded).run(images[:FEW])
     for node in list(folded.graph.nodes):
         if isinstance(_module(folded, node), nn.Conv2d):
-            _fuse_one(folded, node)
+            _fuse_one(folded, node, len(images))
     folded.graph.lint()
     folded.recompile()
     folded.delete_all_unused_submodules()
     return folded
 
 
-def _fuse_one(folded: fx.GraphModule, node: fx.Node) -> None:
+def _fuse_one(folded: fx.GraphModule, node: fx.Node, batch: int) -> None:
     conv = _module(folded, node)
     source = node.all_input_nodes[0]
     if not isinstance(conv, nn.Conv2d):
@@ -116,7 +128,8 @@ def _fuse_one(folded: fx.GraphModule, node: fx.Node) -> None:
     if relu is not None and _is_relu(folded, relu):
         last = relu
     path = f"{node.target}_fused"
-    fused = FusedConv(conv, source.meta["tensor_meta"].shape, relu=last is relu)
+    shape = torch.Size([batch, *source.meta[SHAPE][1:]])
+    fused = FusedConv(conv, shape, relu=last is relu)
     folded.add_submodule(path, fused)
     with folded.graph.inserting_before(last):
         call = folded.graph.call_module(path, (source,) if other is None else (source, other))
@@ -138,7 +151,7 @@ def _overwritable(folded: fx.GraphModule, addition: fx.Node, conv: fx.Node) -> f
     fresh = fresh or (other.op == "call_function" and other.target in ADDITIONS | RELUS | POOLS)
     order = {node: position for position, node in enumerate(folded.graph.nodes)}
     last_use = max(order[user] for user in other.users)
-    same_shape = other.meta["tensor_meta"].shape == conv.meta["tensor_meta"].shape
+    same_shape = other.meta[SHAPE] == conv.meta[SHAPE]
     return other if fresh and same_shape and last_use == order[addition] else None
 
 

@@ -26,38 +26,20 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import cv2
 
-from worker.decode import DecodeClock, DecodeLimits, LimitExceededError, Sampling, UndecodableInputError
+from worker.decode import DecodeClock, DecodeLimits, LimitExceededError, UndecodableInputError
 from worker.decode.images import ImagesSource
+from worker.decode.messages import ARCHIVES, MESSAGE_BYTES, Input
 from worker.decode.ring import RingWriter
 from worker.decode.video import VideoSource
 
-ARCHIVES = frozenset({"zip", "tar", "folder", "image"})
-MESSAGE_BYTES = 65_536
 OPEN_FILES = 32
 PR_SET_PDEATHSIG = 1
-
-
-@dataclass(frozen=True)
-class Input:
-    """What is to be decoded.  media: `video` or one of `ARCHIVES`; fps: of images."""
-
-    path: str
-    media: str
-    fps: float
-    sampling: Sampling
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Input:
-        return cls(**{**values, "sampling": Sampling(**values["sampling"])})
 
 
 def main() -> None:

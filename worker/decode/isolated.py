@@ -34,7 +34,7 @@ from worker.decode import (
     LimitExceededError,
     UndecodableInputError,
 )
-from worker.decode.child import MESSAGE_BYTES, Input
+from worker.decode.messages import MESSAGE_BYTES, Input
 from worker.decode.ring import copy_samples, make_memory
 
 SILENCE_S = 30.0  # a decoder that has not even got a frame for so long hangs

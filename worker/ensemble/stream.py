@@ -73,6 +73,8 @@ class ClipStream:
             for track_id in frame.ended:
                 self._end(track_id)
             self._add(frame)
+            while self._flying and self._flying[0][0].result.done():
+                self._land()
             yield from self._ready()
         for track_id in list(self._tracks):
             self._end(track_id)

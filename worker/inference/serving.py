@@ -22,8 +22,8 @@ from worker.core import devices
 from worker.core.records import LabelledFrame, VideoInfo
 from worker.decode import DecodeLimits, Sampling
 from worker.decode.archives import SUFFIXES
-from worker.decode.child import Input
 from worker.decode.isolated import PROCESS, IsolatedSource
+from worker.decode.messages import Input
 from worker.ensemble.engine import Engine
 from worker.ensemble.passes import GraphError, frame_pass
 from worker.ensemble.precision import Precision, choose_precision
@@ -33,7 +33,8 @@ from worker.inference.detectors import open_finder
 from worker.inference.pipeline import LabelOptions, Pipeline, Source
 from worker.settings import ALL_DEVICES, WorkerSettings
 
-USUAL_SIZE = (360, 640)  # height and width of the frame that detectors warm up with
+# Height and width of the frame that detectors warm up with: on a GPU a usual one, of which kernels are chosen.
+USUAL_SIZE, SMALL_SIZE = (360, 640), (64, 64)
 
 
 class DeviceError(Exception):
@@ -97,15 +98,16 @@ def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
 
 def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
     precision = choose_precision(settings.precision, device)
-    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    torch.set_num_threads(1)  # to load, there is much to do that is little, and slower where threads share it
     bundle = load_bundle(find_bundle(settings.bundle))
     manifest = bundle.manifest
     shape = (manifest.input.size, manifest.input.size, manifest.input.channels)
     finders = [open_finder(settings.detector_model, device) for _ in range(jobs)]
     for finder in finders:  # what it needs beside its weights is then there, or missed now and not by a job
-        finder.detect([np.zeros((*USUAL_SIZE, 3), np.uint8)], None)
+        finder.detect([np.zeros((*(SMALL_SIZE if device.type == "cpu" else USUAL_SIZE), 3), np.uint8)], None)
     make_pass = partial(frame_pass, graphs=settings.cuda_graphs)
     engine = Engine(build_ensemble(bundle), shape, device, precision, make_pass)
+    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     engine.warm_up()
     return Serving(manifest, Pipeline(engine, finders, crop_spec(manifest.input)), str(device), precision)
 

@@ -24,8 +24,8 @@ from app.contract.settings import SharedSettings
 from app.contract.uploads import VIDEO, UploadStore
 from worker.core.records import DecodedFrame
 from worker.decode import LimitExceededError, Sampling, UndecodableInputError
-from worker.decode.child import Input
 from worker.decode.isolated import IsolatedSource
+from worker.decode.messages import Input
 from worker.jobs.annotate import NothingToDrawError, encode
 from worker.jobs.execution import written_frames
 from worker.jobs.rq_worker import AGAIN

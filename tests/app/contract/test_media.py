@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from app.contract.media import KINDS, STORED, SUPPORTED, Kind, kind_of
-from worker.decode.child import ARCHIVES
+from worker.decode.messages import ARCHIVES
 
 WITHOUT_A_MARK = [b"", b"%PDF-1.7", b"#EXTM3U\n/etc/passwd", b"RIFF\x10\x00\x00\x00WAVE", b"G" + bytes(400)]
 

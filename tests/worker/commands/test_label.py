@@ -14,8 +14,8 @@ from app.contract.options import JobOptions
 from tests.service import Clips
 from worker.commands import label
 from worker.decode import Sampling
-from worker.decode.child import Input
 from worker.decode.isolated import IsolatedSource
+from worker.decode.messages import Input
 from worker.errors import CommandError
 from worker.inference.serving import Serving
 from worker.settings import WorkerSettings, decode_limits

@@ -29,9 +29,9 @@ from worker.decode import (
     UndecodableInputError,
     isolated,
 )
-from worker.decode.child import Input
 from worker.decode.images import ImagesSource
 from worker.decode.isolated import DecodingProcess, IsolatedSource
+from worker.decode.messages import Input
 from worker.decode.video import VideoSource
 
 LIMITS = DecodeLimits(max_frames=5000, max_pixels=4_000_000, max_s=60)

@@ -20,8 +20,8 @@ from app.contract.uploads import UploadStore
 from tests.waiting import until
 from tests.worker.jobs.rig import JOB, Rig
 from worker.decode import DecodeLimits, Sampling
-from worker.decode.child import Input
 from worker.decode.isolated import DecodingProcess, IsolatedSource
+from worker.decode.messages import Input
 from worker.inference import serving
 from worker.jobs import execution, label_job, watchdog
 from worker.jobs.rq_worker import HasSuccessorError

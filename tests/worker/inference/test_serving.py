@@ -1,0 +1,24 @@
+"""What labels is loaded quickly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+LOADING = """
+import sys
+from worker.inference import serving
+from worker.settings import WorkerSettings
+
+loaded = serving.load(WorkerSettings(device="cpu", bundle="default"))
+loaded.pipeline.engine.close()
+print(*{module.partition(".")[0] for module in sys.modules})
+"""
+
+
+def test_what_others_need_is_not_loaded() -> None:
+    """FFmpeg and photographs are the decoding process's; SymPy, which parts of torch import, takes half a second."""
+    ended = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, timeout=120, check=True)
+    found = set(ended.stdout.split())
+    assert "torch" in found
+    assert not found & {"av", "PIL", "pi_heif", "sympy", "scipy", "onnx", "pandas", "matplotlib"}
