@@ -25,6 +25,7 @@ COPY app ./app
 RUN /opt/venv/bin/pip install --no-cache-dir -c constraints.txt '.[app,s3]'
 
 FROM ${APP_BASE} AS app
+LABEL org.opencontainers.image.title=mien-app org.opencontainers.image.version=0.2.0.dev0
 RUN groupadd --gid 10001 mien && useradd --uid 10001 --gid mien --no-create-home --shell /usr/sbin/nologin mien \
     && install -d -o mien -g mien /data/uploads
 COPY --from=app-build /opt/venv /opt/venv
@@ -62,6 +63,7 @@ COPY model_store ./model_store
 RUN /opt/venv/bin/pip install --no-cache-dir -c constraints.txt '.[worker,train,s3]'
 
 FROM worker-base AS worker
+LABEL org.opencontainers.image.title=mien-worker org.opencontainers.image.version=0.2.0.dev0
 RUN groupadd --gid 10001 mien && useradd --uid 10001 --gid mien --no-create-home --shell /usr/sbin/nologin mien \
     && install -d -o mien -g mien /data/uploads
 COPY --from=worker-build /opt/venv /opt/venv

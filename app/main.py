@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
+from app.contract.release import release
 from app.http import errors
 from app.http.openapi_document import document
 from app.metrics import MetricsMiddleware, RequestMetrics
@@ -47,7 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="Mien",
-        version=_version(),
+        version=release(),
         summary="Labels facial expressions in video.",
         lifespan=lifespan,
         docs_url=None,
@@ -84,10 +84,3 @@ def _operation_id(route: APIRoute) -> str:
     """What generated clients call an operation: `submit_job` -> `submitJob`."""
     first, *rest = route.name.split("_")
     return first + "".join(word.capitalize() for word in rest)
-
-
-def _version() -> str:
-    try:
-        return version("mien")
-    except PackageNotFoundError:
-        return "0"

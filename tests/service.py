@@ -73,9 +73,9 @@ class Service:
         self._processes.append(process)
         return process
 
-    def start_worker(self, name: str) -> Process:
-        """Another worker; it may not be ready yet."""
-        return self.start(name, sys.executable, "-m", "worker", "run")
+    def start_worker(self, name: str, code: Path = ROOT) -> Process:
+        """Another worker, of this release or of a checkout; it may not be ready yet."""
+        return self.start(name, *module_of(code, "worker", "run"))
 
     def process(self, name: str) -> Process:
         """The running process that was started under this name: `redis`, `api`, ..."""
@@ -131,6 +131,11 @@ class Service:
         return sorted(str(path.relative_to(self.uploads)) for path in self.uploads.rglob("*"))
 
 
+def module_of(code: Path, *arguments: str) -> list[str]:
+    """`python -m ...` with the code of a checkout."""
+    return ["env", "-C", str(code), sys.executable, "-m", *arguments]
+
+
 def redis_rights() -> list[str]:
     """What the Redis user of front ends and workers may do."""
     lines = (ROOT / "docker" / "redis.acl").read_text().splitlines()
@@ -138,10 +143,11 @@ def redis_rights() -> list[str]:
 
 
 @contextmanager
-def serving(folder: Path, as_user: bool = False, /, **settings: str) -> Iterator[Service]:
+def serving(folder: Path, as_user: bool = False, code: Path = ROOT, /, **settings: str) -> Iterator[Service]:
     """Redis and API on free ports in an empty folder; no worker yet.
 
-    as_user: front end and workers may do in Redis only what they must.  settings: more variables of the environment.
+    as_user: front end and workers may do in Redis only what they must.  code: the checkout whose API it is.
+    settings: more variables of the environment.
     """
     program = shutil.which("redis-server")
     if program is None:
@@ -165,7 +171,7 @@ def serving(folder: Path, as_user: bool = False, /, **settings: str) -> Iterator
         user = ["--user", "mien", "on", ">password", *redis_rights()] if as_user else []
         address = ["--port", str(redis_port), "--bind", "127.0.0.1", "--dir", str(folder)]
         service.start("redis", program, *address, "--save", "", "--appendonly", "no", *user)
-        service.start("api", sys.executable, "-m", "app")
+        service.start("api", *module_of(code, "app"))
         yield service
 
 

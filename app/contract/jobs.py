@@ -168,7 +168,7 @@ class JobRecord(BaseModel):
 
     def to_hash(self) -> dict[str, str]:
         """Hash fields: text as it is, everything else as JSON; fields that are null are left out."""
-        values = self.model_dump(mode="json")
+        values = self.model_dump(mode="json") | {"options": self.options.stored()}
         return {name: to_field(value) for name, value in values.items() if value is not None}
 
     @classmethod

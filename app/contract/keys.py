@@ -25,7 +25,8 @@ RENDER_QUEUE = "mien-render"
 RENDER_FUNCTION = "mien.render"
 
 # What jobs ask for that were queued by earlier releases -> what that is called now.
-FORMER_FUNCTIONS = {"worker.service.label_job": LABEL_FUNCTION, "worker.render.render_job": RENDER_FUNCTION}
+FORMER_RENDER_FUNCTION = "worker.render.render_job"
+FORMER_FUNCTIONS = {"worker.service.label_job": LABEL_FUNCTION, FORMER_RENDER_FUNCTION: RENDER_FUNCTION}
 
 RQ_QUEUES = "rq:queues"  # set: the key of every queue
 

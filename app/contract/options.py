@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AnyHttpUrl,
@@ -29,6 +29,24 @@ def _split(value: object) -> object:
     """`cnn,cnn_rnn` as forms and queries carry it -> a list."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
+
+# Those that every release knows.
+FIRST_OPTIONS = frozenset(
+    {
+        "sample_fps",
+        "faces",
+        "max_faces",
+        "min_face_px",
+        "min_score",
+        "members",
+        "model",
+        "fps",
+        "start_s",
+        "end_s",
+        "callback_url",
+        "keep_input",
+    }
+)
 
 Members = Annotated[tuple[MemberName, ...], BeforeValidator(_split), Field(min_length=1, max_length=MOST_MEMBERS)]
 
@@ -120,3 +138,12 @@ class JobOptions(BaseModel):
         if self.members is not None and len(set(self.members)) != len(self.members):
             raise ValueError("members must not repeat")
         return self
+
+    def stored(self) -> dict[str, Any]:
+        """As JSON, as records hold them and as submissions are compared.
+
+        Options that came later are left out where they are the default: a release that does not know them reads the
+        jobs that do not use them, and a submission that is repeated after an upgrade is still the same.
+        """
+        kept = FIRST_OPTIONS | self.model_dump(exclude_defaults=True).keys()
+        return {name: value for name, value in self.model_dump(mode="json").items() if name in kept}

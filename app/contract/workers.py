@@ -27,6 +27,7 @@ class WorkerInfo(BaseModel):
     """One worker process, for `/health/ready` and `/v1/models`."""
 
     name: str
+    release: str | None = None
     state: WorkerState
     detail: str | None = None
     bundle: str

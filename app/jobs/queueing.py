@@ -112,7 +112,8 @@ class Queueing:
             pipe.hset(said, "state", "queued")
             pipe.expire(said, ttl_s)  # whoever draws it and dies leaves nothing for ever
             self._queue(keys.RENDER_QUEUE).enqueue_call(
-                keys.RENDER_FUNCTION,
+                # Renderers of 0.1.0 know no other name, and nobody would ask again for what they refuse.
+                keys.FORMER_RENDER_FUNCTION,
                 args=(job_id,),
                 timeout=RENDER_TIMEOUT_S,
                 result_ttl=RQ_RESULT_TTL_S,

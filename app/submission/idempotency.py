@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import re
 import time
 from typing import cast
@@ -38,7 +39,8 @@ def redis_key(header: str | None, owner: str) -> str:
 
 def fingerprint(options: JobOptions, received: InputInfo) -> str:
     """What makes two submissions the same: content and options, not how they were packed."""
-    text = f"{received.kind} {received.sha256} {received.bytes} {options.model_dump_json()}"
+    asked = json.dumps(options.stored(), separators=(",", ":"), ensure_ascii=False)
+    text = f"{received.kind} {received.sha256} {received.bytes} {asked}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -13,6 +13,7 @@ import torch
 
 from app.contract import keys, metrics
 from app.contract.jobs import utc_now
+from app.contract.release import release
 from app.contract.uploads import UnusableStoreError, UploadStore
 from app.contract.workers import WorkerInfo, process_name
 from model_store.bundle import BundleError, find_bundle, read_manifest
@@ -48,7 +49,9 @@ def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
     manifest = read_manifest(find_bundle(settings.bundle))
     queue = settings.default_queue
     name = process_name()
-    starting = WorkerInfo(name=name, state="starting", bundle=manifest.name, queue=queue, started_at=utc_now())
+    starting = WorkerInfo(
+        name=name, release=release(), state="starting", bundle=manifest.name, queue=queue, started_at=utc_now()
+    )
     registration = Registration(connection, starting, lambda: _gpu_memory(settings))
     try:
 

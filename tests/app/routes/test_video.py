@@ -77,7 +77,7 @@ def test_video_is_made_on_request_and_served_in_parts(
         assert int(asked.headers["retry-after"]) > 0
     queue = Queue(keys.RENDER_QUEUE, connection=worker.redis, serializer=JSONSerializer)
     (job,) = queue.get_jobs()
-    assert job.func_name == keys.RENDER_FUNCTION
+    assert job.func_name == keys.FORMER_RENDER_FUNCTION
     threading.Timer(0.5, render_job.render_job, job.args).start()
     answer = api.get(f"/v1/jobs/{job_id}/video?wait=20")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
