@@ -18,11 +18,12 @@ from redis.exceptions import RedisError
 
 from app.contract import heartbeats, keys
 from app.contract.jobs import MAX_ATTEMPTS, JobError, JobRecord, UnreadableRecordError, ending, to_pairs
+from app.contract.renditions import key_of_rq_id
 from app.contract.scripts import transitions
 from app.contract.scripts.recovery import RECOVER
 from app.contract.settings import SharedSettings
 from app.contract.uploads import UploadStore
-from app.jobs.queueing import RENDER_PREFIX, Queueing
+from app.jobs.queueing import Queueing
 
 RQ_QUEUE_PREFIX = keys.rq_queue("")
 LOST = JobError(code="worker_lost", detail="its worker died again and again; the input may be too much for it")
@@ -74,9 +75,9 @@ class Recovery:
             self._suspects.add(job_id)
         elif answer == "sealed":
             await self._end(job_id)
-        elif answer == "cleared" and job_id.startswith(RENDER_PREFIX):
+        elif answer == "cleared" and (rendition := key_of_rq_id(job_id)):
             # A video that was being drawn: whoever asks for it again has it begun again.
-            await self._redis.delete(keys.render(job_id.removeprefix(RENDER_PREFIX)))
+            await self._redis.delete(rendition)
         elif answer == "waits":
             log.warning("job_recovered", job_id=job_id)
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from app.contract.media import STORED, InputKind
+from app.contract.naming import Metadata
 from app.contract.options import JobOptions
 
 RECORD_FORMAT = 1
@@ -93,6 +94,8 @@ class Links(BaseModel):
     events: str
     timeline: str
     video: str
+    preview: str
+    thumbnail: str
     cancel: str
 
 
@@ -102,6 +105,8 @@ class Job(BaseModel):
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     id: str
+    name: str | None = Field(None, description="the upload's file name, or what was given; only ever shown")
+    metadata: dict[str, str] = Field(default_factory=dict, description="what the client gave, by key")
     state: State
     created_at: datetime
     started_at: datetime | None = None
@@ -112,6 +117,9 @@ class Job(BaseModel):
     input: InputInfo
     progress: Progress
     labels: tuple[str, ...] | None = None
+    label_shares: dict[str, float] | None = Field(
+        None, description="share of all faces of all frames on which a label comes first, 0..1; null until the end"
+    )
     detector: str | None = None
     prior: float | None = Field(None, description="what the scores are given at; null until known, or without meaning")
     error: JobError | None = None
@@ -140,6 +148,8 @@ class JobRecord(BaseModel):
     owner: str = ""
     request_id: str = ""
     queue: str
+    name: str | None = None
+    metadata: Metadata = Field(default_factory=dict)
     media: Annotated[str, AfterValidator(_stored)]
     state: State = "queued"
     created_at: datetime
@@ -152,6 +162,7 @@ class JobRecord(BaseModel):
     progress: Progress = Progress()
     labels: tuple[str, ...] | None = None
     members: tuple[str, ...] | None = None
+    label_shares: dict[str, float] | None = None
     detector: str | None = None
     prior: float | None = None
     error: JobError | None = None
@@ -227,6 +238,7 @@ _TEXT_FIELDS = frozenset(
         "owner",
         "request_id",
         "queue",
+        "name",
         "media",
         "state",
         "created_at",

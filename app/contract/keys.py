@@ -20,13 +20,12 @@ SWEEP_LOCK = f"{PREFIX}sweep"  # held by the one process that removes what expir
 # What a job in RQ asks for; a worker refuses every other function.  Names, not places in the code.
 LABEL_FUNCTION = "mien.label"
 
-# Annotated videos: a queue of its own, for a process without CUDA.  Its jobs have the arguments (job id,).
+# What is made of kept inputs, see `renditions`: a queue of its own, for a process without CUDA.
 RENDER_QUEUE = "mien-render"
-RENDER_FUNCTION = "mien.render"
 
 # What jobs ask for that were queued by earlier releases -> what that is called now.
 FORMER_RENDER_FUNCTION = "worker.render.render_job"
-FORMER_FUNCTIONS = {"worker.service.label_job": LABEL_FUNCTION, FORMER_RENDER_FUNCTION: RENDER_FUNCTION}
+FORMER_FUNCTIONS = {"worker.service.label_job": LABEL_FUNCTION, FORMER_RENDER_FUNCTION: "mien.render"}
 
 RQ_QUEUES = "rq:queues"  # set: the key of every queue
 
@@ -94,8 +93,3 @@ def rate(owner: str) -> str:
 def webhook(job_id: str) -> str:
     """Hash of a webhook that is to be sent: `url`, `state`, `finished_at`, `attempts`, `request_id`."""
     return f"{PREFIX}webhook:{job_id}"
-
-
-def render(job_id: str) -> str:
-    """Hash of an annotated video: `state` (queued | running | done | failed) and `detail`."""
-    return f"{PREFIX}render:{job_id}"

@@ -1,7 +1,7 @@
 """The upload store: what is kept of a job in files, in a folder that both sides share or in S3-compatible storage.
 
-A job's input is `<store>/<job id>/input`, its annotated video `<store>/<job id>/video`; the names are made here, never
-by a client.  A file appears whole or not at all.
+A job's input is `<store>/<job id>/input`, beside it lies what was made of it (`renditions`); no name is a client's.
+A file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from fsspec.implementations.local import LocalFileSystem
 from app.contract.keys import JOB_ID
 
 INPUT = "input"
-VIDEO = "video"
 PART = ".part"  # ends the name of a file that is being written
 READ_BYTES = 2**18
 

@@ -217,6 +217,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        if error.errors()[0]["type"] == "json_invalid":
+            return problem_response(request, BadRequest("The body is not JSON."))
         return problem_response(request, invalid_option(error.errors()))
 
     @app.exception_handler(HTTPException)

@@ -33,6 +33,8 @@ class LinkMaker:
             events=f"{job}/events",
             timeline=f"{job}/timeline.svg",
             video=f"{job}/video",
+            preview=f"{job}/preview",
+            thumbnail=f"{job}/thumbnail",
             cancel=f"{job}/cancel",
         )
 

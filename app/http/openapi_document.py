@@ -15,6 +15,8 @@ _SCORES = {"Neutral": 0.05, "Anger": 0.01, "Disgust": 0.01, "Fear": 0.01, "Happi
 _SHARES = {name: {"share": 1.0 if name == "Happiness" else 0.0, "mean_score": 0.14286} for name in _LABELS}
 _JOB: dict[str, Any] = {
     "id": _JOB_ID,
+    "name": "interview.mp4",
+    "metadata": {"subject": "P07"},
     "state": "running",
     "created_at": "2026-11-24T07:49:22.351Z",
     "started_at": "2026-11-24T07:49:23.012Z",
@@ -51,6 +53,7 @@ _JOB: dict[str, Any] = {
     },
     "progress": {"frames_done": 128, "frames_total": 472, "frames_per_second": 41.3, "eta_s": 8.3},
     "labels": _LABELS,
+    "label_shares": None,
     "detector": "default",
     "prior": 1.0,
     "error": None,
@@ -62,7 +65,7 @@ _JOB: dict[str, Any] = {
         "timeline": f"http://127.0.0.1:8000/v1/jobs/{_JOB_ID}/timeline.svg",
         **{
             name: f"http://127.0.0.1:8000/v1/jobs/{_JOB_ID}/{name}"
-            for name in ("frames", "summary", "events", "video", "cancel")
+            for name in ("frames", "summary", "events", "video", "preview", "thumbnail", "cancel")
         },
     },
 }
@@ -127,6 +130,8 @@ EXAMPLES: dict[str, Any] = {
     "JobList": {"jobs": [_JOB], "next": None},
     "FramePage": {
         "job_id": _JOB_ID,
+        "name": "interview.mp4",
+        "metadata": {"subject": "P07"},
         "labels": _LABELS,
         "frames": [
             {
@@ -149,6 +154,8 @@ EXAMPLES: dict[str, Any] = {
     },
     "Summary": {
         "job_id": _JOB_ID,
+        "name": "interview.mp4",
+        "metadata": {"subject": "P07"},
         "state": "running",
         "complete": False,
         "frames": 128,
@@ -158,7 +165,7 @@ EXAMPLES: dict[str, Any] = {
         "video": _PART,
         "tracks": [{"track_id": 0, **_PART}],
     },
-    "Rendering": {"job_id": _JOB_ID, "state": "running"},
+    "Rendering": {"job_id": _JOB_ID, "state": "running", "progress": 0.4},
     "Model": _MODEL,
     "ModelList": {"models": [_MODEL]},
     "Live": {"status": "alive"},

@@ -9,7 +9,9 @@ from pydantic import BaseModel
 
 from app.contract import media
 from app.contract.jobs import Job
+from app.contract.naming import Naming
 from app.contract.options import JobOptions
+from app.contract.renditions import Rendition
 from app.http import errors
 
 _KINDS = (
@@ -95,20 +97,39 @@ def event_stream() -> dict[int | str, dict[str, Any]]:
     return {200: {"content": content, "description": "Events, until the job has ended."}}
 
 
-def annotated_video(waiting: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` entries of a video: whole, a part, not ready yet."""
-    content = {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}
-    return {
-        200: {"content": content, "description": "The video."},
-        202: {"model": waiting, "description": "It is being made; ask again after `Retry-After` seconds."},
+def rendition(kind: Rendition, waiting: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` entries of what is made when it is asked for: whole, a part of a video, not ready yet."""
+    content = {kind.content_type: {"schema": {"type": "string", "format": "binary"}}}
+    parts: dict[int | str, dict[str, Any]] = {
         206: {"content": content, "description": "The part that `Range` names."},
         416: {"description": "The video is shorter than that."},
+    }
+    return {
+        200: {"content": content, "description": f"The {kind.name}."},
+        202: {"model": waiting, "description": "It is being made; ask again after `Retry-After` seconds."},
+        **(parts if kind.content_type.startswith("video/") else {}),
+    }
+
+
+def metadata_filter() -> dict[str, Any]:
+    """The parameter of a list whose name has a key of the metadata in it."""
+    return {
+        "name": "metadata.KEY",
+        "in": "query",
+        "required": False,
+        "description": "Only jobs whose metadata has exactly this value at KEY; any number of them.",
+        "schema": {"type": "string"},
     }
 
 
 def submission_docs() -> dict[str, Any]:
     """Parameters and bodies of `POST /v1/jobs`, which the route reads itself, as a stream."""
-    options = {name: _plain(option) for name, option in JobOptions.model_json_schema()["properties"].items()}
+    options = {
+        name: _plain(option)
+        for kind in (JobOptions, Naming)
+        for name, option in kind.model_json_schema()["properties"].items()
+    }
+    options["metadata"] = {"type": "string", "description": options["metadata"]["description"]}
     binary = {"type": "string", "format": "binary"}
     form = {
         "type": "object",

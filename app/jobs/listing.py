@@ -1,13 +1,16 @@
 """An owner's jobs, newest first, a page at a time.
 
 A cursor is the place of the last job that was shown (its time and id), so that jobs that come or go meanwhile are
-neither shown twice nor skipped.
+neither shown twice nor skipped.  Of jobs that a filter may leave out, only what it looks at is read.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import cast
 
 import redis.asyncio
@@ -18,7 +21,7 @@ from app.contract.jobs import JobRecord, State, UnreadableRecordError
 from app.http.errors import InvalidOption
 
 BATCH = 200
-SCAN_LIMIT = 5000  # jobs looked at for one page, where a filter passes over most
+SCAN_LIMIT = 5000  # jobs looked at for one page, where a filter passes over most: the page is short, and has a next
 log = structlog.get_logger(__name__)
 CURSOR = r"^\d{1,16}\.[0-9a-f]{32}$"
 
@@ -43,17 +46,64 @@ class Place:
         return cls(int(created_ms), job_id)
 
 
+_LOOKED_AT = ("id", "state", "name", "metadata", "label_shares")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which jobs are wanted; empty values do not matter.
+
+    words: all are in the name, the id or the metadata, in any case.  label: comes first on at least `least_share` of
+    the job's faces, and on one.  since: with its zone.  metadata: what the job has, exactly.
+    """
+
+    state: State | None = None
+    words: tuple[str, ...] = ()
+    label: str = ""
+    least_share: float = 0.0
+    since: datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reads(self) -> bool:
+        """Whether it looks at what a job's hash holds."""
+        return bool(self.state or self.words or self.label or self.metadata)
+
+    @property
+    def oldest_ms(self) -> float | str:
+        """The least score of a job in its owner's set."""
+        return "-inf" if self.since is None else self.since.timestamp() * 1000
+
+    def takes(self, job_id: bytes | None, values: list[bytes | None]) -> bool:
+        """values: of the hash fields after `id`, as Redis has them."""
+        state, name, metadata, shares = (value or b"" for value in values)
+        if job_id is None or self.state not in {None, state.decode()}:
+            return False
+        said = json.loads(metadata or b"{}")
+        if any(said.get(key) != value for key, value in self.metadata.items()):
+            return False
+        if self.label:
+            found = {label.casefold(): share for label, share in json.loads(shares or b"{}").items()}
+            share = found.get(self.label.casefold(), 0.0)
+            if share <= 0 or share < self.least_share:
+                return False
+        text = " ".join([name.decode(), job_id.decode(), *said.values()]).casefold()
+        return all(word.casefold() in text for word in self.words)
+
+
 async def list_jobs(
-    connection: redis.asyncio.Redis, owner: str, state: State | None, limit: int, after: Place | None
+    connection: redis.asyncio.Redis, owner: str, wanted: Filter, limit: int, after: Place | None
 ) -> tuple[list[JobRecord], Place | None]:
     """At most `limit` records after a place.  -> them, and the place after which the next page begins, if there is."""
     found: list[JobRecord] = []
     place = after
     for _ in range(0, SCAN_LIMIT, BATCH):
-        places = await _places(connection, owner, place)
-        records = await _records(connection, [p.job_id for p in places])
-        for here, record in zip(places, records, strict=True):
-            if record is not None and state in {None, record.state}:
+        places = await _places(connection, owner, place, wanted.oldest_ms)
+        taken = await _taken(connection, [p.job_id for p in places], wanted)
+        records = await _records(connection, taken)
+        for here in places:
+            record = records.get(here.job_id)
+            if record is not None:
                 if len(found) == limit:
                     return found, place
                 found.append(record)
@@ -63,13 +113,24 @@ async def list_jobs(
     return found, place
 
 
-async def _places(connection: redis.asyncio.Redis, owner: str, after: Place | None) -> list[Place]:
+async def _taken(connection: redis.asyncio.Redis, job_ids: list[str], wanted: Filter) -> list[str]:
+    """Those that the filter takes."""
+    if not wanted.reads:
+        return job_ids
+    async with connection.pipeline(transaction=False) as pipe:
+        for job_id in job_ids:
+            pipe.hmget(keys.job(job_id), *_LOOKED_AT)
+        rows = cast(list[list[bytes | None]], await pipe.execute())
+    return [job_id for job_id, (known, *values) in zip(job_ids, rows, strict=True) if wanted.takes(known, values)]
+
+
+async def _places(connection: redis.asyncio.Redis, owner: str, after: Place | None, oldest: float | str) -> list[Place]:
     """The next `BATCH` places, newest first."""
     newest = "+inf" if after is None else after.created_ms
     start = 0
     places: list[Place] = []
     while len(places) < BATCH:
-        rows = await connection.zrevrangebyscore(keys.jobs(owner), newest, "-inf", start, BATCH, withscores=True)
+        rows = await connection.zrevrangebyscore(keys.jobs(owner), newest, oldest, start, BATCH, withscores=True)
         pairs = cast(list[tuple[bytes, float]], rows)
         # Redis orders jobs of the same millisecond by id, as places are.
         here = [Place(int(score), job_id.decode()) for job_id, score in pairs]
@@ -80,12 +141,12 @@ async def _places(connection: redis.asyncio.Redis, owner: str, after: Place | No
     return places[:BATCH]
 
 
-async def _records(connection: redis.asyncio.Redis, job_ids: list[str]) -> list[JobRecord | None]:
+async def _records(connection: redis.asyncio.Redis, job_ids: list[str]) -> dict[str, JobRecord | None]:
     async with connection.pipeline(transaction=False) as pipe:
         for job_id in job_ids:
             pipe.hgetall(keys.job(job_id))
         hashes = cast(list[dict[bytes, bytes]], await pipe.execute())
-    return [_record(fields) for fields in hashes]
+    return {job_id: _record(fields) for job_id, fields in zip(job_ids, hashes, strict=True)}
 
 
 def _record(fields: dict[bytes, bytes]) -> JobRecord | None:

@@ -23,12 +23,12 @@ from rq.serializers import JSONSerializer
 
 from app.contract import keys
 from app.contract.jobs import JOB_TIMEOUT_S, RENDER_TIMEOUT_S, JobRecord
+from app.contract.renditions import THUMBNAIL, VIDEO, Rendition
 from app.http.errors import queue_full
 
 # Mien's own hash is the record of a job: RQ's goes when the job ends, or soon after where it failed.
 RQ_RESULT_TTL_S = 0
 RQ_FAILURE_TTL_S = 60
-RENDER_PREFIX = "render-"  # of RQ's id of a job that draws
 
 
 class Queueing:
@@ -50,13 +50,13 @@ class Queueing:
         """Write RQ's record of a labelling job anew, without putting it in.  Raises: RedisError."""
         await asyncio.to_thread(self._restore, queue, job_id)
 
-    async def enqueue_render(self, job_id: str, seen: bytes, ttl_s: int) -> None:
-        """Have a job's annotated video made, in one transaction with what says so, which lives `ttl_s`.
+    async def enqueue_render(self, rendition: Rendition, job_id: str, seen: bytes, ttl_s: int) -> None:
+        """Have a job's rendition made, in one transaction with what says so, which lives `ttl_s`.
 
-        seen: the state of its rendering, b"" for none; if that has changed, it is being made, and nothing is done.
+        seen: its state, b"" for none; if that has changed, it is being made, and nothing is done.
         Raises: RedisError.
         """
-        await asyncio.to_thread(self._enqueue_render, job_id, seen, ttl_s)
+        await asyncio.to_thread(self._enqueue_render, rendition, job_id, seen, ttl_s)
 
     async def remove(self, record: JobRecord) -> bool:
         """Take a job out, and forget it unless a worker has it.  -> whether it waited."""
@@ -102,8 +102,8 @@ class Queueing:
     def _restore(self, queue: str, job_id: str) -> None:
         _labelling(self._queue(queue), job_id).save()
 
-    def _enqueue_render(self, job_id: str, seen: bytes, ttl_s: int) -> None:
-        said = keys.render(job_id)
+    def _enqueue_render(self, rendition: Rendition, job_id: str, seen: bytes, ttl_s: int) -> None:
+        said = rendition.key(job_id)
         with self._connection.pipeline(transaction=True) as pipe:
             pipe.watch(said)  # type: ignore[no-untyped-call]
             if (pipe.hget(said, "state") or b"") != seen:
@@ -113,13 +113,14 @@ class Queueing:
             pipe.expire(said, ttl_s)  # whoever draws it and dies leaves nothing for ever
             self._queue(keys.RENDER_QUEUE).enqueue_call(
                 # Renderers of 0.1.0 know no other name, and nobody would ask again for what they refuse.
-                keys.FORMER_RENDER_FUNCTION,
+                keys.FORMER_RENDER_FUNCTION if rendition is VIDEO else rendition.function,
                 args=(job_id,),
                 timeout=RENDER_TIMEOUT_S,
                 result_ttl=RQ_RESULT_TTL_S,
                 failure_ttl=RQ_FAILURE_TTL_S,
-                description=f"render {job_id}",
-                job_id=f"{RENDER_PREFIX}{job_id}",
+                description=f"{rendition.name} {job_id}",
+                job_id=rendition.rq_id(job_id),
+                at_front=rendition is THUMBNAIL,  # a moment's work, which a list of jobs waits for
                 pipeline=pipe,
             )
             with suppress(WatchError):

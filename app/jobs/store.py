@@ -14,10 +14,11 @@ from redis.exceptions import RedisError
 
 from app.contract import keys
 from app.contract.jobs import ENDED, JobError, JobRecord, State, ending, to_pairs
+from app.contract.naming import MAX_METADATA, NamingPatch
 from app.contract.scripts import transitions
-from app.contract.scripts.requests import LOOK
+from app.contract.scripts.requests import LOOK, RENAME
 from app.contract.uploads import UploadStore
-from app.http.errors import Gone, NotFound
+from app.http.errors import Gone, InvalidOption, NotFound
 from app.jobs.queueing import Queueing
 
 
@@ -44,6 +45,7 @@ class JobStore:
         self._cancel = connection.register_script(transitions.CANCEL)
         self._forget = connection.register_script(transitions.FORGET)
         self._look = connection.register_script(LOOK)
+        self._rename = connection.register_script(RENAME)
 
     async def get(self, job_id: str, owner: str) -> JobRecord:
         """An owner's job.  Raises: NotFound if there is none or it is another's, Gone if it has expired."""
@@ -115,6 +117,15 @@ class JobStore:
             await asyncio.to_thread(self._uploads.delete, record.id)
         await self._end(record, "failed", error=error.model_dump())
         return True
+
+    async def rename(self, record: JobRecord, patch: NamingPatch) -> None:
+        """Change what a job is called.  Raises: Gone if it has expired meanwhile; InvalidOption if it says too much."""
+        change = patch.model_dump_json(exclude_unset=True)
+        word = await self._rename(keys=[keys.job(record.id)], args=[keys.changed(record.id), change])
+        if word == b"gone":
+            raise Gone("This job and its results have expired.")
+        if word == b"full":
+            raise InvalidOption(f"metadata: at most {MAX_METADATA} keys", field="metadata")
 
     async def delete(self, record: JobRecord) -> None:
         """Remove a job with all that belongs to it, cancelling it first where needed."""

@@ -36,7 +36,7 @@ def predictions(record: JobRecord, frames: Sequence[Frame]) -> list[dict[str, An
         "file_type": "video" if record.input.kind == "video" else "image",
         "models": {"face": {"metadata": None, "grouped_predictions": grouped}},
     }
-    source = {"type": "file", "filename": record.id, "content_type": None, "md5sum": None}
+    source = {"type": "file", "filename": record.name or record.id, "content_type": None, "md5sum": None}
     errors = [{"message": record.error.detail, "file": record.id}] if record.error else []
     return [{"source": source, "results": {"predictions": [file], "errors": errors}}]
 

@@ -53,6 +53,8 @@ class Summary(BaseModel):
     """A job's results in short; of the frames so far while it runs."""
 
     job_id: str
+    name: str | None = Field(None, description="of the job")
+    metadata: dict[str, str] = Field(default_factory=dict, description="of the job")
     state: State
     complete: bool = Field(description="the job has ended")
     frames: int = Field(description="sampled frames")

@@ -39,7 +39,8 @@ async def get_summary(
         frames = services.results.iterate(record)
         complete, labels = is_complete(record), record.labels or ()
         summary = summarise(record.id, record.state, complete, labels, frames, smoothing, record.left_out)
-        return summary.model_dump_json().encode()
+        called = {"name": record.name, "metadata": record.metadata}
+        return summary.model_copy(update=called).model_dump_json().encode()
 
     body = await services.digests.get(tag, work, keep=is_complete(record))
     return caching.answer(request, body, tag=tag)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Annotated
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -30,6 +31,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["results"])
 MAX_POSITION = 10**9  # far more frames than any job may have
 PAGE_FRAMES = 500
 MAX_PAGE_FRAMES = 5000
+_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,5}$")  # of an upload's name
 PIECE_CHARACTERS = 2**16  # of a stream, sent at once
 
 
@@ -37,6 +39,8 @@ class FramePage(BaseModel):
     """Some frames of a job, in order."""
 
     job_id: str
+    name: str | None = Field(description="of the job")
+    metadata: dict[str, str] = Field(description="of the job")
     labels: tuple[str, ...] | None = Field(description="the labels, in score order; null until a worker took the job")
     frames: tuple[FrameRecord, ...]
     next: str | None = Field(description="where the next page is; null only after the last frame of an ended job")
@@ -103,14 +107,20 @@ def _stream(
     """All frames that there are, row by row.  `Mien-Complete` tells whether the job had ended when it began."""
     frames = services.results.iterate(record, start)
     text = export(frames, format, content)
-    name = f"{record.id}.{format}"
     headers = {
         "Cache-Control": "private, no-store",
-        "Content-Disposition": f'inline; filename="{name}"',
+        "Content-Disposition": disposition(record, format),
         "Mien-Complete": "true" if is_complete(record) else "false",
         "Vary": "Accept",
     }
     return StreamingResponse(_pieces(text), media_type=MEDIA_TYPES[format], headers=headers)
+
+
+def disposition(record: JobRecord, suffix: str) -> str:
+    """`Content-Disposition` of a file that is made of a job: named after its name, or its id (RFC 6266)."""
+    plain = f'inline; filename="{record.id}.{suffix}"'
+    stem = _EXTENSION.sub("", record.name or "").strip(". ")
+    return f"{plain}; filename*=UTF-8''{quote(f'{stem}.{suffix}', safe='')}" if stem else plain
 
 
 def _pieces(rows: Iterable[str]) -> Iterator[bytes]:
@@ -132,6 +142,8 @@ def _page_json(record: JobRecord, page: Page, next_page: str | None, members: tu
     return _json(
         {
             "job_id": record.id,
+            "name": record.name,
+            "metadata": record.metadata,
             "labels": record.labels,
             "frames": [frame_record(frame, labels, members) for frame in page.frames],
             "next": next_page,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -9,12 +10,13 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from app.contract.jobs import Job, State
+from app.contract.naming import METADATA_PREFIX, NamingPatch
 from app.http import caching
 from app.http.errors import Conflict
 from app.http.links import LinkMaker, job_path
-from app.http.openapi_examples import not_modified, problems, submission_docs, submitted
+from app.http.openapi_examples import metadata_filter, not_modified, problems, submission_docs, submitted
 from app.http.prefer import MAX_WAIT_S, wait_seconds
-from app.jobs.listing import CURSOR, Place, list_jobs
+from app.jobs.listing import CURSOR, Filter, Place, list_jobs
 from app.jobs.store import Seen
 from app.routes.dependencies import IfNoneMatch, LinksDep, OwnerDep, RecordDep, SeenDep, ServicesDep
 from app.routes.job_view import job_view
@@ -50,6 +52,14 @@ IdempotencyKey = Annotated[
     ),
 ]
 ListedState = Annotated[State | None, Query(description="Only jobs in this state.")]
+Words = Annotated[
+    str, Query(alias="q", max_length=200, description="Only jobs with all of these words in name, id or metadata.")
+]
+ListedLabel = Annotated[
+    str, Query(max_length=64, description="Only ended jobs in which this label comes first on some face.")
+]
+LeastShare = Annotated[float, Query(ge=0, le=1, description="With `label`: on at least this share of all faces.")]
+Since = Annotated[datetime | None, Query(description="Only jobs made at this time or later, such as 2026-11-24.")]
 ListLimit = Annotated[int, Query(ge=1, le=1000, description="Most jobs in a page.")]
 # The cursor's and the key's own checks say more than a pattern would.
 Cursor = Annotated[str | None, Query(description="Where to go on, from `next`.", json_schema_extra={"pattern": CURSOR})]
@@ -92,20 +102,31 @@ async def submit_job(
     summary="The caller's jobs",
     response_model=JobList,
     responses=problems(401, 422, 429, 503),
+    openapi_extra={"parameters": [metadata_filter()]},
 )
 async def get_jobs(
+    request: Request,
     services: ServicesDep,
     owner: OwnerDep,
     links: LinksDep,
     state: ListedState = None,
+    words: Words = "",
+    label: ListedLabel = "",
+    label_share: LeastShare = 0.0,
+    since: Since = None,
     limit: ListLimit = 100,
     cursor: Cursor = None,
 ) -> JobList:
-    """Newest first."""
+    """Newest first.  A page may be short, also empty, where a filter passes over thousands of jobs: follow `next`."""
     after = None if cursor is None else Place.of_cursor(cursor)
-    records, last = await list_jobs(services.redis, owner, state, limit, after)
+    asked = request.query_params
+    metadata = {k.removeprefix(METADATA_PREFIX): v for k, v in asked.items() if k.startswith(METADATA_PREFIX)}
+    wanted = Filter(
+        state, tuple(words.split()), label, label_share, since and since.replace(tzinfo=since.tzinfo or UTC), metadata
+    )
+    records, last = await list_jobs(services.redis, owner, wanted, limit, after)
     positions = await services.queueing.positions({r.queue for r in records if r.state == "queued"})
-    query = {"limit": limit, **({"state": state} if state else {}), **({"cursor": last.cursor()} if last else {})}
+    query = {**asked, "limit": str(limit), "cursor": last.cursor() if last else ""}
     return JobList(
         jobs=tuple(job_view(Seen(record, positions.get(record.id)), links) for record in records),
         next=links.path(f"/v1/jobs?{urlencode(query)}") if last else None,
@@ -150,6 +171,19 @@ async def cancel_job(record: RecordDep, services: ServicesDep, links: LinksDep) 
         raise Conflict(f"The job has ended already: it {state}.")
     seen = await services.jobs.look(record.id, record.owner)
     return Response(_body(seen, links), 202, media_type="application/json")
+
+
+@router.patch(
+    "/{job_id}",
+    summary="Rename a job",
+    response_model=Job,
+    responses=problems(400, 401, 404, 410, 422, 429, 503),
+)
+async def patch_job(record: RecordDep, patch: NamingPatch, services: ServicesDep, links: LinksDep) -> Response:
+    """Changes name and metadata, at any time: what the body leaves out stays, null removes (RFC 7396)."""
+    await services.jobs.rename(record, patch)
+    seen = await services.jobs.look(record.id, record.owner)
+    return Response(_body(seen, links), media_type="application/json")
 
 
 @router.delete(

@@ -1,12 +1,14 @@
-"""A job's options, collected from query parameters and form fields as they come, each checked at once."""
+"""A job's options and naming, collected from query parameters and form fields as they come, each checked at once."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from app.contract.naming import METADATA_PREFIX, Naming, name_of_file
 from app.contract.options import LISTS, JobOptions
 from app.http.errors import InvalidOption, invalid_option
 
@@ -14,17 +16,25 @@ MAX_VALUE_BYTES = 64 * 1024
 Place = Literal["query", "form"]
 
 
+Fields = TypeVar("Fields", bound=BaseModel)
+
+
 class OptionFields:
-    """Options by name, as text.  Generated clients send the same option in query and form: equal values are one."""
+    """Options, name and metadata by name, as text.
+
+    Generated clients send the same option in query and form: equal values are one.
+    """
 
     def __init__(self) -> None:
         self._values: defaultdict[Place, dict[str, str]] = defaultdict(dict)
+        self._files = 0
+        self._first_file = ""
 
     @staticmethod
     def check_name(name: str) -> None:
         """Raises: InvalidOption if there is no such option."""
-        if name not in JobOptions.model_fields:
-            known = ", ".join(JobOptions.model_fields)
+        if not _is_option(name) and not _is_naming(name):
+            known = ", ".join([*JobOptions.model_fields, *Naming.model_fields])
             raise InvalidOption(
                 f"There is no option {name[:64]!r}; there are: {known}. What is to be labelled goes in a form's part "
                 "`file`, several images in parts `frames`.",
@@ -42,20 +52,62 @@ class OptionFields:
             if name not in LISTS:
                 raise InvalidOption(f"{name} is given more than once.", field=name)
             value = f"{given[name]},{value}"
-        _parse({name: value})
+        _checked({name: value})
         given[name] = value
 
+    def add_file(self, file_name: str) -> None:
+        """A part of the form came as a file of this name, "" for none."""
+        self._files += 1
+        self._first_file = self._first_file or name_of_file(file_name)
+
     def finish(self) -> JobOptions:
-        """All of them together.  Raises: InvalidOption if they do not fit together."""
+        """All options together.  Raises: InvalidOption if they do not fit together."""
+        return _parse(JobOptions, {name: value for name, value in self._together().items() if _is_option(name)})
+
+    def naming(self) -> Naming:
+        """Name and metadata; the name of the files where none is given.  Raises: InvalidOption."""
+        given = _naming({name: value for name, value in self._together().items() if not _is_option(name)})
+        files = self._first_file
+        if files and self._files > 1:
+            files = f"{files} and {self._files - 1} more"
+        return given.model_copy(update={"name": given.name or files or None})
+
+    def _together(self) -> dict[str, str]:
         query, form = self._values["query"], self._values["form"]
         for name in query.keys() & form.keys():
-            if _parse({name: query[name]}) != _parse({name: form[name]}):
+            if _checked({name: query[name]}) != _checked({name: form[name]}):
                 raise InvalidOption(f"{name} has one value in the query and another in the form.", field=name)
-        return _parse(query | form)
+        return query | form
 
 
-def _parse(values: dict[str, str]) -> JobOptions:
+def _checked(one: Mapping[str, str]) -> BaseModel:
+    """One field, parsed.  Raises: InvalidOption if it cannot have this value."""
+    return _parse(JobOptions, one) if all(map(_is_option, one)) else _naming(one)
+
+
+def _is_option(name: str) -> bool:
+    return name in JobOptions.model_fields
+
+
+def _is_naming(name: str) -> bool:
+    return name in Naming.model_fields or name.startswith(METADATA_PREFIX)
+
+
+def _naming(values: Mapping[str, str]) -> Naming:
+    """Naming of fields: `metadata` is a JSON object, `metadata.KEY` one entry of it."""
+    single = {name.removeprefix(METADATA_PREFIX): v for name, v in values.items() if name.startswith(METADATA_PREFIX)}
+    given: dict[str, Any] = {name: value for name, value in values.items() if name in Naming.model_fields}
+    if single:
+        whole = _parse(Naming, {"metadata": given.get("metadata", {})}).metadata
+        if twice := whole.keys() & single.keys():
+            name = f"{METADATA_PREFIX}{min(twice)}"
+            raise InvalidOption(f"{name} is given more than once.", field=name)
+        given["metadata"] = whole | single
+    return _parse(Naming, given)
+
+
+def _parse(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
     try:
-        return JobOptions.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         raise invalid_option(error.errors()) from None

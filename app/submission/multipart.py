@@ -13,9 +13,10 @@ from app.http.errors import BadRequest
 
 @dataclass(frozen=True, slots=True)
 class PartStart:
-    """A part begins."""
+    """A part begins.  file_name: as the client gave it, "" for none."""
 
     name: str
+    file_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ class _Events:
         name = values.get(b"name")
         if disposition != b"form-data" or name is None:
             raise BadRequest("A part of the multipart body has no name.")
-        self._events.append(PartStart(name.decode("utf-8", "replace")))
+        file_name = values.get(b"filename", b"").decode("utf-8", "replace")
+        self._events.append(PartStart(name.decode("utf-8", "replace"), file_name))
 
     def data(self, data: bytes, start: int, end: int) -> None:
         self._events.append(data[start:end])

@@ -71,6 +71,7 @@ async def _receive_form(
             value.clear()
             if name in CONTENT:
                 inbox.begin(name)
+                options.add_file(event.file_name)
             else:  # before its value: a video under another name is long
                 options.check_name(name)
         elif isinstance(event, PartEnd):

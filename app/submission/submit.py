@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from app.contract import heartbeats, keys
 from app.contract.jobs import InputInfo, JobRecord, ModelRef, utc_now
+from app.contract.naming import Naming
 from app.contract.options import JobOptions
 from app.jobs.admission import check_queues, check_room
 from app.jobs.store import UndecidedError
@@ -47,10 +48,11 @@ async def submit(request: Request, services: Services, owner: str) -> Submission
     inbox = Inbox(services.uploads, job_id)
     try:
         async with _under_way(services, job_id):
-            options = await _receive(request, services, bundles, inbox)
+            options, naming = await _receive(request, services, bundles, inbox)
             media, received = await inbox.commit()
             bundle = await bundles.of(options.model)
             record = _record(services, job_id, owner, bundle, options, media, received)
+            record.name, record.metadata = naming.name, naming.metadata
             record.request_id = request.scope.get("request_id", "")
             record.idempotency = key
             made = await _create_once(services, record)
@@ -80,8 +82,8 @@ async def _refuse_if_full(request: Request, services: Services, bundles: Bundles
     await check_queues(services.queueing, queues, services.settings.max_queue)
 
 
-async def _receive(request: Request, services: Services, bundles: Bundles, inbox: Inbox) -> JobOptions:
-    """The whole body: its content goes into the inbox, its options are returned, checked."""
+async def _receive(request: Request, services: Services, bundles: Bundles, inbox: Inbox) -> tuple[JobOptions, Naming]:
+    """The whole body: its content goes into the inbox, its options and naming are returned, checked."""
     fields = OptionFields()
 
     async def check(name: str, value: str) -> None:
@@ -91,9 +93,9 @@ async def _receive(request: Request, services: Services, bundles: Bundles, inbox
             check_target(value, services.settings)
 
     await receive(request, inbox, fields, services.settings, check)
-    options = fields.finish()
+    options, naming = fields.finish(), fields.naming()
     (await bundles.of(options.model)).check(options)
-    return options
+    return options, naming
 
 
 async def _create_once(services: Services, record: JobRecord) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Delivery:
-    """A webhook that is to be sent.  attempts: made so far."""
+    """A webhook that is to be sent.  attempts: made so far.  name, metadata: of the job, the latter as JSON."""
 
     job_id: str
     url: str
@@ -16,6 +16,8 @@ class Delivery:
     finished_at: str
     request_id: str
     attempts: int
+    name: str = ""
+    metadata: str = "{}"
 
     def body(self) -> bytes:
         """Thin: the receiver asks for the rest, with its key."""
@@ -23,7 +25,13 @@ class Delivery:
             {
                 "type": f"job.{self.state}",
                 "timestamp": self.finished_at,
-                "data": {"id": self.job_id, "state": self.state},
+                "data": {
+                    "id": self.job_id,
+                    "state": self.state,
+                    "name": self.name or None,
+                    "metadata": json.loads(self.metadata),
+                },
             },
             separators=(",", ":"),
+            ensure_ascii=False,
         ).encode()

@@ -78,10 +78,11 @@ def test_nothing_is_left_of_a_job_that_waits_or_runs(
 
 
 def test_nothing_is_left_of_a_finished_job(api: Api, connection: redis.Redis, clips: Clips) -> None:
-    """With its results, its kept input, and the annotated video that was made of it."""
+    """With its results, its kept input, and what was made of it: annotated video, preview, thumbnail."""
     job = api.ended(submitted(api, clips.video(clips.pictures(12)), "third", keep_input="true")["id"])
-    while (answer := api.http.get(f"/v1/jobs/{job['id']}/video", params={"wait": 20})).status_code == 202:
-        pass
-    assert answer.status_code == 200
-    assert len([path for path in api.service.stored() if path.startswith(job["id"] + "/")]) == 2
+    for made in ("video", "preview", "thumbnail"):
+        while (answer := api.http.get(f"/v1/jobs/{job['id']}/{made}", params={"wait": 20})).status_code == 202:
+            pass
+        assert answer.status_code == 200
+    assert len([path for path in api.service.stored() if path.startswith(job["id"] + "/")]) == 4
     deleted(api, connection, job)

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from app.contract import keys
+from app.contract.renditions import VIDEO
 from tests.faults.conftest import Faulty
 from tests.listener import Listener
 from tests.service import Api, serving
@@ -76,7 +77,7 @@ def test_a_job_with_all_that_may_hang_on_it(tmp_path: Path, clips: Clips, receiv
             connection.config_set("rdbcompression", "no")  # what `holders` looks through is plain then
             frames = {name.decode() for name in connection.scan_iter(f"{keys.FRAMES}{job_id}:*")}
             (once,) = (name.decode() for name in connection.scan_iter(keys.idempotency("", "*")))
-            kept = {keys.job(job_id), keys.render(job_id), keys.jobs(""), once, *frames}
+            kept = {keys.job(job_id), VIDEO.key(job_id), keys.jobs(""), once, *frames}
             until(lambda: holders(connection, job_id) == kept)  # no webhook, and nothing of RQ's
             assert len(frames) == 1
             assert service.stored() == [job_id, f"{job_id}/input", f"{job_id}/video"]

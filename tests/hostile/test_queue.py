@@ -19,6 +19,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from app.contract import keys
+from app.contract.renditions import VIDEO
 from model_store.bundle import BUNDLES_DIR
 from tests.hostile.conftest import WITHIN_S
 from tests.service import ROOT, no_settings
@@ -86,7 +87,7 @@ def test_a_pickle_in_a_job_is_not_opened(service: Service, tmp_path: Path) -> No
 def test_arguments_that_are_no_job(service: Service, hostile: HostileApi, clips: Clips, argument: object) -> None:
     """The contract's own functions, with arguments that are no job's id, do nothing."""
     with redis.Redis.from_url(service.redis_url) as connection:
-        for queue, function in ((LABEL_QUEUE, keys.LABEL_FUNCTION), (keys.RENDER_QUEUE, keys.RENDER_FUNCTION)):
+        for queue, function in ((LABEL_QUEUE, keys.LABEL_FUNCTION), (keys.RENDER_QUEUE, VIDEO.function)):
             Queue(queue, connection=connection, serializer=JSONSerializer).enqueue(function, argument)
             wait_until_gone(connection, queue)
     service.process("worker").check()

@@ -1,4 +1,4 @@
-"""Annotated video: every source frame with the boxes and labels of its faces, encoded at the source's own times."""
+"""What is made of a kept video: annotated, as a preview, or the best face as a thumbnail."""
 
 from __future__ import annotations
 
@@ -24,38 +24,36 @@ CODECS: tuple[tuple[str, dict[str, str]], ...] = (
     ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "7", "crf": "33", "b": "0", "row-mt": "1"}),
 )
 HOLD_S = 1.0  # a frame between two labelled ones shows the faces of the one before, at most so long
+PREVIEW_PX = 720  # of a preview's shorter side, at most
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 class NothingToDrawError(Exception):
-    """The source has no frame that could be decoded."""
+    """The source has no frame that could be decoded, or no face."""
 
 
-def encode(path: Path, source: Iterable[DecodedFrame], records: Iterable[Frame], labels: Sequence[str]) -> int:
+def encode(path: Path, pictures: Iterable[tuple[float, Image]]) -> int:
     """Write an mp4 at `path` -> its number of frames.
 
-    source: all frames of the input, in order, RGB; unreadable ones are left out.  records: labelled frames, in order.
-    Raises: NothingToDrawError.
+    pictures: times in seconds, and (H, W, 3) uint8 RGB; the first one's size is the video's.  Raises:
+    NothingToDrawError.
     """
     codec, options = next((name, options) for name, options in CODECS if name in av.codecs_available)
     written = 0
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream: VideoStream | None = None
         last_tick = -1
-        for frame, faces in annotate(source, records):
-            if frame.image is None:
-                continue
-            height, width = (size - size % 2 for size in frame.image.shape[:2])  # 4:2:0 needs even sizes
+        for timestamp_s, image in pictures:
+            height, width = (size - size % 2 for size in image.shape[:2])  # 4:2:0 needs even sizes
             if stream is None:
                 stream = cast(VideoStream, container.add_stream(codec, rate=NOMINAL_FPS, options=options))
                 stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
                 stream.codec_context.time_base = TIME_BASE
                 stream.time_base = TIME_BASE
-            picture = draw(frame.image, faces, labels)[: stream.height, : stream.width]
-            if picture.shape[:2] != (stream.height, stream.width):
-                picture = np.asarray(cv2.resize(picture, (stream.width, stream.height)), np.uint8)
-            out = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            last_tick = max(round(frame.timestamp_s / TIME_BASE), last_tick + 1)
+            picture = image[: stream.height, : stream.width]
+            whole = np.ascontiguousarray(_sized(picture, stream.width, stream.height))
+            out = av.VideoFrame.from_ndarray(whole, format="rgb24")
+            last_tick = max(round(timestamp_s / TIME_BASE), last_tick + 1)
             out.pts, out.time_base = last_tick, TIME_BASE
             container.mux(stream.encode(out))
             written += 1
@@ -63,6 +61,31 @@ def encode(path: Path, source: Iterable[DecodedFrame], records: Iterable[Frame],
             raise NothingToDrawError("the input has no frame that can be drawn on")
         container.mux(stream.encode())
     return written
+
+
+def drawn(
+    source: Iterable[DecodedFrame], records: Iterable[Frame], labels: Sequence[str]
+) -> Iterator[tuple[float, Image]]:
+    """Every readable frame at its time, with its boxes and labels.  records: labelled frames, in order."""
+    for frame, faces in annotate(source, records):
+        if frame.image is not None:
+            yield frame.timestamp_s, draw(frame.image, faces, labels)
+
+
+def _sized(picture: Image, width: int, height: int) -> Image:
+    if picture.shape[:2] == (height, width):
+        return picture
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def shrunk(source: Iterable[DecodedFrame]) -> Iterator[tuple[float, Image]]:
+    """Every readable frame of the source at its time, at most `PREVIEW_PX` on its shorter side."""
+    for frame in source:
+        if frame.image is None:
+            continue
+        height, width = frame.image.shape[:2]
+        scale = PREVIEW_PX / max(min(height, width), PREVIEW_PX)
+        yield frame.timestamp_s, _sized(frame.image, max(round(width * scale), 2), max(round(height * scale), 2))
 
 
 def annotate(source: Iterable[DecodedFrame], records: Iterable[Frame]) -> Iterator[tuple[DecodedFrame, Frame | None]]:

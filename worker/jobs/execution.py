@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -57,6 +58,8 @@ class Execution:
         self._chunk: list[Frame] = []
         self._chunks = 0
         self._done = 0
+        self._labels: tuple[str, ...] = ()
+        self._firsts: Counter[int] = Counter()  # faces on which a label comes first, by its index
         self._total: int | None = None
         self._span_s: tuple[float, float] | None = None
         self._last_s = 0.0
@@ -77,7 +80,9 @@ class Execution:
         if answer != "claimed":
             raise LostError(answer)
         self._claimed = True
-        return self._record()
+        record = self._record()
+        self._labels = record.labels or ()
+        return record
 
     def opened(self, total: int | None, fields: Mapping[str, Any], span_s: tuple[float, float] | None = None) -> None:
         """The input is open.  Raises: LostError, CanceledError.
@@ -119,6 +124,9 @@ class Execution:
             return
         frames, self._chunk = self._chunk, []
         self._done += len(frames)
+        self._firsts.update(
+            max(range(len(f.scores)), key=f.scores.__getitem__) for frame in frames for f in frame.faces
+        )
         faces = sum(len(frame.faces) for frame in frames)
         counts = {metrics.FRAMES: len(frames), metrics.FACES: faces}
         try:
@@ -179,7 +187,13 @@ class Execution:
         progress = self._progress()
         if state == "succeeded":
             progress = progress | {"frames_total": self._done, "eta_s": 0.0}
-        return json.dumps(to_pairs(ending(state, self._ttl_s, **{**fields, "progress": progress})))
+        shown = {"progress": progress, "label_shares": self._label_shares()}
+        return json.dumps(to_pairs(ending(state, self._ttl_s, **{**fields, **shown})))
+
+    def _label_shares(self) -> dict[str, float]:
+        faces = max(self._firsts.total(), 1)
+        counts = {label: self._firsts[k] for k, label in enumerate(self._labels) if self._firsts[k]}
+        return {label: round(count / faces, 5) for label, count in counts.items()}
 
     def _progress(self) -> dict[str, Any]:
         elapsed = max(time.monotonic() - self._started, 1e-6)

@@ -1,7 +1,7 @@
-"""The RQ job that makes a job's annotated video.
+"""The RQ jobs that make something of a job's kept input: annotated video, preview, thumbnail.
 
-It runs in a process of its own that has no CUDA, from the queue `keys.RENDER_QUEUE`.  The video lies beside the input
-in the upload store and goes with it.
+They run in a process of its own that has no CUDA, from the queue `keys.RENDER_QUEUE`.  What they make lies beside the
+input in the upload store and goes with it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -18,20 +20,25 @@ import redis
 import structlog
 
 from app.contract import keys
+from app.contract.frames import Frame
 from app.contract.jobs import RENDER_TIMEOUT_S, JobRecord, UnreadableRecordError
 from app.contract.media import STORED
+from app.contract.renditions import RENDITIONS, THUMBNAIL, VIDEO, Rendition
 from app.contract.settings import SharedSettings
-from app.contract.uploads import VIDEO, UploadStore
+from app.contract.uploads import UploadStore
 from worker.core.records import DecodedFrame
 from worker.decode import LimitExceededError, Sampling, UndecodableInputError
 from worker.decode.isolated import IsolatedSource
 from worker.decode.messages import Input
-from worker.jobs.annotate import NothingToDrawError, encode
+from worker.jobs.annotate import NothingToDrawError, drawn, encode, shrunk
 from worker.jobs.execution import written_frames
-from worker.jobs.rq_worker import AGAIN
+from worker.jobs.rq_worker import AGAIN, Functions
+from worker.jobs.thumbnail import best_face, picture_at, thumbnail
 from worker.settings import decode_limits
 
 COPY_BYTES = 2**20
+NEAR_S = 0.05  # around the time of a thumbnail's frame, what is decoded
+TELL_S = 0.5  # how often it is told how much is made
 
 log = structlog.get_logger(__name__)
 
@@ -42,13 +49,19 @@ class _StoppingError(Exception):
     """This process is asked to end."""
 
 
-def render_job(job_id: str) -> object:
-    """Make the annotated video of an ended job; says in `keys.render(job_id)` how it went.
+def functions() -> Functions:
+    """What the renderer runs, by its names in the contract."""
+    return {kind.function: partial(render_job, kind) for kind in RENDITIONS}
 
-    Returns `AGAIN` when the process stops before the video is done.
+
+def render_job(kind: Rendition, job_id: str) -> object:
+    """Make one rendition of an ended job; its key says how far it is and how it went.
+
+    Returns `AGAIN` when the process stops before it is done.
     """
     settings = SharedSettings()
     with redis.Redis.from_url(settings.redis_url) as connection:
+        say = partial(_say, connection, kind, job_id)
         fields = cast(dict[bytes, bytes], connection.hgetall(keys.job(job_id)))
         if not fields:
             return None
@@ -56,44 +69,90 @@ def render_job(job_id: str) -> object:
             record = JobRecord.from_hash(fields)
         except UnreadableRecordError as error:
             log.error("job_unreadable", job_id=job_id, why=str(error))
-            _say(connection, job_id, "failed", "the job is of another release than the renderer")
+            say("failed", "the job is of another release than the renderer")
             return None
-        _say(connection, job_id, "running")
+        say("running")
         try:
-            render(connection, UploadStore(settings.uploads), record, settings)
+            render(kind, connection, UploadStore(settings.uploads), record, settings)
         except _StoppingError:
-            _say(connection, job_id, "queued")
+            say("queued")
             return AGAIN
         except (UndecodableInputError, LimitExceededError, NothingToDrawError) as error:
-            _say(connection, job_id, "failed", str(error))
+            say("failed", str(error))
         except FileNotFoundError:
-            _say(connection, job_id, "failed", "the input is not there any more")
+            say("failed", "the input is not there any more")
         except Exception:
-            log.exception("render_failed", job_id=job_id, request_id=record.request_id)
-            _say(connection, job_id, "failed", "an unexpected error; it has been logged")
+            log.exception("render_failed", job_id=job_id, kind=kind.name, request_id=record.request_id)
+            say("failed", "an unexpected error; it has been logged")
         else:
-            _say(connection, job_id, "done")
+            say("done")
     return None
 
 
-def render(connection: redis.Redis, store: UploadStore, record: JobRecord, settings: SharedSettings) -> None:
-    """Draw, encode, and put the video beside the input."""
-    limits = decode_limits(settings)
+def render(
+    kind: Rendition, connection: redis.Redis, store: UploadStore, record: JobRecord, settings: SharedSettings
+) -> None:
+    """Make it, and put it beside the input."""
     folder = Path(tempfile.mkdtemp(prefix="mien-render-"))
+    made = folder / kind.name
     try:
         with store.local_path(record.id) as path:
-            # Every frame of the part that was labelled, also between sampled ones.
-            sampling = Sampling(None, record.options.start_s, record.options.end_s)
-            reading = STORED[record.media].reading
-            source = IsolatedSource(Input(str(path), reading, record.options.fps, sampling), limits)
-            try:
-                written = written_frames(connection, record)
-                encode(folder / VIDEO, _unless_stopped(source.frames()), written, record.labels or ())
-            finally:
-                source.close()
-        _keep(folder / VIDEO, store, connection, record.id)
+            if kind is THUMBNAIL:
+                made.write_bytes(_thumbnail(path, record, written_frames(connection, record), settings))
+            else:
+                # Every frame of the part that was labelled, also between sampled ones.
+                part = Sampling(None, record.options.start_s, record.options.end_s)
+                with _frames(path, record, part, settings) as decoded:
+                    frames = _counted(connection, kind, record, _unless_stopped(decoded))
+                    if kind is VIDEO:
+                        encode(made, drawn(frames, written_frames(connection, record), record.labels or ()))
+                    else:
+                        encode(made, shrunk(frames))
+        _keep(made, store, connection, record.id)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _thumbnail(path: Path, record: JobRecord, labelled: Iterable[Frame], settings: SharedSettings) -> bytes:
+    best = best_face(labelled)
+    if best is None:
+        raise NothingToDrawError("the job has no face")
+    frame, face = best
+    around = Sampling(None, max(frame.timestamp_s - NEAR_S, 0.0), frame.timestamp_s + NEAR_S)
+    with _frames(path, record, around, settings) as frames:
+        image = picture_at(_unless_stopped(frames), frame.timestamp_s)
+    if image is None:
+        raise NothingToDrawError("the frame cannot be decoded again")
+    return thumbnail(image, face)
+
+
+@contextmanager
+def _frames(
+    path: Path, record: JobRecord, sampling: Sampling, settings: SharedSettings
+) -> Iterator[Iterator[DecodedFrame]]:
+    """The frames of the input."""
+    reading = STORED[record.media].reading
+    source = IsolatedSource(Input(str(path), reading, record.options.fps, sampling), decode_limits(settings))
+    try:
+        yield source.frames()
+    finally:
+        source.close()
+
+
+def _counted(
+    connection: redis.Redis, kind: Rendition, record: JobRecord, frames: Iterable[DecodedFrame]
+) -> Iterator[DecodedFrame]:
+    """The frames; meanwhile the share that has passed is told now and then, where the length is known."""
+    options, whole_s = record.options, record.input.duration_s or 0.0
+    start_s, end_s = options.start_s or 0.0, min(whole_s, options.end_s or whole_s)
+    told = 0.0
+    for frame in frames:
+        yield frame
+        if end_s > start_s and time.monotonic() - told >= TELL_S:
+            told = time.monotonic()
+            share = min(max((frame.timestamp_s - start_s) / (end_s - start_s), 0.0), 1.0)
+            if connection.exists(kind.key(record.id)):
+                connection.hset(kind.key(record.id), "share", f"{share:.3f}")
 
 
 def _unless_stopped(frames: Iterable[DecodedFrame]) -> Iterator[DecodedFrame]:
@@ -108,7 +167,7 @@ def _unless_stopped(frames: Iterable[DecodedFrame]) -> Iterator[DecodedFrame]:
 
 
 def _keep(path: Path, store: UploadStore, connection: redis.Redis, job_id: str) -> None:
-    writer = store.create(job_id, VIDEO)
+    writer = store.create(job_id, path.name)
     try:
         with path.open("rb") as file:
             while piece := file.read(COPY_BYTES):
@@ -121,14 +180,16 @@ def _keep(path: Path, store: UploadStore, connection: redis.Redis, job_id: str) 
         raise
 
 
-def _say(connection: redis.Redis, job_id: str, state: str, detail: str = "") -> None:
-    """For as long as the job's record lives; a job that is gone has no rendering either."""
+def _say(connection: redis.Redis, kind: Rendition, job_id: str, state: str, detail: str = "") -> None:
+    """For as long as the job's record lives; a job that is gone has no rendition either."""
+    key = kind.key(job_id)
     left_s = int(connection.ttl(keys.job(job_id)))
     if left_s == -2:  # Redis: there is no such key
-        connection.delete(keys.render(job_id))
+        connection.delete(key)
         return
     with connection.pipeline(transaction=True) as pipe:
-        pipe.hset(keys.render(job_id), mapping={"state": state, "detail": detail})
+        pipe.hset(key, mapping={"state": state, "detail": detail})
+        pipe.hdel(key, "share")
         if left_s >= 0:
-            pipe.expire(keys.render(job_id), left_s)
+            pipe.expire(key, left_s)
         pipe.execute()

@@ -1,4 +1,6 @@
-"""The process that draws annotated videos: a child of `worker run`, without CUDA, that ends with it.
+"""The process that makes annotated videos, previews and thumbnails.
+
+A child of `worker run`, without CUDA, that ends with it.
 
 python -m worker.process.renderer_main
 """
@@ -29,9 +31,8 @@ def main() -> None:
     except redis.RedisError as error:
         sys.exit(f"the renderer cannot reach Redis: {error}")
     name = f"render-{process_name()}"
-    functions = {keys.RENDER_FUNCTION: render_job.render_job}
     stop = render_job.stopping.set
-    ResidentWorker(keys.RENDER_QUEUE, connection, name, functions, stop, settings=settings).serve()
+    ResidentWorker(keys.RENDER_QUEUE, connection, name, render_job.functions(), stop, settings=settings).serve()
 
 
 if __name__ == "__main__":

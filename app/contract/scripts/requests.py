@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from app.contract import keys
+from app.contract.naming import MAX_METADATA
+from app.contract.scripts.transitions import ALLOW_OOM, CHANGED
 
 # A steady rate with bursts of up to a minute's worth (the generic cell rate algorithm): the key holds the time, in
 # milliseconds, up to which the caller has used its share.  ARGV: milliseconds a request, milliseconds of burst.
@@ -34,3 +36,30 @@ local waits = redis.call('HMGET', KEYS[1], 'state', 'queue', 'id')
 if waits[1] ~= 'queued' then return {{fields, false}} end
 return {{fields, redis.call('LPOS', '{keys.rq_queue("")}' .. waits[2], waits[3])}}
 """
+
+# Change what a job is called.  KEYS[1]: the job's hash.  ARGV: channel, the change as a JSON Merge Patch of `name` and
+# `metadata`.  -> ok | gone | full where there would be too much metadata; then nothing is changed
+RENAME = (
+    ALLOW_OOM
+    + CHANGED
+    + f"""
+if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
+local patch = cjson.decode(ARGV[2])
+local metadata, count = cjson.decode(redis.call('HGET', KEYS[1], 'metadata') or '{{}}'), 0
+if patch.metadata == cjson.null then metadata = {{}} end
+for key, value in pairs(type(patch.metadata) == 'table' and patch.metadata or {{}}) do
+  if value == cjson.null then value = nil end
+  metadata[key] = value
+end
+for _ in pairs(metadata) do count = count + 1 end
+if count > {MAX_METADATA} then return 'full' end
+redis.call('HSET', KEYS[1], 'metadata', cjson.encode(metadata))
+if patch.name == cjson.null then
+  redis.call('HDEL', KEYS[1], 'name')
+elseif patch.name then
+  redis.call('HSET', KEYS[1], 'name', patch.name)
+end
+changed(ARGV[1])
+return 'ok'
+"""
+)

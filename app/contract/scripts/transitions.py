@@ -19,7 +19,9 @@ Every script returns one word.  KEYS[1] is always the job's hash.  ARGV's `field
 from __future__ import annotations
 
 from app.contract import keys
+from app.contract.renditions import RENDITIONS
 
+_RENDITION_KEYS = ", ".join(f"'{kind.key('@')}'" for kind in RENDITIONS)  # of a job whose id is put for the @
 WEBHOOK_TTL_S = 3 * 86_400  # longer than the last attempt to deliver takes
 ALLOW_OOM = "#!lua flags=allow-oom\n"
 
@@ -35,14 +37,15 @@ end
 # becomes of the process that ended it.
 ENDED = f"""
 local function ended(ttl_s)
-  local job = redis.call('HMGET', KEYS[1], 'callback', 'id', 'state', 'finished_at', 'request_id', 'idempotency')
+  local job = redis.call('HMGET', KEYS[1], 'callback', 'id', 'state', 'finished_at', 'request_id', 'idempotency',
+    'name', 'metadata')
   redis.call('EXPIRE', KEYS[1], ttl_s)
   if job[6] and job[6] ~= '' then redis.call('EXPIRE', job[6], ttl_s) end
   redis.call('HDEL', '{keys.OPEN}', job[2] or '')
   if not job[1] or job[1] == '' then return end
   local webhook = '{keys.webhook("")}' .. job[2]
   redis.call('HSET', webhook, 'url', job[1], 'state', job[3], 'finished_at', job[4] or '', 'request_id', job[5] or '',
-    'attempts', 0)
+    'attempts', 0, 'name', job[7] or '', 'metadata', job[8] or '{{}}')
   redis.call('EXPIRE', webhook, {WEBHOOK_TTL_S})
   redis.call('ZADD', '{keys.WEBHOOKS}', redis.call('TIME')[1], job[2])
 end
@@ -173,7 +176,8 @@ if job[2] and job[2] ~= '' then redis.call('DEL', job[2]) end
 redis.call('ZREM', KEYS[2], ARGV[3])
 redis.call('ZREM', '{keys.WEBHOOKS}', ARGV[3])
 redis.call('HDEL', '{keys.OPEN}', ARGV[3])
-redis.call('DEL', '{keys.webhook("")}' .. ARGV[3], '{keys.render("")}' .. ARGV[3])
+redis.call('DEL', '{keys.webhook("")}' .. ARGV[3])
+for _, key in ipairs({{{_RENDITION_KEYS}}}) do redis.call('DEL', (string.gsub(key, '@', ARGV[3]))) end
 if redis.call('DEL', KEYS[1]) == 0 then return 'gone' end
 redis.call('PUBLISH', ARGV[1], -1)
 return 'ok'

@@ -22,6 +22,7 @@ from app.background.__main__ import work
 from app.background.recovery import Recovery
 from app.background.rounds import repeat
 from app.contract import keys
+from app.contract.renditions import VIDEO
 from app.contract.uploads import UploadStore
 from app.jobs.queueing import Queueing
 from app.settings import Settings
@@ -243,7 +244,7 @@ def test_a_video_that_was_being_drawn_may_be_asked_for_again(worker: Any, look: 
     """Nothing stays `running` for ever because the process that drew it died."""
     job_id = "a" * 32
     worker.redis.sadd(keys.RQ_QUEUES, keys.rq_queue(keys.RENDER_QUEUE))
-    worker.redis.hset(keys.render(job_id), "state", "running")
+    worker.redis.hset(VIDEO.key(job_id), "state", "running")
     worker.redis.zadd(keys.rq_running(keys.RENDER_QUEUE), {f"render-{job_id}:execution": time.time() - 1})
     look()
-    assert not worker.redis.exists(keys.render(job_id), keys.rq_running(keys.RENDER_QUEUE))
+    assert not worker.redis.exists(VIDEO.key(job_id), keys.rq_running(keys.RENDER_QUEUE))

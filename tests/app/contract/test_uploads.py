@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from app.contract.uploads import VIDEO, UploadStore
+from app.contract.uploads import UploadStore
 
 JOB = "0123456789abcdef" * 2
 
@@ -29,10 +29,10 @@ def test_what_was_written_is_read_and_removed(store: UploadStore) -> None:
     store.check_writable()
     assert store.job_ids() == []
     put(store, b"0123456789")
-    put(store, b"video" * 1000, VIDEO)
+    put(store, b"video" * 1000, "video")
     assert store.exists(JOB)
     assert store.job_ids() == [JOB]
-    assert store.size(JOB, VIDEO) == 5000
+    assert store.size(JOB, "video") == 5000
     assert b"".join(store.read(JOB, "input", 2, 5)) == b"234"
     with store.local_path(JOB) as path:
         assert path.read_bytes() == b"0123456789"
@@ -68,8 +68,8 @@ def test_errors_of_the_storages_client_are_os_errors(store: UploadStore, monkeyp
     for call in (
         lambda: store.create(JOB),
         lambda: store.exists(JOB),
-        lambda: store.size(JOB, VIDEO),
-        lambda: list(store.read(JOB, VIDEO, 0, 1)),
+        lambda: store.size(JOB, "video"),
+        lambda: list(store.read(JOB, "video", 0, 1)),
         lambda: store.delete(JOB),
         store.job_ids,
         store.check_writable,

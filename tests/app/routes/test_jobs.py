@@ -34,6 +34,9 @@ JOB_FIELDS = {
     "input",
     "progress",
     "labels",
+    "label_shares",
+    "name",
+    "metadata",
     "detector",
     "prior",
     "error",
@@ -54,7 +57,10 @@ def test_a_new_job_has_every_field(api: httpx.Client, submit: Submit) -> None:
     assert job["detector"] is None
     assert job["queue_position"] == 0
     assert job["links"]["self"] == f"{api.base_url}/v1/jobs/{job['id']}".replace("//v1", "/v1")
-    assert set(job["links"]) == {"self", "frames", "summary", "events", "timeline", "video", "cancel"}
+    assert set(job["links"]) == {
+        *("self", "frames", "summary", "events", "timeline", "video"),
+        *("preview", "thumbnail", "cancel"),
+    }
 
 
 def test_many_at_once_are_all_answered(api: httpx.Client, submit: Submit) -> None:

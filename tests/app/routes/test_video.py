@@ -1,7 +1,8 @@
-"""The annotated video: drawn by the rendering job, kept beside the input, served in parts."""
+"""Annotated video, preview and thumbnail: made by the rendering job, kept beside the input, served in parts."""
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable
 from fractions import Fraction
@@ -13,14 +14,19 @@ import httpx
 import numpy as np
 import pytest
 import redis
+from PIL import Image
 from rq import Queue
 from rq.serializers import JSONSerializer
 
 from app.contract import keys
 from app.contract.colours import LABEL_COLOURS, rgb
 from app.contract.frames import Face, Frame
-from app.routes import video
+from app.contract.renditions import PREVIEW, THUMBNAIL, VIDEO
+from app.routes import renditions
+from worker.core.records import DecodedFrame
 from worker.jobs import render_job
+from worker.jobs.annotate import shrunk
+from worker.jobs.thumbnail import best_face
 
 TIMES = [0.0, 0.04, 0.08, 0.2, 0.24, 0.5, 0.54, 0.58]  # a variable rate, with gaps
 MakeJob = Callable[..., str]
@@ -73,12 +79,12 @@ def test_video_is_made_on_request_and_served_in_parts(
     job_id = make_job()
     for _ in range(2):
         asked = api.get(f"/v1/jobs/{job_id}/video?wait=0")
-        assert (asked.status_code, asked.json()) == (202, {"job_id": job_id, "state": "queued"})
+        assert (asked.status_code, asked.json()) == (202, {"job_id": job_id, "state": "queued", "progress": None})
         assert int(asked.headers["retry-after"]) > 0
     queue = Queue(keys.RENDER_QUEUE, connection=worker.redis, serializer=JSONSerializer)
     (job,) = queue.get_jobs()
     assert job.func_name == keys.FORMER_RENDER_FUNCTION
-    threading.Timer(0.5, render_job.render_job, job.args).start()
+    threading.Timer(0.5, render_job.render_job, (VIDEO, *job.args)).start()
     answer = api.get(f"/v1/jobs/{job_id}/video?wait=20")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
     part = api.get(f"/v1/jobs/{job_id}/video", headers={"Range": "bytes=100-199"})
@@ -102,7 +108,7 @@ def test_video_is_made_on_request_and_served_in_parts(
 def test_a_video_that_is_lost_is_made_once(api: httpx.Client, make_job: MakeJob, worker: Any) -> None:
     """Said to be done and not there, it is asked for once, however long a client waits for it."""
     job_id = make_job()
-    worker.redis.hset(keys.render(job_id), "state", "done")
+    worker.redis.hset(VIDEO.key(job_id), "state", "done")
     assert api.get(f"/v1/jobs/{job_id}/video?wait=2").json()["state"] == "queued"
     assert worker.redis.lrange("rq:queue:mien-render", 0, -1) == [f"render-{job_id}".encode()]
 
@@ -113,9 +119,9 @@ def test_a_video_that_is_ready_just_now_is_not_made_again(
     """Where it becomes ready between two looks, it is sent."""
     job_id = make_job()
     (uploads / job_id / "video").write_bytes(b"frames")
-    worker.redis.hset(keys.render(job_id), "state", "done")
-    real, looks = video._size, iter([None])
-    monkeypatch.setattr(video, "_size", lambda *where: next(looks, real(*where)))
+    worker.redis.hset(VIDEO.key(job_id), "state", "done")
+    real, looks = renditions._size, iter([None])
+    monkeypatch.setattr(renditions, "_size", lambda *where: next(looks, real(*where)))
     answer = api.get(f"/v1/jobs/{job_id}/video?wait=0")
     assert (answer.status_code, answer.content) == (200, b"frames")
     assert not worker.redis.exists("rq:queue:mien-render")
@@ -155,7 +161,7 @@ def test_what_cannot_be_drawn_says_why(
     job_id = make_job()
     (uploads / job_id / "input").write_bytes(b"nothing")
     assert api.get(f"/v1/jobs/{job_id}/video?wait=0").status_code == 202
-    render_job.render_job(job_id)
+    render_job.render_job(VIDEO, job_id)
     answer = api.get(f"/v1/jobs/{job_id}/video?wait=0")
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
     assert str(uploads) not in answer.text
@@ -167,10 +173,10 @@ def test_a_removed_job_leaves_no_video(
     """DELETE removes the video with the rest; a rendering that comes too late writes nothing."""
     rendering(redis_url, uploads, monkeypatch)
     job_id = make_job()
-    render_job.render_job(job_id)
+    render_job.render_job(VIDEO, job_id)
     assert (uploads / job_id / "video").exists()
     assert api.delete(f"/v1/jobs/{job_id}").status_code == 204
-    render_job.render_job(job_id)
+    render_job.render_job(VIDEO, job_id)
     assert list(uploads.iterdir()) == []
     assert [key for key in worker.redis.keys("*") if job_id.encode() in key] == []
 
@@ -184,3 +190,90 @@ def test_frames_in_between_show_the_faces_before(make_frames: Any) -> None:
     (first, *_) = make_frames(1)
     shown = [faces is not None for _, faces in annotate(source, [first])]
     assert shown == [i * 0.25 <= HOLD_S for i in range(12)]
+
+
+def test_a_thumbnail_shows_the_best_face(
+    api: httpx.Client, make_job: MakeJob, worker: Any, redis_url: str, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small square picture of the face, made before videos that wait, linked to, and gone with the job."""
+    rendering(redis_url, uploads, monkeypatch)
+    job_id = make_job()
+    job = api.get(f"/v1/jobs/{job_id}").json()
+    assert job["links"]["thumbnail"] == f"{job['links']['self']}/thumbnail"
+    assert api.get(f"/v1/jobs/{job_id}/video?wait=0").status_code == 202
+    assert api.get(f"/v1/jobs/{job_id}/thumbnail?wait=0").json()["state"] == "queued"
+    queue = Queue(keys.RENDER_QUEUE, connection=worker.redis, serializer=JSONSerializer)
+    first, second = queue.get_jobs()
+    assert [first.func_name, second.func_name] == [THUMBNAIL.function, keys.FORMER_RENDER_FUNCTION]
+    render_job.functions()[THUMBNAIL.function](*first.args)
+    answer = api.get(f"/v1/jobs/{job_id}/thumbnail")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+    assert len(answer.content) < 10_000
+    with Image.open(io.BytesIO(answer.content)) as picture:
+        assert picture.size == (160, 160)
+        assert picture.getpixel((80, 80)) == pytest.approx((128, 128, 128), abs=6)
+    assert api.delete(f"/v1/jobs/{job_id}").status_code == 204
+    assert list(uploads.iterdir()) == []
+    assert [key for key in worker.redis.keys("mien:*") if job_id.encode() in key] == []
+
+
+def test_without_a_face_or_the_input_there_is_no_thumbnail(api: httpx.Client, make_job: MakeJob, worker: Any) -> None:
+    """A job without faces has none (404), nor one whose input was not kept or that has not ended (409)."""
+    mkv = b"\x1a\x45\xdf\xa3" + bytes(100)
+    none = api.post("/v1/jobs", content=mkv, params={"keep_input": "1"}).json()["id"]
+    assert api.get(f"/v1/jobs/{none}/thumbnail?wait=0").status_code == 409
+    worker.label(none, [Frame(0, 0.0, ())])
+    assert api.get(f"/v1/jobs/{none}/thumbnail?wait=0").status_code == 404
+    unkept = make_job(keep=False)
+    assert api.get(f"/v1/jobs/{unkept}/thumbnail?wait=0").status_code == 409
+
+
+def test_the_best_face_is_sure_large_and_clear() -> None:
+    """Of several faces the one that a person would pick to know the video by."""
+    clear, vague = (0.9, 0.1), (0.6, 0.4)
+    faces = [
+        Face(0, (0, 0, 200, 200), 0.95, vague),
+        Face(1, (0, 0, 200, 200), 0.95, clear),
+        Face(2, (0, 0, 20, 20), 0.99, clear),
+        Face(3, (0, 0, 300, 300), 0.3, clear),
+    ]
+    best = best_face([Frame(n, float(n), (face,)) for n, face in enumerate(faces)])
+    assert best is not None
+    assert best[1].track_id == 1
+    assert best_face([Frame(0, 0.0, ())]) is None
+
+
+def test_a_preview_plays_everywhere_at_the_source_s_times(
+    api: httpx.Client, make_job: MakeJob, redis_url: str, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every frame at its own time, nothing drawn on it; what is made is told meanwhile."""
+    rendering(redis_url, uploads, monkeypatch)
+    monkeypatch.setattr(render_job, "TELL_S", 0)
+    job_id = make_job()
+    told: list[Any] = []
+    real = shrunk
+
+    def watched(frames: Any) -> Any:
+        for shown in real(frames):
+            told.append(api.get(f"/v1/jobs/{job_id}/preview?wait=0").json()["progress"])
+            yield shown
+
+    monkeypatch.setattr(render_job, "shrunk", watched)
+    assert api.get(f"/v1/jobs/{job_id}/preview?wait=0").status_code == 202
+    render_job.render_job(PREVIEW, job_id)
+    answer = api.get(f"/v1/jobs/{job_id}/preview")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
+    with av.open(io.BytesIO(answer.content), "r") as container:
+        decoded = list(container.decode(container.streams.video[0]))
+    assert [frame.time for frame in decoded] == pytest.approx(TIMES, abs=1e-3)
+    assert np.abs(decoded[3].to_ndarray(format="rgb24").astype(int) - 128).max() < 10
+    assert [share for share in told if share is not None] == sorted(share for share in told if share is not None)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [((1080, 1920), (720, 1280)), ((1920, 1080), (1280, 720)), ((90, 7), (90, 7))]
+)
+def test_a_preview_is_at_most_720_lines_high(size: tuple[int, int], shown: tuple[int, int]) -> None:
+    """The shorter side, so that an upright video is as sharp as a lying one; small ones stay as they are."""
+    frame = DecodedFrame(0, 0.0, np.zeros((*size, 3), np.uint8))
+    assert [picture.shape[:2] for _, picture in shrunk([frame])] == [shown]

@@ -113,7 +113,8 @@ def test_a_finished_job_calls_back_signed(
     """Each end of a job sends one thin, signed message, which an independent library verifies; nothing is left."""
     values = allowing(receiver, redis_url)
     api = make_api(**values)
-    job_id = api.post("/v1/jobs", content=MP4, params={"callback_url": receiver.url}).json()["id"]
+    called = {"name": "Gespräch", "metadata.subject": "P07"}
+    job_id = api.post("/v1/jobs", content=MP4, params={"callback_url": receiver.url, **called}).json()["id"]
     if end == "canceled":
         api.post(f"/v1/jobs/{job_id}/cancel")
     else:
@@ -122,7 +123,7 @@ def test_a_finished_job_calls_back_signed(
     ((headers, body),) = receiver.got
     message = Webhook(SECRET).verify(body, headers)
     assert message["type"] == f"job.{end}"
-    assert message["data"] == {"id": job_id, "state": end}
+    assert message["data"] == {"id": job_id, "state": end, "name": "Gespräch", "metadata": {"subject": "P07"}}
     assert headers["webhook-id"] == f"msg_{job_id}"
     with pytest.raises(WebhookVerificationError):
         Webhook(SECRET).verify(body.replace(b"job.", b"Job."), headers)

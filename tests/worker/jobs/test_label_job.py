@@ -13,6 +13,7 @@ from rq import Retry
 
 from app.contract import keys
 from app.contract.jobs import JobError
+from app.contract.renditions import VIDEO
 from tests.worker.jobs.rig import JOB, Rig
 from worker.core.devices import DeviceLostError
 from worker.core.records import LeftOut
@@ -225,9 +226,9 @@ def test_a_video_that_is_being_drawn_is_handed_back(rig: Rig, redis_url: str, mo
     monkeypatch.setenv("MIEN_REDIS_URL", redis_url)
     monkeypatch.setattr(render_job, "stopping", stopping)
     monkeypatch.setattr(render_job, "render", draw)
-    assert isinstance(render_job.render_job(JOB), Retry)
+    assert isinstance(render_job.render_job(VIDEO, JOB), Retry)
     assert drawn == [0]
-    assert rig.connection.hget(keys.render(JOB), "state") == b"queued"
+    assert rig.connection.hget(VIDEO.key(JOB), "state") == b"queued"
 
 
 def test_drawing_that_takes_too_long_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from app.contract import keys
+from app.contract.renditions import VIDEO
 from worker.jobs import label_job
 from worker.jobs.rq_worker import Functions, NotAllowedError, ResidentWorker, allowing
 
@@ -61,7 +62,7 @@ def test_a_function_outside_the_list_is_not_run(connection: redis.Redis, tmp_pat
         "worker.jobs.label_job.label_job",
         "worker.jobs.label_job:label_job",
         "worker.service.install",
-        keys.RENDER_FUNCTION,
+        VIDEO.function,
         "app.contract.keys.job",
         "",
         "builtins.eval",

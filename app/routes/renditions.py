@@ -1,0 +1,151 @@
+"""What is made of a job's input when it is asked for, while that is kept: annotated video, preview, thumbnail."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import Annotated, Literal, cast
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from app.contract.jobs import ENDED, JobRecord
+from app.contract.renditions import PREVIEW, THUMBNAIL, VIDEO, Rendition
+from app.http.errors import Conflict, NotFound
+from app.http.links import LinkMaker, job_path
+from app.http.openapi_examples import problems, rendition
+from app.http.prefer import MAX_WAIT_S
+from app.routes.dependencies import LinksDep, RecordDep, ServicesDep
+from app.services import Services
+
+router = APIRouter(prefix="/v1/jobs", tags=["results"])
+
+DEFAULT_WAIT_S = 30
+POLL_S = 0.25
+RETRY_AFTER_S = 5
+ASKED_TTL_S = 3600  # a rendering of which nothing was heard for so long is asked for again
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+class Rendering(BaseModel):
+    """A video or picture that is not ready yet."""
+
+    job_id: str
+    state: Literal["queued", "running"]
+    progress: float | None = Field(None, description="share that is made, 0..1; null where that is not known")
+
+
+Wait = Annotated[int, Query(ge=0, le=MAX_WAIT_S, description="Wait so many seconds for it to be ready.")]
+Range = Annotated[str | None, Header(alias="Range", description="A part of the video, as players ask for it.")]
+
+
+@router.get(
+    "/{job_id}/video",
+    summary="Annotated video",
+    response_class=Response,
+    responses={**rendition(VIDEO, Rendering), **problems(401, 404, 409, 410, 422, 429, 503)},
+)
+async def get_video(
+    record: RecordDep, services: ServicesDep, links: LinksDep, wait: Wait = DEFAULT_WAIT_S, range: Range = None
+) -> Response:
+    """The input with boxes and labels drawn.  The first call has it made; 202 where that takes longer than `wait`."""
+    if record.state not in ENDED:
+        raise Conflict(f"The job is {record.state}; its video can be made when it has ended.")
+    return await _made(VIDEO, record, services, links, wait, range)
+
+
+@router.get(
+    "/{job_id}/preview",
+    summary="Preview",
+    response_class=Response,
+    responses={**rendition(PREVIEW, Rendering), **problems(401, 404, 409, 410, 422, 429, 503)},
+)
+async def get_preview(
+    record: RecordDep, services: ServicesDep, links: LinksDep, wait: Wait = DEFAULT_WAIT_S, range: Range = None
+) -> Response:
+    """The input as every browser plays it, at its own times, at most 720 lines high, without sound; made as `video`."""
+    return await _made(PREVIEW, record, services, links, wait, range)
+
+
+@router.get(
+    "/{job_id}/thumbnail",
+    summary="Thumbnail",
+    response_class=Response,
+    responses={**rendition(THUMBNAIL, Rendering), **problems(401, 404, 409, 410, 422, 429, 503)},
+)
+async def get_thumbnail(
+    record: RecordDep, services: ServicesDep, links: LinksDep, wait: Wait = DEFAULT_WAIT_S
+) -> Response:
+    """The job's best face as a small picture; made as `video`.  404 where the job has no face."""
+    if record.state not in ENDED:
+        raise Conflict(f"The job is {record.state}; its thumbnail can be made when it has ended.")
+    if record.label_shares == {}:
+        raise NotFound("The job has no face.")
+    return await _made(THUMBNAIL, record, services, links, wait, None)
+
+
+async def _made(
+    kind: Rendition, record: JobRecord, services: Services, links: LinkMaker, wait: int, range: str | None
+) -> Response:
+    deadline = time.monotonic() + wait
+    while True:
+        size = await asyncio.to_thread(_size, services, record.id, kind)
+        if size is not None:
+            return _answer(services, record.id, kind, size, range)
+        state, share = await _ask(services, record, kind)
+        if state == "done":
+            continue
+        if time.monotonic() >= deadline or services.changes.stopping:
+            location = links.path(f"{job_path(record.id)}/{kind.name}")
+            headers = {"Retry-After": str(RETRY_AFTER_S), "Location": location}
+            body = Rendering(job_id=record.id, state=state, progress=share).model_dump_json()
+            return Response(body, 202, headers, "application/json")
+        await asyncio.sleep(POLL_S)
+
+
+async def _ask(
+    services: Services, record: JobRecord, kind: Rendition
+) -> tuple[Literal["queued", "running", "done"], float | None]:
+    """Have it made, unless that is under way or done -> its state, and the share that is made.
+
+    Raises: Conflict if it cannot be made.
+    """
+    fields = cast(dict[bytes, bytes], await services.redis.hgetall(kind.key(record.id)))
+    state = fields.get(b"state", b"")
+    if state == b"failed":
+        raise Conflict(f"The {kind.name} cannot be made: {fields.get(b'detail', b'').decode()}.")
+    if state == b"queued":
+        return "queued", None
+    if state == b"running":
+        return "running", float(fields[b"share"]) if b"share" in fields else None
+    if state == b"done" and await asyncio.to_thread(_size, services, record.id, kind) is not None:
+        return "done", None  # it has become ready just now
+    if record.input_deleted or not await asyncio.to_thread(services.uploads.exists, record.id):
+        raise Conflict(f"The input was not kept; submit with keep_input=true to have a {kind.name}.")
+    await services.queueing.enqueue_render(kind, record.id, state, ASKED_TTL_S)
+    return "queued", None
+
+
+def _size(services: Services, job_id: str, kind: Rendition) -> int | None:
+    try:
+        return services.uploads.size(job_id, kind.name)
+    except FileNotFoundError:
+        return None
+
+
+def _answer(services: Services, job_id: str, kind: Rendition, size: int, wanted: str | None) -> Response:
+    """All of it, or the part that a player asks for (one range; others are answered with the whole)."""
+    headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, max-age=300"}
+    match = _RANGE.fullmatch(wanted or "")
+    start, end, status = 0, size, 200
+    if match and (match[1] or match[2]):
+        start = int(match[1]) if match[1] else max(size - int(match[2]), 0)
+        end = min(int(match[2]) + 1, size) if match[1] and match[2] else size
+        if start >= end:
+            return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    headers["Content-Length"] = str(end - start)
+    return StreamingResponse(services.uploads.read(job_id, kind.name, start, end), status, headers, kind.content_type)
