@@ -14,6 +14,10 @@ class CommandError(Exception):
         self.lasting = lasting
 
 
+class UsageError(CommandError):
+    """The command was called in a way that it cannot follow."""
+
+
 class StartAgainError(Exception):
     """This process cannot go on, and the same command can with these environment variables; the message says why."""
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from worker.core import malloc
 from worker.decode.isolated import PROCESS
-from worker.errors import CommandError, StartAgainError
+from worker.errors import CommandError, StartAgainError, UsageError
 
 COMMANDS = {
     "run": "Take jobs until SIGTERM.",
@@ -46,7 +46,7 @@ def main() -> None:
         app(args=sys.argv[2:], prog_name=f"python -m worker {name}")
     except CommandError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        sys.exit(BAD_USAGE if isinstance(error, UsageError) else 1)
     except ValidationError as error:
         from app.contract.settings import mistakes  # noqa: PLC0415
 

@@ -11,6 +11,9 @@ from app.contract.options import JobOptions
 
 PRIOR_HELP = "balanced, training, or a number from 0 (balanced) to 1 (training); the bundle's default where absent"
 
+# Options of a job whose name on the command line is another's.
+_GIVEN_AS = {"members": "use_members"}
+
 
 def job_options(**values: Any) -> JobOptions:
     """The options, checked.  Raises: typer.BadParameter, which names the one that is wrong."""
@@ -18,5 +21,6 @@ def job_options(**values: Any) -> JobOptions:
         return JobOptions.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = "--" + str(first["loc"][0] if first["loc"] else "options").replace("_", "-")
+        field = str(first["loc"][0]) if first["loc"] else "options"
+        where = "--" + _GIVEN_AS.get(field, field).replace("_", "-")
         raise typer.BadParameter(first["msg"].removeprefix("Value error, "), param_hint=where) from None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.contract import chunks, exports
 from app.contract.exports.content import Content
@@ -19,10 +18,13 @@ from app.contract.options import JobOptions
 from app.contract.segments import Smoothing
 from model_store.bundle import BundleError
 from worker.commands.job_options import PRIOR_HELP, job_options
+from worker.commands.label_inputs import Clip, find_clips
+from worker.commands.label_output import FolderOutput, StreamOutput
+from worker.commands.label_report import Outcome, Report
 from worker.core.devices import OutOfDeviceMemoryError
 from worker.decode import DecodeLimits, DecoderError, DecoderLostError, LimitExceededError, UndecodableInputError
 from worker.ensemble.precision import PrecisionError
-from worker.errors import CommandError
+from worker.errors import CommandError, UsageError
 from worker.faces import DetectorError
 from worker.inference import serving
 from worker.inference.left_out import LeftOutTally
@@ -36,6 +38,8 @@ def command(
     members: Annotated[bool, typer.Option("--members", help="each member's own scores as well")] = False,
     out: Annotated[Path | None, typer.Option(help="folder for one file an input; stdout where absent")] = None,
     prior: Annotated[str | None, typer.Option(help=PRIOR_HELP)] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", help="label all videos below folders")] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="not what --out has already")] = False,
     use_members: Annotated[str | None, typer.Option(help="subset of the members to fuse, such as cnn,cnn_rnn")] = None,
     sample_fps: Annotated[float | None, typer.Option(help="label at most so many frames a second")] = None,
     max_faces: Annotated[int, typer.Option(help="at most so many faces a frame: tracked ones, then the largest")] = 10,
@@ -64,96 +68,89 @@ def command(
         min_segment_s=min_segment_s,
         unsure_below=unsure_below,
     )
-    names = [_name(path, format) for path in inputs]
-    if out is not None and (twice := [name for name in names if names.count(name) > 1]):
-        raise CommandError(f"several inputs would be written to {out / twice[0]}: label them into folders of their own")
+    if skip_existing and out is None:
+        raise UsageError("--skip-existing needs --out FOLDER")
+    clips = find_clips(inputs, recursive=recursive)
+    output = (
+        StreamOutput(format, len(clips))
+        if out is None
+        else FolderOutput(out, format, clips, skip_existing=skip_existing)
+    )
     settings = WorkerSettings()
-    limits = decode_limits(settings)
     try:
         loaded = serving.load(settings)
     except (BundleError, serving.DeviceError, serving.DeviceFailedError, DetectorError, PrecisionError) as error:
         raise CommandError(str(error)) from None
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-    failed = [path for path in inputs if not _label_one(path, loaded, options, limits, format, members, out)]
-    if failed:
-        raise CommandError(f"{len(failed)} of {len(inputs)} inputs could not be labelled")
+    with closing(loaded), Report(len(clips)) as report:
+        labelling = Labelling(loaded, options, decode_limits(settings), format, members, output, report)
+        for clip in clips:
+            labelling.label(clip)
+        output.end()
+    report.summarise()
+    if report.failed:
+        raise CommandError(f"{len(report.failed)} of {len(clips)} inputs could not be labelled")
 
 
-def _label_one(
-    path: Path,
-    loaded: serving.Serving,
-    options: JobOptions,
-    limits: DecodeLimits,
-    format: exports.ExportFormat,
-    members: bool,
-    out: Path | None,
-) -> bool:
-    console = Console(stderr=True)
-    try:
-        frames = _frames(path, loaded, options, limits, console)
-        names = loaded.pipeline.members(serving.label_options(options)) if members else ()
-        content = Content(loaded.manifest.labels, names, Smoothing.chosen(options))
-        pieces = exports.export(frames, format, content)
-        if out is None:
-            for piece in pieces:
-                sys.stdout.write(piece)
-        else:
-            _write(out / _name(path, format), pieces)
-    except BrokenPipeError:  # whoever read our output has enough of it: no fault of the input's
-        raise
-    except (
-        UndecodableInputError,
-        LimitExceededError,
-        DecoderError,
-        DecoderLostError,
-        OutOfDeviceMemoryError,
-        MemoryError,
-        OSError,
-        ValueError,
-    ) as error:
-        console.print(f"{path}: {str(error) or 'not enough memory'}", style="red", highlight=False)
-        return False
-    return True
+@dataclass(frozen=True)
+class Labelling:
+    """What every clip is labelled with, and where it is written to."""
 
+    loaded: serving.Serving
+    options: JobOptions
+    limits: DecodeLimits
+    format: exports.ExportFormat
+    members: bool
+    output: FolderOutput | StreamOutput
+    report: Report
 
-def _name(path: Path, format: str) -> str:
-    return f"{path.name if path.is_dir() else path.stem}.{format}"
+    def label(self, clip: Clip) -> None:
+        """Label and write one clip; where that fails, the report says why."""
+        if not self.output.begin(clip):
+            self.report.skip(clip)
+            return
+        try:
+            outcome = Outcome()
+            self.output.write(clip, exports.export(self._frames(clip, outcome), self.format, self._content()))
+            self.report.succeed(clip, outcome)
+        except BrokenPipeError:  # whoever read our output has enough of it: no fault of the input's
+            raise
+        except (
+            UndecodableInputError,
+            LimitExceededError,
+            DecoderError,
+            DecoderLostError,
+            OutOfDeviceMemoryError,
+            MemoryError,
+            OSError,
+            ValueError,
+        ) as error:
+            self.report.fail(clip, str(error) or "not enough memory")
 
+    def _content(self) -> Content:
+        loaded, options = self.loaded, self.options
+        names = loaded.pipeline.members(serving.label_options(options)) if self.members else ()
+        smoothing = Smoothing.chosen(options)
+        return Content(loaded.manifest.labels, names, smoothing, self.output.lead, self.output.header)
 
-def _write(path: Path, pieces: Iterable[str]) -> None:
-    """All of a file or none of it."""
-    beside = path.with_name(f"{path.name}.part")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.writelines(pieces)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _frames(
-    path: Path, loaded: serving.Serving, options: JobOptions, limits: DecodeLimits, console: Console
-) -> Iterator[Frame]:
-    """The input's frames as the service would give them: through the chunk codec, which rounds."""
-    if not path.exists():
-        raise FileNotFoundError("no such file or folder")
-    chosen = serving.label_options(options)
-    left_out = LeftOutTally(chosen)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        closing(loaded.open_source(path, serving.reading_of(path), options, limits)) as source,
-        Progress(*columns, console=console, transient=True) as progress,
-        closing(loaded.pipeline.label(source, chosen)) as labelled,
-    ):
-        task = progress.add_task(path.name, total=source.info.frame_count)
-        chunk: list[Frame] = []
-        for frame in serving.contract_frames(left_out.counted(labelled), source.info):
-            chunk.append(frame)
-            progress.update(task, completed=frame.frame_index + 1)
-            if len(chunk) == chunks.CHUNK_FRAMES or not frame.frame_index:  # the first is shown at once
-                yield from chunks.decode(chunks.encode(chunk))
-                chunk.clear()
-        yield from chunks.decode(chunks.encode(chunk))
-    for warning in [*source.warnings, *left_out.warnings()]:
-        console.print(f"{path}: {warning}", style="yellow", highlight=False)
+    def _frames(self, clip: Clip, outcome: Outcome) -> Iterator[Frame]:
+        """The clip's frames as the service would give them: through the chunk codec, which rounds."""
+        chosen = serving.label_options(self.options)
+        left_out = LeftOutTally(chosen)
+        started = time.monotonic()
+        reading = serving.reading_of(clip.path)
+        with (
+            closing(self.loaded.open_source(clip.path, reading, self.options, self.limits)) as source,
+            self.report.labelling(clip, source.info.frame_count) as advance,
+            closing(self.loaded.pipeline.label(source, chosen)) as labelled,
+        ):
+            chunk: list[Frame] = []
+            for frame in serving.contract_frames(left_out.counted(labelled), source.info):
+                chunk.append(frame)
+                outcome.frames += 1
+                advance(frame.frame_index + 1)
+                if len(chunk) == chunks.CHUNK_FRAMES or not frame.frame_index:  # the first is shown at once
+                    yield from chunks.decode(chunks.encode(chunk))
+                    chunk.clear()
+            yield from chunks.decode(chunks.encode(chunk))
+        outcome.warnings = [*source.warnings, *left_out.warnings()]
+        outcome.seconds = time.monotonic() - started

@@ -70,6 +70,11 @@ class Serving:
         sampling = label_options(options).sampling
         return IsolatedSource(Input(str(path), reading, options.fps, sampling), limits, beat=beat)
 
+    def close(self) -> None:
+        """End the engine's thread: one that is in PyTorch's code when the interpreter ends aborts the process."""
+        self.pipeline.engine.stop()
+        self.pipeline.engine.close()
+
 
 def reading_of(path: Path) -> str:
     """How a file or folder on this machine is read."""

@@ -10,8 +10,11 @@ from app.contract.segments import Smoothing
 @dataclass(frozen=True)
 class Content:
     """labels: in score order.  members: names of the members to show (none: fused scores only; otherwise all of the
-    job's, in the job's order).  smoothing: of segments and captions."""
+    job's, in the job's order).  smoothing: of segments and captions.  lead: name and value of columns before all
+    others, which tell clips apart that share a file.  header: whether tables begin with a row of names."""
 
     labels: tuple[str, ...]
     members: tuple[str, ...] = ()
     smoothing: Smoothing = field(default_factory=Smoothing)
+    lead: tuple[tuple[str, str], ...] = ()
+    header: bool = True

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from app.contract.exports.content import Content
 from app.contract.frames import Frame, frame_record
@@ -27,9 +28,10 @@ CSV_COLUMNS = (
 
 def json_object(frames: Iterable[Frame], content: Content) -> Iterator[str]:
     """One object with `labels` and `frames`; a line a frame."""
-    yield f'{{"labels": {json.dumps(content.labels)}, "frames": ['
+    lead = "".join(f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}, " for name, value in content.lead)
+    yield f'{{{lead}"labels": {json.dumps(content.labels)}, "frames": ['
     separator = "\n"
-    for line in ndjson_lines(frames, content):
+    for line in ndjson_lines(frames, replace(content, lead=())):
         yield separator + line.rstrip("\n")
         separator = ",\n"
     yield "\n]}\n"
@@ -38,14 +40,14 @@ def json_object(frames: Iterable[Frame], content: Content) -> Iterator[str]:
 def ndjson_lines(frames: Iterable[Frame], content: Content) -> Iterator[str]:
     """One frame record a line."""
     for frame in frames:
-        record = frame_record(frame, content.labels, content.members)
+        record = dict(content.lead) | frame_record(frame, content.labels, content.members)
         yield json.dumps(record, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
 def csv_header(content: Content) -> list[str]:
-    """Column names: the fixed ones, a column a label, then `MEMBER_LABEL` for every member and label."""
+    """Column names: `lead`, the fixed ones, a column a label, then `MEMBER_LABEL` for every member and label."""
     own = [f"{member}_{label}" for member in content.members for label in content.labels]
-    return [*CSV_COLUMNS, *content.labels, *own]
+    return [*dict(content.lead), *CSV_COLUMNS, *content.labels, *own]
 
 
 def csv_rows(frames: Iterable[Frame], content: Content) -> Iterator[str]:
@@ -53,6 +55,7 @@ def csv_rows(frames: Iterable[Frame], content: Content) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     header = csv_header(content)
+    lead = [value for _, value in content.lead]
 
     def rows_so_far() -> str:
         text = buffer.getvalue()
@@ -60,11 +63,12 @@ def csv_rows(frames: Iterable[Frame], content: Content) -> Iterator[str]:
         buffer.truncate()
         return text
 
-    writer.writerow(header)
-    yield rows_so_far()
+    if content.header:
+        writer.writerow(header)
+        yield rows_so_far()
     for frame in frames:
         record = frame_record(frame, content.labels, content.members)
-        first: list[object] = [frame.frame_index, frame.timestamp_s]
+        first: list[object] = [*lead, frame.frame_index, frame.timestamp_s]
         for face in record["faces"]:
             shown = [face["track_id"], *face["bbox"], face["detection_score"], face["label"], face["score"]]
             own = [score for member in content.members for score in face["members"][member].values()]

@@ -1,0 +1,108 @@
+"""Where `worker label` writes: a file for each clip, or standard output for all of them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from app.contract.exports import ExportFormat
+from worker.commands.label_inputs import Clip
+from worker.errors import UsageError
+
+IN_MEMORY = 16 * 2**20  # characters of a clip that are kept before they are written on
+
+Lead = tuple[tuple[str, str], ...]
+
+
+class FolderOutput:
+    """A file `<name>.<format>` for each clip.  skip_existing: clips whose file is there are not labelled again."""
+
+    lead: Lead = ()
+    header = True
+
+    def __init__(self, folder: Path, format: ExportFormat, clips: Sequence[Clip], *, skip_existing: bool) -> None:
+        """Raises: UsageError if the folder is none, or clips would share a file."""
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"--out {folder} is a file: name a folder")
+        names = [clip.output(format) for clip in clips]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise UsageError(
+                f"several inputs would be written to {folder / twice}: label them into folders of their own"
+            )
+        self._folder = folder
+        self._format = format
+        self._skip_existing = skip_existing
+
+    def begin(self, clip: Clip) -> bool:
+        """Whether the clip is to be labelled."""
+        return not (self._skip_existing and self._path(clip).exists())
+
+    def write(self, clip: Clip, pieces: Iterable[str]) -> None:
+        """All of a file or none of it."""
+        path = self._path(clip)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.part")
+        try:
+            with beside.open("w", encoding="utf-8") as file:
+                file.writelines(pieces)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def end(self) -> None:
+        """Nothing is left to write."""
+
+    def _path(self, clip: Clip) -> Path:
+        return self._folder / clip.output(self._format)
+
+
+class StreamOutput:
+    """Standard output.  Of several clips each is written whole or not at all, with its name: one document in all."""
+
+    def __init__(self, format: ExportFormat, count: int) -> None:
+        """Raises: UsageError if the format has room for one clip only."""
+        if count > 1 and format == "vtt":
+            raise UsageError(f"--format {format} of several inputs needs --out FOLDER")
+        self._single = count == 1
+        self._array = count > 1 and format == "json"
+        self._written = 0
+        self._clip: Clip | None = None
+
+    def begin(self, clip: Clip) -> bool:
+        """Whether the clip is to be labelled: always."""
+        self._clip = clip
+        return True
+
+    @property
+    def lead(self) -> Lead:
+        """The column that tells clips apart, where there are several."""
+        return () if self._single or self._clip is None else (("file", self._clip.name.as_posix()),)
+
+    @property
+    def header(self) -> bool:
+        """Whether the table's row of names is still to come."""
+        return self._written == 0
+
+    def write(self, clip: Clip, pieces: Iterable[str]) -> None:
+        """Add a clip."""
+        if self._single:
+            sys.stdout.writelines(pieces)
+            self._written += 1
+            return
+        with tempfile.SpooledTemporaryFile(IN_MEMORY, "w+", encoding="utf-8", newline="") as whole:
+            whole.writelines(pieces)
+            whole.seek(0)
+            if self._array:
+                sys.stdout.write(",\n" if self._written else "[\n")
+            shutil.copyfileobj(whole, sys.stdout)
+        self._written += 1
+
+    def end(self) -> None:
+        """Close the document."""
+        if self._array:
+            sys.stdout.write("]\n" if self._written else "[]\n")
+        sys.stdout.flush()
