@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.core.affine import aligning, seen_part
-from worker.core.picture import Shown, warped, whole
+from worker.core.picture import Shown, resized, warped, whole
 
 Image = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
@@ -43,29 +43,16 @@ def crop_aligned(frame: Shown, landmarks: Points, spec: CropSpec) -> Image:
 
 def crop_whole(frame: Shown, spec: CropSpec) -> Image:
     """The whole frame as one crop, resized without keeping its aspect: frames that already are face crops."""
-    return _coloured(_resize(whole(frame), spec.size), spec)
+    sized = frame.shape[:2] == (spec.size, spec.size)
+    return _coloured(whole(frame) if sized else resized(frame, spec.size, spec.size), spec)
 
 
 def _warp(frame: Shown, matrix: npt.NDArray[np.float32], spec: CropSpec) -> Image:
     # Bilinear sampling of a much larger face would alias, so sample it finer and average down by whole pixels.
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     finer = min(max(round(1 / max(scale, 1e-6)), 1), 8)
-    finer_matrix = matrix * finer
-    finer_matrix[:, 2] += (finer - 1) / 2  # pixel centres, not corners, correspond
-    side = spec.size * finer
-    seen, finer_matrix = seen_part(frame, finer_matrix, side, side)
-    out = warped(seen, finer_matrix, side, side, cv2.BORDER_REPLICATE)
-    if finer > 1:
-        out = np.asarray(cv2.resize(out, (spec.size, spec.size), interpolation=cv2.INTER_AREA), np.uint8)
-    return _coloured(out, spec)
-
-
-def _resize(image: Image, size: int) -> Image:
-    if image.shape[:2] == (size, size):
-        return image
-    smaller = image.shape[0] > size or image.shape[1] > size
-    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (size, size), interpolation=interpolation), np.uint8)
+    seen, matrix = seen_part(frame, matrix, spec.size, spec.size)
+    return _coloured(warped(seen, matrix, spec.size, spec.size, cv2.BORDER_REPLICATE, finer=finer), spec)
 
 
 def _coloured(image: Image, spec: CropSpec) -> Image:

@@ -26,6 +26,10 @@ COMMANDS = {
     "train": "Train members and fusion, write a bundle.",
 }
 DECODING = frozenset({"label", "bench"})  # as soon as they have loaded
+SERVING = DECODING | {"run"}
+# How often a thread of torch looks whether there is work before it sleeps: by default for milliseconds, in which other
+# stages could have its core.  OpenMP reads it when torch is imported.
+SPINS = "1000"
 BAD_USAGE = 2
 MODULES = {"import": "import_", "evaluate-detector": "evaluate_detector"}
 
@@ -36,6 +40,8 @@ def main() -> None:
     if name in {"--help", "-h"} or name not in COMMANDS:
         _overview(wrong=None if name in {"--help", "-h"} else name)
     malloc.keep()
+    if name in SERVING:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     if name in DECODING:
         PROCESS.start()  # loads while we do
     with malloc.only_growing():

@@ -111,16 +111,25 @@ class Picture:
             return _resized(self.whole(), width, height)
         return self._rgb(*(_resized(plane, width, height) for plane in self.planes))
 
-    def warped(self, how: npt.NDArray[np.floating], width: int, height: int, border: int) -> Image:
-        """As `cv2.warpAffine`, (height, width, 3) uint8 RGB.  how: 2x3, from the middles of pixels to those shown."""
+    def resized(self, width: int, height: int) -> Image:
+        """All of it on so many pixels, each the mean of what it shows: (height, width, 3) uint8 RGB."""
         if not self.planes:
-            return _warped(self.whole(), how, width, height, border)
+            return _by_area(self.whole(), width, height)
+        return self._rgb(*(_by_area(plane, width, height) for plane in self.planes))
+
+    def warped(self, how: npt.NDArray[np.floating], width: int, height: int, border: int, *, finer: int = 1) -> Image:
+        """As `cv2.warpAffine`, (height, width, 3) uint8 RGB.  how: 2x3, from the middles of pixels to those shown.
+
+        finer: each pixel is the mean of finer x finer looks at luma, and of half as many each way at chroma.
+        """
+        if not self.planes:
+            return _warped(self.whole(), how, width, height, border, finer)
         # The middle of a chroma sample lies between those of the four pixels that it is of.
         of_chroma = np.column_stack([2 * how[:, :2], how[:, 2] + how[:, :2].sum(axis=1) / 2])
         luma, *chroma = self.planes
         shown = (
-            _warped(luma, how, width, height, border),
-            *(_warped(p, of_chroma, width, height, border) for p in chroma),
+            _warped(luma, how, width, height, border, finer),
+            *(_warped(p, of_chroma, width, height, border, max(round(finer / 2), 1)) for p in chroma),
         )
         return self._rgb(*shown)
 
@@ -142,11 +151,18 @@ def sampled(shown: Shown, width: int, height: int) -> Image:
     return shown.sampled(width, height) if isinstance(shown, Picture) else _resized(shown, width, height)
 
 
-def warped(shown: Shown, how: npt.NDArray[np.floating], width: int, height: int, border: int) -> Image:
+def resized(shown: Shown, width: int, height: int) -> Image:
+    """As `Picture.resized`."""
+    return shown.resized(width, height) if isinstance(shown, Picture) else _by_area(shown, width, height)
+
+
+def warped(
+    shown: Shown, how: npt.NDArray[np.floating], width: int, height: int, border: int, *, finer: int = 1
+) -> Image:
     """As `Picture.warped`."""
     if isinstance(shown, Picture):
-        return shown.warped(how, width, height, border)
-    return _warped(shown, how, width, height, border)
+        return shown.warped(how, width, height, border, finer=finer)
+    return _warped(shown, how, width, height, border, finer)
 
 
 def part(shown: Shown, top: int, bottom: int, left: int, right: int) -> Shown:
@@ -175,8 +191,20 @@ def _resized(plane: Image, width: int, height: int) -> Image:
     return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def _warped(plane: Image, how: npt.NDArray[np.floating], width: int, height: int, border: int) -> Image:
-    shown = cv2.warpAffine(plane, how, (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
+def _by_area(plane: Image, width: int, height: int) -> Image:
+    smaller = plane.shape[0] > height or plane.shape[1] > width
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(plane, (width, height), interpolation=interpolation), np.uint8)
+
+
+def _warped(plane: Image, how: npt.NDArray[np.floating], width: int, height: int, border: int, finer: int) -> Image:
+    if finer > 1:
+        how = how * finer
+        how[:, 2] += (finer - 1) / 2  # middles of pixels, not corners, correspond
+    size = width * finer, height * finer
+    shown = cv2.warpAffine(plane, how, size, flags=cv2.INTER_LINEAR, borderMode=border)
+    if finer > 1:
+        shown = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(shown, np.uint8)
 
 

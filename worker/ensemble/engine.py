@@ -38,7 +38,7 @@ Floats = npt.NDArray[np.float32]
 
 GROW_AFTER = 256  # batches that fitted, before the next larger size is tried again
 # A clip's step is sent at the latest after so many frames, however few faces they have, so that results keep appearing.
-STEP_FRAMES = 32
+STEP_FRAMES = 16
 CUDA_STEP_FRAMES = 64  # a GPU is through with more of them sooner
 
 

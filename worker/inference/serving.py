@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -103,6 +104,7 @@ def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
 
 def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
     precision = choose_precision(settings.precision, device)
+    cv2.setNumThreads(1)  # decoding and the ensemble have all cores, on which its threads would wait, spinning
     torch.set_num_threads(1)  # to load, there is much to do that is little, and slower where threads share it
     bundle = load_bundle(find_bundle(settings.bundle))
     manifest = bundle.manifest

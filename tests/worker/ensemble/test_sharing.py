@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -72,8 +73,9 @@ class Stepwise:
         return self._inner(crops)
 
 
-def test_an_image_passes_long_clips(engine: Engine) -> None:
+def test_an_image_passes_long_clips(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long clips are, and however many: an image waits for a few steps of each, which they had sent before."""
+    monkeypatch.setattr(engine, "step_frames", engine.batch)  # each step is a batch of its own
     stepwise = Stepwise(engine)
     longs, image = (1, 2, 3), 9
 
