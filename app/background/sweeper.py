@@ -64,10 +64,11 @@ class Sweeper:
         return bool(await self._redis.exists(keys.job(job_id), keys.upload(job_id)))
 
     async def _forget_old(self) -> None:
-        """Drop list entries of jobs that expired long ago."""
-        before_ms = (time.time() - self._remembered_s) * 1000
-        async for index in self._redis.scan_iter(match=f"{keys.JOBS}*", count=BATCH):
-            old = cast(list[bytes], await self._redis.zrangebyscore(index, "-inf", before_ms, 0, BATCH))
-            gone = [job_id for job_id in old if not await self._redis.exists(keys.job(job_id.decode()))]
-            if gone:
-                await self._redis.zrem(index, *gone)
+        """Drop list entries of jobs that expired long ago, and entries of batches at once: nobody is told of those."""
+        now_ms = time.time() * 1000
+        for indices, before_ms in ((keys.JOBS, now_ms - self._remembered_s * 1000), (keys.BATCHES, now_ms)):
+            async for index in self._redis.scan_iter(match=f"{indices}*", count=BATCH):
+                old = cast(list[bytes], await self._redis.zrangebyscore(index, "-inf", before_ms, 0, BATCH))
+                gone = [job_id for job_id in old if not await self._redis.exists(keys.job(job_id.decode()))]
+                if gone:
+                    await self._redis.zrem(index, *gone)

@@ -107,6 +107,7 @@ class Job(BaseModel):
     id: str
     name: str | None = Field(None, description="the upload's file name, or what was given; only ever shown")
     metadata: dict[str, str] = Field(default_factory=dict, description="what the client gave, by key")
+    batch: str | None = Field(None, description="the batch that it belongs to")
     state: State
     created_at: datetime
     started_at: datetime | None = None
@@ -150,6 +151,7 @@ class JobRecord(BaseModel):
     queue: str
     name: str | None = None
     metadata: Metadata = Field(default_factory=dict)
+    batch: str | None = None
     media: Annotated[str, AfterValidator(_stored)]
     state: State = "queued"
     created_at: datetime
@@ -239,6 +241,7 @@ _TEXT_FIELDS = frozenset(
         "request_id",
         "queue",
         "name",
+        "batch",
         "media",
         "state",
         "created_at",

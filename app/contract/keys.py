@@ -10,6 +10,7 @@ JOB_ID = re.compile(r"[0-9a-f]{32}")
 WORKERS = f"{PREFIX}workers"  # sorted set: worker name by the time it was last seen, by the clock of Redis
 MODELS = f"{PREFIX}models"  # hash: bundle name -> ModelInfo as JSON, of every bundle that ever was served here
 JOBS = f"{PREFIX}jobs:"  # + owner: sorted set of job ids by creation, milliseconds since the epoch
+BATCHES = f"{PREFIX}batch:"  # + owner + ":" + name: likewise, of those that carry the name
 FRAMES = f"{PREFIX}frames:"  # + job id + ":" + execution: list of chunks
 
 WEBHOOKS = f"{PREFIX}webhooks"  # sorted set: job id by the time its webhook is to be sent next, seconds
@@ -68,6 +69,11 @@ def changed(job_id: str) -> str:
 def jobs(owner: str) -> str:
     """Sorted set of an owner's jobs."""
     return f"{JOBS}{owner}"
+
+
+def batch(owner: str, name: str) -> str:
+    """Sorted set of the jobs of an owner's batch, by creation."""
+    return f"{BATCHES}{owner}:{name}"
 
 
 def worker(name: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 MAX_NAME_CHARACTERS = 200
 MAX_GIVEN_CHARACTERS = 4000  # of a name before it is cleaned
 MAX_METADATA = 16
+BATCH = r"^[A-Za-z0-9_.-]{1,64}$"
 METADATA_PREFIX = "metadata."  # before a key, as a field of a form and as a parameter
 _JOINERS = "\u200c\u200d"  # format characters that words and emoji need
 _BREAKS = {"Cc", "Zl", "Zp"}  # categories of characters that end a line, and of other controls
@@ -71,6 +72,9 @@ class Naming(BaseModel):
     metadata: Metadata = Field(
         default_factory=dict,
         description=f"At most {MAX_METADATA} short texts by key, as a JSON object; or one field `metadata.KEY` each.",
+    )
+    batch: str | None = Field(
+        None, pattern=BATCH, description="Name of a batch; jobs of one name are counted, read and removed together."
     )
 
 

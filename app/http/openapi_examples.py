@@ -111,6 +111,12 @@ def rendition(kind: Rendition, waiting: type[BaseModel]) -> dict[int | str, dict
     }
 
 
+def batch_formats() -> dict[int | str, dict[str, Any]]:
+    """The `responses` entry of a batch's frames."""
+    text = {name: {"schema": {"type": "string"}} for name in ("text/csv", "application/x-ndjson")}
+    return {200: {"content": text, "description": "All frames as text."}}
+
+
 def metadata_filter() -> dict[str, Any]:
     """The parameter of a list whose name has a key of the metadata in it."""
     return {

@@ -92,15 +92,18 @@ class Filter:
 
 
 async def list_jobs(
-    connection: redis.asyncio.Redis, owner: str, wanted: Filter, limit: int, after: Place | None
+    connection: redis.asyncio.Redis, index: str, wanted: Filter, limit: int, after: Place | None
 ) -> tuple[list[JobRecord], Place | None]:
-    """At most `limit` records after a place.  -> them, and the place after which the next page begins, if there is."""
+    """At most `limit` records after a place.  -> them, and the place after which the next page begins, if there is.
+
+    index: key of an owner's jobs, or of a batch.
+    """
     found: list[JobRecord] = []
     place = after
     for _ in range(0, SCAN_LIMIT, BATCH):
-        places = await _places(connection, owner, place, wanted.oldest_ms)
+        places = await _places(connection, index, place, wanted.oldest_ms)
         taken = await _taken(connection, [p.job_id for p in places], wanted)
-        records = await _records(connection, taken)
+        records = await records_of(connection, taken)
         for here in places:
             record = records.get(here.job_id)
             if record is not None:
@@ -124,13 +127,13 @@ async def _taken(connection: redis.asyncio.Redis, job_ids: list[str], wanted: Fi
     return [job_id for job_id, (known, *values) in zip(job_ids, rows, strict=True) if wanted.takes(known, values)]
 
 
-async def _places(connection: redis.asyncio.Redis, owner: str, after: Place | None, oldest: float | str) -> list[Place]:
+async def _places(connection: redis.asyncio.Redis, index: str, after: Place | None, oldest: float | str) -> list[Place]:
     """The next `BATCH` places, newest first."""
     newest = "+inf" if after is None else after.created_ms
     start = 0
     places: list[Place] = []
     while len(places) < BATCH:
-        rows = await connection.zrevrangebyscore(keys.jobs(owner), newest, oldest, start, BATCH, withscores=True)
+        rows = await connection.zrevrangebyscore(index, newest, oldest, start, BATCH, withscores=True)
         pairs = cast(list[tuple[bytes, float]], rows)
         # Redis orders jobs of the same millisecond by id, as places are.
         here = [Place(int(score), job_id.decode()) for job_id, score in pairs]
@@ -141,7 +144,8 @@ async def _places(connection: redis.asyncio.Redis, owner: str, after: Place | No
     return places[:BATCH]
 
 
-async def _records(connection: redis.asyncio.Redis, job_ids: list[str]) -> dict[str, JobRecord | None]:
+async def records_of(connection: redis.asyncio.Redis, job_ids: list[str]) -> dict[str, JobRecord | None]:
+    """Jobs by id, in the same order; None where there is none, or none that this release reads."""
     async with connection.pipeline(transaction=False) as pipe:
         for job_id in job_ids:
             pipe.hgetall(keys.job(job_id))

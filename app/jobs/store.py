@@ -73,6 +73,8 @@ class JobStore:
         def write(pipe: Pipeline) -> None:
             pipe.hset(keys.job(record.id), mapping=cast(Any, record.to_hash()))
             pipe.zadd(keys.jobs(record.owner), {record.id: _milliseconds(record.created_at)})
+            if record.batch:
+                pipe.zadd(keys.batch(record.owner, record.batch), {record.id: _milliseconds(record.created_at)})
             pipe.hset(keys.OPEN, record.id, record.queue)
             if record.idempotency:  # claimed for a moment until now
                 pipe.persist(record.idempotency)  # its time to live is the job's, which counts from the end
@@ -145,8 +147,9 @@ class JobStore:
         await self._forget_record(record)
 
     async def _forget_record(self, record: JobRecord) -> None:
+        batch = [keys.batch(record.owner, record.batch)] if record.batch else []
         await self._forget(
-            keys=[keys.job(record.id), keys.jobs(record.owner)],
+            keys=[keys.job(record.id), keys.jobs(record.owner), *batch],
             args=[keys.changed(record.id), keys.frames(record.id, ""), record.id],
         )
 

@@ -113,7 +113,7 @@ def _stream(
         "Mien-Complete": "true" if is_complete(record) else "false",
         "Vary": "Accept",
     }
-    return StreamingResponse(_pieces(text), media_type=MEDIA_TYPES[format], headers=headers)
+    return StreamingResponse(pieces(text), media_type=MEDIA_TYPES[format], headers=headers)
 
 
 def disposition(record: JobRecord, suffix: str) -> str:
@@ -123,7 +123,7 @@ def disposition(record: JobRecord, suffix: str) -> str:
     return f"{plain}; filename*=UTF-8''{quote(f'{stem}.{suffix}', safe='')}" if stem else plain
 
 
-def _pieces(rows: Iterable[str]) -> Iterator[bytes]:
+def pieces(rows: Iterable[str]) -> Iterator[bytes]:
     """Rows in pieces that are worth sending.  Blocks: each piece is made in a thread."""
     held: list[str] = []
     size = 0

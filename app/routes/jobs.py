@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from app.contract import keys
 from app.contract.jobs import Job, State
-from app.contract.naming import METADATA_PREFIX, NamingPatch
+from app.contract.naming import BATCH, METADATA_PREFIX, NamingPatch
 from app.http import caching
 from app.http.errors import Conflict
 from app.http.links import LinkMaker, job_path
@@ -60,6 +61,7 @@ ListedLabel = Annotated[
 ]
 LeastShare = Annotated[float, Query(ge=0, le=1, description="With `label`: on at least this share of all faces.")]
 Since = Annotated[datetime | None, Query(description="Only jobs made at this time or later, such as 2026-11-24.")]
+ListedBatch = Annotated[str | None, Query(pattern=BATCH, description="Only jobs of this batch.")]
 ListLimit = Annotated[int, Query(ge=1, le=1000, description="Most jobs in a page.")]
 # The cursor's and the key's own checks say more than a pattern would.
 Cursor = Annotated[str | None, Query(description="Where to go on, from `next`.", json_schema_extra={"pattern": CURSOR})]
@@ -114,17 +116,19 @@ async def get_jobs(
     label: ListedLabel = "",
     label_share: LeastShare = 0.0,
     since: Since = None,
+    batch: ListedBatch = None,
     limit: ListLimit = 100,
     cursor: Cursor = None,
 ) -> JobList:
     """Newest first.  A page may be short, also empty, where a filter passes over thousands of jobs: follow `next`."""
     after = None if cursor is None else Place.of_cursor(cursor)
+    index = keys.jobs(owner) if batch is None else keys.batch(owner, batch)
     asked = request.query_params
     metadata = {k.removeprefix(METADATA_PREFIX): v for k, v in asked.items() if k.startswith(METADATA_PREFIX)}
     wanted = Filter(
         state, tuple(words.split()), label, label_share, since and since.replace(tzinfo=since.tzinfo or UTC), metadata
     )
-    records, last = await list_jobs(services.redis, owner, wanted, limit, after)
+    records, last = await list_jobs(services.redis, index, wanted, limit, after)
     positions = await services.queueing.positions({r.queue for r in records if r.state == "queued"})
     query = {**asked, "limit": str(limit), "cursor": last.cursor() if last else ""}
     return JobList(

@@ -52,7 +52,7 @@ async def submit(request: Request, services: Services, owner: str) -> Submission
             media, received = await inbox.commit()
             bundle = await bundles.of(options.model)
             record = _record(services, job_id, owner, bundle, options, media, received)
-            record.name, record.metadata = naming.name, naming.metadata
+            record.name, record.metadata, record.batch = naming.name, naming.metadata, naming.batch
             record.request_id = request.scope.get("request_id", "")
             record.idempotency = key
             made = await _create_once(services, record)

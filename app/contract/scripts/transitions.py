@@ -167,13 +167,13 @@ return state == 'queued' and 'canceled' or 'requested'
 """
 )
 
-# Forget a job, its results and all that hangs on it, in one step.  KEYS[2]: its owner's jobs.  ARGV: channel, frames
-# prefix + job id + ':', job id.  -> ok | gone
+# Forget a job, its results and all that hangs on it, in one step.  KEYS[2]: its owner's jobs, KEYS[3]: its
+# batch, if it has one.  ARGV: channel, frames prefix + job id + ':', job id.  -> ok | gone
 FORGET = f"""{ALLOW_OOM}
 local job = redis.call('HMGET', KEYS[1], 'execution', 'idempotency')
 if job[1] then redis.call('DEL', ARGV[2] .. job[1]) end
 if job[2] and job[2] ~= '' then redis.call('DEL', job[2]) end
-redis.call('ZREM', KEYS[2], ARGV[3])
+for i = 2, #KEYS do redis.call('ZREM', KEYS[i], ARGV[3]) end
 redis.call('ZREM', '{keys.WEBHOOKS}', ARGV[3])
 redis.call('HDEL', '{keys.OPEN}', ARGV[3])
 redis.call('DEL', '{keys.webhook("")}' .. ARGV[3])

@@ -91,6 +91,8 @@ ANSWERS = {
     "part": {"PartSummary", "TrackSummary"},
     "share": {"LabelShare"},
     "segment": {"Segment"},
+    "batch": {"Batch"},
+    "links of a batch": {"BatchLinks"},
     "list of models": {"ModelList"},
     "model": {"Model"},
     "member": {"MemberInfo"},
