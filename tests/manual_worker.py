@@ -17,7 +17,6 @@ from worker.jobs.registration import Registration
 
 MEMBERS = ("cnn", "cnn_rnn", "cnn_transformer")
 LABELS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
-WORKER = "manual-default"
 RESULT_TTL_S = 3600
 
 
@@ -37,10 +36,9 @@ class ManualWorker:
         members: Sequence[str] = MEMBERS,
         queue: str = "",
         prior: PriorInfo | None = None,
-        **said: Any,
     ) -> None:
         """Be a live worker of a bundle, named `manual-BUNDLE`, from a folder of the bundle's name unless a queue is
-        given.  said: more that it says of itself."""
+        given."""
         if bundle in self._registered:
             self._registered.pop(bundle).close()
         info = WorkerInfo(
@@ -54,7 +52,7 @@ class ManualWorker:
             detector="yunet",
             started_at=utc_now(),
         )
-        self._registered[bundle] = Registration(self.redis, info, lambda: said)
+        self._registered[bundle] = Registration(self.redis, info)
         self._registered[bundle].register(
             ModelInfo(
                 name=bundle,
@@ -88,7 +86,7 @@ class ManualWorker:
         self.redis.lrem(keys.rq_queue("mien-default"), 0, job_id)
         execution = self._executions[job_id] = Execution(self.redis, job_id, RESULT_TTL_S)
         model = {"name": "default", "version": "1"}
-        execution.claim({"labels": LABELS, "members": MEMBERS, "detector": "yunet", "model": model, "worker": WORKER})
+        execution.claim({"labels": LABELS, "members": MEMBERS, "detector": "yunet", "model": model})
         return execution
 
     def append(self, job_id: str, frames: Sequence[Frame]) -> None:

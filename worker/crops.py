@@ -47,6 +47,17 @@ def crop_whole(frame: Shown, spec: CropSpec) -> Image:
     return _coloured(whole(frame) if sized else resized(frame, spec.size, spec.size), spec)
 
 
+def sharpness(crop: Image) -> float:
+    """How much fine detail a crop has, 0 (none) to 1: of its contrast, the share that is in its second derivative.
+
+    A face that is enlarged to the crop's size, out of focus or blurred by movement has little.
+    """
+    grey = crop[:, :, 0] if crop.shape[2] == 1 else cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    detail = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1].item()
+    contrast = cv2.meanStdDev(grey)[1].item()
+    return min(detail / (2 * contrast + 4), 1.0)
+
+
 def _warp(frame: Shown, matrix: npt.NDArray[np.float32], spec: CropSpec) -> Image:
     # Bilinear sampling of a much larger face would alias, so sample it finer and average down by whole pixels.
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))

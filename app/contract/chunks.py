@@ -5,7 +5,8 @@ a frame for one face and seven scores.  Quantising happens here and nowhere else
 `worker label` without Redis) shows the same ones: scores in steps of 1/50,000 that still sum to exactly 1, boxes in
 1/8 pixel, times in microseconds.
 
-Pictures whose size is not the job's are rare, so their sizes are two more columns of a version of its own.
+Pictures whose size is not the job's are rare, so their sizes are two more columns of a version of its own; landmarks,
+pose and sharpness are more columns of a third one, which has the sizes, too.
 
 Layout: version byte, then deflated: header (frames, faces, labels, members), then the columns in the order of
 `encode`.  A reader refuses versions it does not know.
@@ -20,15 +21,17 @@ from array import array
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
-from app.contract.frames import Face, Frame
+from app.contract.frames import LANDMARKS, POSE, Face, Frame, Looks
 from app.contract.options import MOST_MEMBERS
 
 CHUNK_FRAMES = 64
-VERSION, WITH_SIZES = 1, 2
+VERSION, WITH_SIZES, WITH_LOOKS = 1, 2, 3
 SCORE_STEPS = 50_000
 BOX_STEPS = 8  # a pixel
 DETECTION_STEPS = 10_000
 TIME_STEPS = 1_000_000  # a second
+POSE_STEPS = 10  # a degree
+SHARPNESS_STEPS = 1000
 MAX_CHUNK_BYTES = 64 * 2**20  # inflated; 64 frames of 100 faces with every member take 1 MiB
 MAX_LABELS, MAX_MEMBERS = 256, MOST_MEMBERS  # each costs a column, also where there is no face
 
@@ -63,9 +66,14 @@ def encode(frames: Sequence[Frame]) -> bytes:
         *(_pack(row[k] for row in rows) for rows in member_scores for k in range(labels)),
     ]
     version = VERSION
-    if any(frame.size is not None for frame in frames):
-        version = WITH_SIZES
+    looks = [face.looks for face in faces if face.looks is not None]
+    if looks and len(looks) != len(faces):
+        raise ValueError("either all faces of a chunk have landmarks or none has")
+    if looks or any(frame.size is not None for frame in frames):
+        version = WITH_LOOKS if looks else WITH_SIZES
         columns += [_pack(0 if frame.size is None else frame.size[i] for frame in frames) for i in range(2)]
+    if looks:
+        columns += _looks_columns(looks)
     header = _HEADER.pack(len(frames), len(faces), labels, members)
     return bytes([version]) + zlib.compress(header + b"".join(columns), 6)
 
@@ -75,8 +83,8 @@ def decode(data: bytes) -> list[Frame]:
 
     Raises: ChunkError if the bytes are damaged or of an unknown version.
     """
-    if not data or data[0] not in {VERSION, WITH_SIZES}:
-        raise ChunkError(f"chunk version {data[0] if data else None}, this release reads {VERSION} and {WITH_SIZES}")
+    if not data or data[0] not in {VERSION, WITH_SIZES, WITH_LOOKS}:
+        raise ChunkError(f"chunk version {data[0] if data else None}, this release reads {VERSION} to {WITH_LOOKS}")
     inflate = zlib.decompressobj()
     try:
         body = inflate.decompress(data[1:], MAX_CHUNK_BYTES)
@@ -93,7 +101,8 @@ def decode(data: bytes) -> list[Frame]:
     box = [reader.take(n_faces) for _ in range(4)]
     detection = reader.take(n_faces)
     scores = [_scores(reader, n_faces, labels) for _ in range(1 + members)]
-    sizes = [reader.take(n_frames) for _ in range(2)] if data[0] == WITH_SIZES else [[0] * n_frames] * 2
+    sizes = [reader.take(n_frames) for _ in range(2)] if data[0] != VERSION else [[0] * n_frames] * 2
+    looks = _looks(reader, n_faces) if data[0] == WITH_LOOKS else [None] * n_faces
     if not reader.at_end or sum(counts) != n_faces or min(counts, default=0) < 0:
         raise ChunkError("damaged chunk: its columns do not fit together")
     faces = [
@@ -103,6 +112,7 @@ def decode(data: bytes) -> list[Frame]:
             detection_score=None if detection[i] == _NO_DETECTION else detection[i] / DETECTION_STEPS,
             scores=scores[0][i],
             members=tuple(rows[i] for rows in scores[1:]),
+            looks=looks[i],
         )
         for i in range(n_faces)
     ]
@@ -191,3 +201,29 @@ class _Columns:
 def _scores(reader: _Columns, faces: int, labels: int) -> list[tuple[float, ...]]:
     columns = [reader.take(faces) for _ in range(labels)]
     return [tuple(column[i] / SCORE_STEPS for column in columns) for i in range(faces)]
+
+
+def _looks_columns(looks: Sequence[Looks]) -> list[bytes]:
+    return [
+        *(
+            _pack(round(one.landmarks[p][i] * BOX_STEPS) for one in looks)
+            for p in range(len(LANDMARKS))
+            for i in (0, 1)
+        ),
+        *(_pack(round(one.pose[i] * POSE_STEPS) for one in looks) for i in range(len(POSE))),
+        _pack(round(one.sharpness * SHARPNESS_STEPS) for one in looks),
+    ]
+
+
+def _looks(reader: _Columns, faces: int) -> list[Looks]:
+    points = [[reader.take(faces) for _ in (0, 1)] for _ in LANDMARKS]
+    yaw, pitch, roll = ([value / POSE_STEPS for value in reader.take(faces)] for _ in POSE)
+    sharpness = reader.take(faces)
+    return [
+        Looks(
+            tuple((x[i] / BOX_STEPS, y[i] / BOX_STEPS) for x, y in points),
+            (yaw[i], pitch[i], roll[i]),
+            sharpness[i] / SHARPNESS_STEPS,
+        )
+        for i in range(faces)
+    ]

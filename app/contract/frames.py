@@ -5,11 +5,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
+POSE = ("yaw", "pitch", "roll")
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What a face looks like besides its expression, with `landmarks=true`.
+
+    landmarks: five x, y in shown, square pixels: the person's right eye, left eye, nose tip, right and left mouth
+    corner.  pose: yaw, pitch, roll in degrees: positive towards the picture's right, up, and clockwise.  sharpness:
+    of the crop that is labelled, about 0 (blurred) to 1 (sharp).
+    """
+
+    landmarks: tuple[tuple[float, float], ...]
+    pose: tuple[float, float, float]
+    sharpness: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +36,7 @@ class Face:
 
     track_id: one face over time.  bbox: x, y, width, height in shown, square pixels, origin top left.
     detection_score: 0..1, None where the frame was given as a crop.  scores: (K,) fused probabilities in label order.
-    members: one (K,) tuple of probabilities a member, in the job's member order.
+    members: one (K,) tuple of probabilities a member, in the job's member order.  looks: where the job asks for it.
     """
 
     track_id: int
@@ -26,6 +44,12 @@ class Face:
     detection_score: float | None
     scores: tuple[float, ...]
     members: tuple[tuple[float, ...], ...] = ()
+    looks: Looks | None = None
+
+    @property
+    def size_px(self) -> float:
+        """Side of the square that is as large as the box."""
+        return round(math.sqrt(max(self.bbox[2] * self.bbox[3], 0.0)), 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +65,16 @@ class Frame:
     size: tuple[int, int] | None = None
 
 
+class PoseRecord(BaseModel):
+    """How a head is turned, degrees."""
+
+    model_config = ConfigDict(frozen=True)
+
+    yaw: float = Field(description="positive: towards the picture's right")
+    pitch: float = Field(description="positive: up")
+    roll: float = Field(description="positive: clockwise")
+
+
 class FaceRecord(BaseModel):
     """A labelled face, as clients see it."""
 
@@ -53,6 +87,13 @@ class FaceRecord(BaseModel):
     score: float = Field(description="that score")
     scores: dict[str, float] = Field(description="probabilities of all labels, sum 1")
     members: dict[str, dict[str, float]] | None = Field(None, description="each member's own, with `members=true`")
+    landmarks: tuple[tuple[float, float], ...] | None = Field(
+        None,
+        description="with `landmarks=true`: the person's right eye, left eye, nose tip, right and left mouth corner",
+    )
+    pose: PoseRecord | None = Field(None, description="with `landmarks=true`: of the five points on a generic head")
+    sharpness: float | None = Field(None, description="with `landmarks=true`: about 0 (blurred) to 1 (sharp)")
+    size_px: float | None = Field(None, description="with `landmarks=true`: side of a square as large as the box")
 
 
 class FrameRecord(BaseModel):
@@ -89,6 +130,11 @@ def _face_record(face: Face, labels: Sequence[str], members: Sequence[str]) -> d
         "score": face.scores[best],
         "scores": dict(zip(labels, face.scores, strict=True)),
     }
+    if face.looks is not None:
+        record["landmarks"] = [list(point) for point in face.looks.landmarks]
+        record["pose"] = dict(zip(POSE, face.looks.pose, strict=True))
+        record["sharpness"] = face.looks.sharpness
+        record["size_px"] = face.size_px
     if members:
         record["members"] = {
             name: dict(zip(labels, scores, strict=True)) for name, scores in zip(members, face.members, strict=True)

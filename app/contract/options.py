@@ -104,6 +104,9 @@ class JobOptions(BaseModel):
     end_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="Label up to this time, seconds.")
     callback_url: CallbackUrl | None = Field(None, description="Signed webhook at the end.")
     keep_input: bool = Field(False, description="Keep the input until the job expires.")
+    landmarks: bool = Field(
+        False, description="Give each face's five landmarks, pose, sharpness and size, and how far it can be trusted."
+    )
     smooth_s: float = Field(
         SMOOTH_S,
         ge=0,

@@ -37,6 +37,7 @@ _JOB: dict[str, Any] = {
         "end_s": None,
         "callback_url": None,
         "keep_input": False,
+        "landmarks": False,
         "smooth_s": 0.3,
         "min_segment_s": 0.4,
         "unsure_below": 0.4,
@@ -60,7 +61,6 @@ _JOB: dict[str, Any] = {
     "error": None,
     "warnings": [],
     "attempts": 1,
-    "worker": "gpu-1-17-3f2a9c",
     "queue_position": None,
     "links": {
         "self": f"http://127.0.0.1:8000/v1/jobs/{_JOB_ID}",
@@ -78,10 +78,21 @@ _PART = {
     "label": "Happiness",
     "labels": _SHARES,
     "segments": [{"start_s": 0.0, "end_s": 5.34, "label": "Happiness", "mean_score": 0.88, "unsure": False}],
+    "events": {
+        "Happiness": {
+            "count": 1,
+            "per_minute": 11.236,
+            "mean_s": 5.34,
+            "longest_s": 5.34,
+            "onsets_s": [0.0],
+            "peaks": [{"frame_index": 37, "timestamp_s": 1.543, "score": 0.97}],
+        }
+    },
+    "transitions": [],
+    "trust": None,
 }
 _WORKER = {
     "name": "host.1",
-    "release": "0.2.0",
     "state": "ready",
     "detail": None,
     "bundle": "default",
@@ -91,13 +102,9 @@ _WORKER = {
     "precision": "bf16",
     "detector": "default",
     "started_at": "2026-11-24T07:00:00Z",
-    "slots": 1,
     "jobs_running": 0,
     "jobs_done": 12,
-    "frames_done": 31000,
     "gpu_memory_bytes": 1200000000,
-    "gpu_memory_total_bytes": 24000000000,
-    "gpu_utilisation": 0.83,
     "rss_bytes": 900000000,
 }
 _MODEL = {
@@ -171,6 +178,7 @@ EXAMPLES: dict[str, Any] = {
         "left_out": {"max_faces": 0, "min_face_px": 12},
         "video": _PART,
         "tracks": [{"track_id": 0, **_PART}],
+        "reactions": [],
     },
     "Batch": {
         "name": "pilot",

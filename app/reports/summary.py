@@ -1,4 +1,4 @@
-"""What a video shows as a whole: shares, mean scores and segments of labels, for each track and for all faces.
+"""What a video shows as a whole: for each track and for all faces shares, segments, events, moments, transitions.
 
 One pass over the frames; what is kept grows with the segments, not with the frames.
 """
@@ -6,41 +6,17 @@ One pass over the frames; what is kept grows with the segments, not with the fra
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from pydantic import BaseModel, Field
 
 from app.contract.frames import Face, Frame
 from app.contract.jobs import LeftOutFaces, State
 from app.contract.segments import Smoothing, shown
+from app.reports.parts import Part, PartSummary
+from app.reports.reactions import Reaction, reactions
 
-
-class LabelShare(BaseModel):
-    """How much of the time a label was shown, and its mean score."""
-
-    share: float = Field(description="share of the frames with this face that lie in segments of the label, 0..1")
-    mean_score: float = Field(description="mean of the label's score over all frames with this face")
-
-
-class Segment(BaseModel):
-    """A run of frames with the same label, after smoothing."""
-
-    start_s: float
-    end_s: float
-    label: str
-    mean_score: float = Field(description="mean of the label's score, not smoothed")
-    unsure: bool = Field(description="the mean score is lower than `unsure_below`")
-
-
-class PartSummary(BaseModel):
-    """Labels and segments of a track, or of the whole video."""
-
-    frames: int = Field(description="frames with this face")
-    start_s: float | None
-    end_s: float | None
-    label: str | None = Field(description="the label with the largest share")
-    labels: dict[str, LabelShare]
-    segments: tuple[Segment, ...]
+_ALL = -1  # the track of what all faces of a frame show together
 
 
 class TrackSummary(PartSummary):
@@ -63,76 +39,9 @@ class Summary(BaseModel):
     left_out: LeftOutFaces | None = Field(description="faces that options left out; null until the job has ended")
     video: PartSummary = Field(description="all faces together; each frame counts once, with their mean scores")
     tracks: tuple[TrackSummary, ...]
-
-
-@dataclass
-class _Part:
-    """What is known so far of a track, or of the whole."""
-
-    labels: Sequence[str]
-    unsure_below: float
-    counts: list[int] = field(default_factory=list)
-    sums: list[float] = field(default_factory=list)
-    frames: int = 0
-    segments: list[Segment] = field(default_factory=list)
-    best: int = -1  # label of the open segment, and since when, over how many frames, with which sum of scores
-    since_s: float = 0.0
-    run: int = 0
-    run_sum: float = 0.0
-    last_position: int = -2
-    last_s: float = 0.0
-    first_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.counts = [0] * len(self.labels)
-        self.sums = [0.0] * len(self.labels)
-
-    def add(self, position: int, time_s: float, scores: Sequence[float], best: int, interval_s: float) -> None:
-        """A frame with this face, in a segment of label `best`.  position: among all frames; a gap ends the segment."""
-        if not self.frames:
-            self.first_s = time_s
-        follows = position == self.last_position + 1
-        if best != self.best or not follows:
-            self.close(time_s if follows else self.last_s + interval_s)
-            self.best, self.since_s, self.run, self.run_sum = best, time_s, 0, 0.0
-        self.run += 1
-        self.run_sum += scores[best]
-        self.frames += 1
-        self.counts[best] += 1
-        for k, score in enumerate(scores):
-            self.sums[k] += score
-        self.last_position, self.last_s = position, time_s
-
-    def close(self, end_s: float) -> None:
-        """End the open segment, where there is one."""
-        if self.run:
-            mean = round(self.run_sum / self.run, 5)
-            self.segments.append(
-                Segment(
-                    start_s=round(self.since_s, 6),
-                    end_s=round(max(end_s, self.since_s), 6),
-                    label=self.labels[self.best],
-                    mean_score=mean,
-                    unsure=mean < self.unsure_below,
-                )
-            )
-        self.run = 0
-
-    def summary(self, interval_s: float) -> PartSummary:
-        self.close(self.last_s + interval_s)
-        n = max(self.frames, 1)
-        shares = {
-            label: LabelShare(share=round(self.counts[k] / n, 5), mean_score=round(self.sums[k] / n, 5))
-            for k, label in enumerate(self.labels)
-        }
-        return PartSummary(
-            frames=self.frames,
-            start_s=self.first_s if self.frames else None,
-            end_s=round(self.last_s + interval_s, 6) if self.frames else None,
-            label=max(self.labels, key=lambda label: shares[label].share) if self.frames else None,
-            labels=shares,
-            segments=tuple(self.segments),
-        )
+    reactions: tuple[Reaction, ...] = Field(
+        description="who begins to show what within 1 s after whom, the most frequent first"
+    )
 
 
 def summarise(
@@ -145,8 +54,8 @@ def summarise(
     left_out: LeftOutFaces | None = None,
 ) -> Summary:
     """The summary of a job's frames, in order."""
-    whole = _Part(labels, smoothing.unsure_below)
-    tracks: dict[int, _Part] = {}
+    whole = Part(labels, smoothing.unsure_below)
+    tracks: dict[int, Part] = {}
     total = with_faces = 0
     interval_s = previous_s = 0.0
     for position, seen in enumerate(shown(map(_with_all, frames), smoothing)):
@@ -162,8 +71,9 @@ def summarise(
             elif face.track_id in tracks:
                 part = tracks[face.track_id]
             else:
-                part = tracks[face.track_id] = _Part(labels, smoothing.unsure_below)
-            part.add(position, frame.timestamp_s, face.scores, label, interval_s)
+                part = tracks[face.track_id] = Part(labels, smoothing.unsure_below)
+            part.add(position, frame, face, label, interval_s)
+    found = {track_id: part.summary(interval_s) for track_id, part in sorted(tracks.items())}
     return Summary(
         job_id=job_id,
         state=state,
@@ -173,14 +83,9 @@ def summarise(
         frames_without_faces=total - with_faces,
         left_out=left_out,
         video=whole.summary(interval_s),
-        tracks=tuple(
-            TrackSummary(track_id=track_id, **dict(part.summary(interval_s)))
-            for track_id, part in sorted(tracks.items())
-        ),
+        tracks=tuple(TrackSummary(track_id=track_id, **dict(part)) for track_id, part in found.items()),
+        reactions=reactions({track_id: part.segments for track_id, part in found.items()}, "track_id"),
     )
-
-
-_ALL = -1  # the track of what all faces of a frame show together
 
 
 def _with_all(frame: Frame) -> Frame:

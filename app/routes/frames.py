@@ -98,7 +98,13 @@ async def get_frames(
         if next_page:
             answer.headers["Link"] = f'<{next_page}>; rel="next"'
         return answer
-    return _stream(services, record, wanted, start, Content(record.labels or (), shown, smoothing))
+    return _stream(
+        services,
+        record,
+        wanted,
+        start,
+        Content(record.labels or (), shown, smoothing, landmarks=record.options.landmarks),
+    )
 
 
 def _stream(

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from worker.crops import CropSpec, crop_aligned, crop_whole
+from worker.crops import CropSpec, crop_aligned, crop_whole, sharpness
 
 TEMPLATE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
 RGB = CropSpec(48, "rgb", TEMPLATE)
@@ -84,3 +84,19 @@ def test_a_frame_longer_than_opencv_warps(axis: int, place: int) -> None:
     off = np.abs(cut[0] - cut[1])
     assert off.max() <= 40  # the position's last bits are not the same so far from the origin
     assert off.mean() < 1
+
+
+def test_sharpness_falls_with_blur_and_not_with_light() -> None:
+    """A blurred crop has less fine detail; brightness and contrast hardly count, an even crop has none."""
+    crop = np.asarray(np.random.default_rng(0).integers(60, 200, (48, 48, 1)), np.uint8)
+    crop = np.asarray(cv2.GaussianBlur(crop, (0, 0), 1), np.uint8)[:, :, None]
+    values = [sharpness(crop)] + [
+        sharpness(np.asarray(cv2.GaussianBlur(crop, (0, 0), deviation), np.uint8)[:, :, None])
+        for deviation in (1, 2, 4)
+    ]
+    assert values == sorted(values, reverse=True)
+    assert values[0] > 2 * values[2]
+    darker = np.asarray(40 + crop * 0.6, np.uint8)
+    assert sharpness(darker) == pytest.approx(values[0], rel=0.15)
+    assert sharpness(np.repeat(crop, 3, axis=2)) == pytest.approx(values[0], abs=0.02)
+    assert sharpness(np.full((48, 48, 1), 90, np.uint8)) == 0

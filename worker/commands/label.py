@@ -48,6 +48,7 @@ def command(
     fps: Annotated[float, typer.Option(help="frame rate of images")] = 30,
     start_s: Annotated[float | None, typer.Option(help="from this time on, seconds")] = None,
     end_s: Annotated[float | None, typer.Option(help="up to this time, seconds")] = None,
+    landmarks: Annotated[bool, typer.Option("--landmarks", help="landmarks, pose, sharpness and size as well")] = False,
     smooth_s: Annotated[float, typer.Option(help="vtt: smooth scores over so many seconds")] = 0.3,
     min_segment_s: Annotated[float, typer.Option(help="vtt: the shortest segment, seconds")] = 0.4,
     unsure_below: Annotated[float, typer.Option(help="vtt: mark segments with a lower mean score")] = 0.4,
@@ -64,6 +65,7 @@ def command(
         fps=fps,
         start_s=start_s,
         end_s=end_s,
+        landmarks=landmarks,
         smooth_s=smooth_s,
         min_segment_s=min_segment_s,
         unsure_below=unsure_below,
@@ -130,7 +132,8 @@ class Labelling:
         loaded, options = self.loaded, self.options
         names = loaded.pipeline.members(serving.label_options(options)) if self.members else ()
         smoothing = Smoothing.chosen(options)
-        return Content(loaded.manifest.labels, names, smoothing, self.output.lead, self.output.header)
+        lead, header = self.output.lead, self.output.header
+        return Content(loaded.manifest.labels, names, smoothing, lead, header, options.landmarks)
 
     def _frames(self, clip: Clip, outcome: Outcome) -> Iterator[Frame]:
         """The clip's frames as the service would give them: through the chunk codec, which rounds."""

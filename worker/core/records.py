@@ -115,13 +115,26 @@ class TrackedFrame:
 
 
 @dataclass(frozen=True)
+class FaceLooks:
+    """landmarks: (5, 2).  pose: yaw, pitch, roll, degrees.  sharpness: see `crops.sharpness`."""
+
+    landmarks: Floats
+    pose: tuple[float, float, float]
+    sharpness: float
+
+
+@dataclass(frozen=True)
 class CroppedFace:
-    """One face on its way to the ensemble.  crop: (size, size, C) uint8.  bbox: x, y, width, height."""
+    """One face on its way to the ensemble.  crop: (size, size, C) uint8.  bbox: x, y, width, height.
+
+    looks: where they are asked for.
+    """
 
     track_id: int
     bbox: tuple[float, float, float, float]
     detection_score: float | None
     crop: Image
+    looks: FaceLooks | None = None
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,17 @@ from typing import Protocol
 
 import numpy as np
 
+from worker.core.pose import poses
 from worker.core.records import (
     CroppedFace,
     CroppedFrame,
     DecodedFrame,
+    FaceLooks,
     LabelledFrame,
     TrackedFrame,
     VideoInfo,
 )
-from worker.crops import CropSpec, crop_aligned, crop_whole
+from worker.crops import CropSpec, crop_aligned, crop_whole, sharpness
 from worker.decode import Sampling
 from worker.ensemble.engine import Engine
 from worker.ensemble.fusion import prior_in_use
@@ -71,6 +73,7 @@ class LabelOptions:
     min_score: float | None = None
     members: tuple[str, ...] = ()
     prior: float | None = None
+    landmarks: bool = False
     sampling: Sampling = field(default_factory=Sampling)
 
 
@@ -136,22 +139,24 @@ class Pipeline:
             tracks = Tracker().run(following.run(frames))
             for tracked in Steadying(options.min_face_px).run(tracks):
                 with clocks.faces.lent(clocks.crops):
-                    cropped = self.cut(tracked)
+                    cropped = self.cut(tracked, looks=options.landmarks)
                 yield cropped
         finally:
             self._finders.put(finder)
 
-    def cut(self, tracked: TrackedFrame) -> CroppedFrame:
-        """A frame's faces, cut out."""
+    def cut(self, tracked: TrackedFrame, *, looks: bool = False) -> CroppedFrame:
+        """A frame's faces, cut out.  looks: with landmarks, pose and sharpness."""
         frame, found = tracked.frame, tracked.faces
         faces = []
         if frame.picture is not None:
             height, width = frame.picture.shape[:2]
+            turned = poses(found.landmarks) if looks else []
             for i, track_id in enumerate(tracked.track_ids):
                 crop = crop_aligned(frame.picture, found.landmarks[i], self._crops)
                 left, top, right, bottom = np.clip(found.boxes[i], 0, (width, height, width, height)).tolist()
                 bbox = (left, top, right - left, bottom - top)
-                faces.append(CroppedFace(track_id, bbox, float(found.scores[i]), crop))
+                seen = FaceLooks(found.landmarks[i], turned[i], sharpness(crop)) if looks else None
+                faces.append(CroppedFace(track_id, bbox, float(found.scores[i]), crop, seen))
         size, left_out = _size(frame), tracked.left_out
         return CroppedFrame(frame.frame_index, frame.timestamp_s, tuple(faces), tracked.ended, size, left_out)
 

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 import torch
 
-from app.contract.frames import Face, Frame
+from app.contract.frames import Face, Frame, Looks
 from app.contract.options import JobOptions
 from model_store.bundle import find_bundle, load_bundle
 from model_store.manifest import Manifest
 from worker.core import devices
-from worker.core.records import LabelledFrame, VideoInfo
+from worker.core.records import CroppedFace, LabelledFrame, VideoInfo
 from worker.decode import DecodeLimits, Sampling
 from worker.decode.archives import SUFFIXES
 from worker.decode.isolated import PROCESS, IsolatedSource
@@ -151,6 +151,7 @@ def label_options(options: JobOptions) -> LabelOptions:
         min_score=options.min_score,
         members=options.members or (),
         prior=options.prior_share,
+        landmarks=options.landmarks,
         sampling=Sampling(options.sample_fps, options.start_s, options.end_s),
     )
 
@@ -166,8 +167,16 @@ def contract_frames(frames: Iterable[LabelledFrame], info: VideoInfo) -> Iterabl
                 face.detection_score,
                 tuple(labelled.fused[i].tolist()),
                 tuple(tuple(scores.tolist()) for scores in labelled.members[:, i]),
+                _looks(face),
             )
             for i, face in enumerate(cropped.faces)
         )
         own_size = None if cropped.size == (info.width, info.height) else cropped.size
         yield Frame(cropped.frame_index, cropped.timestamp_s, faces, own_size)
+
+
+def _looks(face: CroppedFace) -> Looks | None:
+    if face.looks is None:
+        return None
+    points = tuple((float(x), float(y)) for x, y in face.looks.landmarks)
+    return Looks(points, face.looks.pose, face.looks.sharpness)

@@ -11,10 +11,12 @@ from app.contract.segments import Smoothing
 class Content:
     """labels: in score order.  members: names of the members to show (none: fused scores only; otherwise all of the
     job's, in the job's order).  smoothing: of segments and captions.  lead: name and value of columns before all
-    others, which tell clips apart that share a file.  header: whether tables begin with a row of names."""
+    others, which tell clips apart that share a file.  header: whether tables begin with a row of names.  landmarks: the
+    job gives them."""
 
     labels: tuple[str, ...]
     members: tuple[str, ...] = ()
     smoothing: Smoothing = field(default_factory=Smoothing)
     lead: tuple[tuple[str, str], ...] = ()
     header: bool = True
+    landmarks: bool = False

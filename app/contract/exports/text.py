@@ -7,9 +7,10 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from app.contract.exports.content import Content
-from app.contract.frames import Frame, frame_record
+from app.contract.frames import LANDMARKS, POSE, Frame, frame_record
 
 # CSV: columns of every row, before one column a label and one a member and label.
 CSV_COLUMNS = (
@@ -24,6 +25,10 @@ CSV_COLUMNS = (
     "label",
     "score",
 )
+
+
+# CSV: further columns with `landmarks=true`, after the scores.
+LOOKS_COLUMNS = (*(f"{point}_{axis}" for point in LANDMARKS for axis in "xy"), *POSE, "sharpness", "size_px")
 
 
 def json_object(frames: Iterable[Frame], content: Content) -> Iterator[str]:
@@ -45,9 +50,10 @@ def ndjson_lines(frames: Iterable[Frame], content: Content) -> Iterator[str]:
 
 
 def csv_header(content: Content) -> list[str]:
-    """Column names: `lead`, the fixed ones, a column a label, then `MEMBER_LABEL` for every member and label."""
+    """Column names: `lead`, the fixed ones, a column a label, what the job asked for, then `MEMBER_LABEL`."""
     own = [f"{member}_{label}" for member in content.members for label in content.labels]
-    return [*dict(content.lead), *CSV_COLUMNS, *content.labels, *own]
+    looks = LOOKS_COLUMNS if content.landmarks else ()
+    return [*dict(content.lead), *CSV_COLUMNS, *content.labels, *looks, *own]
 
 
 def csv_rows(frames: Iterable[Frame], content: Content) -> Iterator[str]:
@@ -72,7 +78,15 @@ def csv_rows(frames: Iterable[Frame], content: Content) -> Iterator[str]:
         for face in record["faces"]:
             shown = [face["track_id"], *face["bbox"], face["detection_score"], face["label"], face["score"]]
             own = [score for member in content.members for score in face["members"][member].values()]
-            writer.writerow([*first, *shown, *face["scores"].values(), *own])
+            looks = _looks(face) if content.landmarks else []
+            writer.writerow([*first, *shown, *face["scores"].values(), *looks, *own])
         if not record["faces"]:
             writer.writerow([*first, *[""] * (len(header) - len(first))])
         yield rows_so_far()
+
+
+def _looks(face: dict[str, Any]) -> list[object]:
+    if "landmarks" not in face:
+        return [""] * len(LOOKS_COLUMNS)
+    points = (value for point in face["landmarks"] for value in point)
+    return [*points, *face["pose"].values(), face["sharpness"], face["size_px"]]

@@ -12,14 +12,16 @@ from app.contract.chunks import (
     BOX_STEPS,
     CHUNK_FRAMES,
     DETECTION_STEPS,
+    POSE_STEPS,
     SCORE_STEPS,
+    SHARPNESS_STEPS,
     TIME_STEPS,
     ChunkError,
     decode,
     encode,
     quantise,
 )
-from app.contract.frames import Face, Frame
+from app.contract.frames import Face, Frame, Looks
 
 same_every_time = settings(derandomize=True, deadline=None, max_examples=60)
 fractions = st.floats(0, 1)
@@ -32,9 +34,18 @@ def probabilities(labels: int) -> st.SearchStrategy[tuple[float, ...]]:
     return weights.map(lambda values: tuple(value / sum(values) for value in values))
 
 
+angles = st.floats(-180, 180)
+looks = st.builds(
+    Looks,
+    landmarks=st.tuples(*[st.tuples(pixels, pixels)] * 5),
+    pose=st.tuples(angles, angles, angles),
+    sharpness=fractions,
+)
+
+
 @st.composite
 def chunks(draw: st.DrawFn) -> list[Frame]:
-    """Any chunk: faces in all or none of its frames, equally many labels and members."""
+    """Any chunk: faces in all or none of its frames, equally many labels and members, all with landmarks or none."""
     labels, members = draw(st.integers(1, 9)), draw(st.integers(0, 3))
     scores = probabilities(labels)
     faces = st.builds(
@@ -44,6 +55,7 @@ def chunks(draw: st.DrawFn) -> list[Frame]:
         detection_score=st.none() | fractions,
         scores=scores,
         members=st.tuples(*[scores] * members),
+        looks=draw(st.sampled_from([st.none(), looks])),
     )
     frame = st.builds(
         Frame,
@@ -73,6 +85,12 @@ def test_what_goes_in_comes_out(frames: list[Frame]) -> None:
             assert max(abs(a - b) for a, b in zip(new.bbox, old.bbox, strict=True)) <= 0.5 / BOX_STEPS
             assert (new.detection_score is None) == (old.detection_score is None)
             assert abs((new.detection_score or 0) - (old.detection_score or 0)) <= 0.51 / DETECTION_STEPS
+            assert (new.looks is None) == (old.looks is None)
+            if new.looks and old.looks:
+                pairs = zip(new.looks.landmarks, old.looks.landmarks, strict=True)
+                assert max(abs(a[i] - b[i]) for a, b in pairs for i in (0, 1)) <= 0.5 / BOX_STEPS
+                assert max(abs(a - b) for a, b in zip(new.looks.pose, old.looks.pose, strict=True)) <= 0.51 / POSE_STEPS
+                assert abs(new.looks.sharpness - old.looks.sharpness) <= 0.51 / SHARPNESS_STEPS
             for a, b in zip((new.scores, *new.members), (old.scores, *old.members), strict=True):
                 assert max(abs(x - y) for x, y in zip(a, b, strict=True)) <= 1.01 / SCORE_STEPS
 

@@ -96,7 +96,7 @@ def test_chunks_of_a_newer_format_are_refused_clearly(stored: dict[str, Any], ap
     """Frames that this release cannot read are 503 with a reason, not an unexpected error."""
     job_id = stored["hash"]["id"]
     key = keys.frames(job_id, stored["hash"]["execution"])
-    worker.redis.lset(key, 0, bytes([chunks.WITH_SIZES + 1]) + b"whatever comes then")
+    worker.redis.lset(key, 0, bytes([chunks.WITH_LOOKS + 1]) + b"whatever comes then")
     for path in ("frames", "summary", "timeline.svg"):
         answer = api.get(f"/v1/jobs/{job_id}/{path}")
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")

@@ -187,3 +187,24 @@ def test_an_input_that_cannot_be_labelled_leaves_no_decoder(clips: Clips, tmp_pa
     assert children[0] is not None
     with pytest.raises(ProcessLookupError):
         os.kill(children[0], 0)
+
+
+def test_landmarks_pose_and_size_of_each_face(clips: Clips, tmp_path: Path) -> None:
+    """With `--landmarks` CSV has the five points, inside the box, a pose and a size; without it none of the columns."""
+    video = tmp_path / "a.mp4"
+    video.write_bytes(clips.video(clips.pictures(3)))
+    status, out, err = run("label", str(video), "--format", "csv", "--landmarks")
+    assert status == 0, err
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert len(rows) == 3
+    for row in rows:
+        value = {name: float(text) for name, text in row.items() if name != "label"}
+        for point in ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth"):
+            assert 0 < value[f"{point}_x"] - value["x"] < value["width"]
+            assert 0 < value[f"{point}_y"] - value["y"] < value["height"]
+        assert value["right_eye_x"] < value["nose_x"] < value["left_eye_x"]
+        assert abs(value["yaw"]) < 40
+        assert abs(value["roll"]) < 15
+        assert value["size_px"] == pytest.approx((value["width"] * value["height"]) ** 0.5, abs=0.01)
+        assert 0.15 < value["sharpness"] < 1
+    assert "yaw" not in run("label", str(video), "--format", "csv")[1].splitlines()[0]
