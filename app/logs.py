@@ -1,8 +1,9 @@
-"""Structured logs: one line an event, as text or JSON, with the request's id where there is one."""
+"""Structured logs: one line an event, as text or JSON, with the request's id where there is one; JSON has the host."""
 
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 
 import structlog
@@ -10,8 +11,10 @@ import structlog
 
 def configure(level: str, as_json: bool) -> None:
     """Send every log line of the process, also those of libraries, to stderr."""
+    host = socket.gethostname()
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        *([lambda logger, method, event: {"host": host, **event}] if as_json else []),
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from app.contract.release import release
 from app.http import errors
 from app.http.openapi_document import document
-from app.metrics import MetricsMiddleware, RequestMetrics
+from app.metrics.requests import MetricsMiddleware, RequestMetrics
 from app.middleware.drain import DrainMiddleware
 from app.middleware.forwarded import ForwardedMiddleware
 from app.middleware.head import HeadMiddleware

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import redis.asyncio
 from redis import Redis
@@ -15,7 +16,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from app.contract.uploads import UploadStore
+from app.contract.uploads import Space, UploadStore
 from app.jobs.admission import RateLimiter
 from app.jobs.changes import ChangeHub
 from app.jobs.live_workers import Registry
@@ -45,7 +46,8 @@ class Services:
     changes: ChangeHub
     limiter: RateLimiter
     results: Results
-    probe: StoreProbe
+    writable: StoreProbe[bool]
+    space: StoreProbe[Space | None]
     digests: DigestCache
 
 
@@ -79,11 +81,19 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         jobs = JobStore(reader, queueing, uploads, settings.result_ttl_s)
         limiter = RateLimiter(reader, settings.rate_limit)
         hub.start()
-        registry, results, probe = Registry(reader), Results(reader, writer), StoreProbe(uploads)
-        yield Services(settings, reader, queueing, uploads, jobs, registry, hub, limiter, results, probe, digests)
+        registry, results = Registry(reader), Results(reader, writer)
+        writable, space = StoreProbe(partial(_is_writable, uploads)), StoreProbe(uploads.space)
+        yield Services(
+            settings, reader, queueing, uploads, jobs, registry, hub, limiter, results, writable, space, digests
+        )
     finally:
         await hub.aclose()
         await reader.aclose()
         writer.close()
         executor.shutdown(wait=False)
         digests.close()
+
+
+def _is_writable(uploads: UploadStore) -> bool:
+    uploads.check_writable()
+    return True

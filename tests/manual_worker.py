@@ -17,6 +17,7 @@ from worker.jobs.registration import Registration
 
 MEMBERS = ("cnn", "cnn_rnn", "cnn_transformer")
 LABELS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
+WORKER = "manual-default"
 RESULT_TTL_S = 3600
 
 
@@ -36,9 +37,10 @@ class ManualWorker:
         members: Sequence[str] = MEMBERS,
         queue: str = "",
         prior: PriorInfo | None = None,
+        **said: Any,
     ) -> None:
         """Be a live worker of a bundle, named `manual-BUNDLE`, from a folder of the bundle's name unless a queue is
-        given."""
+        given.  said: more that it says of itself."""
         if bundle in self._registered:
             self._registered.pop(bundle).close()
         info = WorkerInfo(
@@ -52,7 +54,7 @@ class ManualWorker:
             detector="yunet",
             started_at=utc_now(),
         )
-        self._registered[bundle] = Registration(self.redis, info)
+        self._registered[bundle] = Registration(self.redis, info, lambda: said)
         self._registered[bundle].register(
             ModelInfo(
                 name=bundle,
@@ -86,7 +88,7 @@ class ManualWorker:
         self.redis.lrem(keys.rq_queue("mien-default"), 0, job_id)
         execution = self._executions[job_id] = Execution(self.redis, job_id, RESULT_TTL_S)
         model = {"name": "default", "version": "1"}
-        execution.claim({"labels": LABELS, "members": MEMBERS, "detector": "yunet", "model": model})
+        execution.claim({"labels": LABELS, "members": MEMBERS, "detector": "yunet", "model": model, "worker": WORKER})
         return execution
 
     def append(self, job_id: str, frames: Sequence[Frame]) -> None:

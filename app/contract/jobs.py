@@ -126,6 +126,7 @@ class Job(BaseModel):
     error: JobError | None = None
     warnings: tuple[str, ...] = ()
     attempts: int = 0
+    worker: str | None = None
     queue_position: int | None = None
     links: Links
 
@@ -138,10 +139,10 @@ class JobRecord(BaseModel):
     """The hash `mien:job:{id}`.
 
     The front end writes it whole once; afterwards only `transitions.py`'s scripts change it.  execution: the token of
-    the one execution whose writes count.  owner: hash of the API key that made the job, "" where keys are off.
-    callback: where a webhook goes when the job ends, "" for none.  unknown_options: of a newer release; no field of the
-    hash.  idempotency: the Redis key that the submission's
-    Idempotency-Key stands for, "" for none.  revision grows with every visible change.
+    the one execution whose writes count; worker: who has it, or had it last.  owner: hash of the API key that made the
+    job, "" where keys are off.  callback: where a webhook goes when the job ends, "" for none.  unknown_options: of a
+    newer release; no field of the hash.  idempotency: the Redis key that the submission's Idempotency-Key stands for,
+    "" for none.  revision grows with every visible change.
     """
 
     format: int = RECORD_FORMAT
@@ -171,6 +172,7 @@ class JobRecord(BaseModel):
     warnings: tuple[str, ...] = ()
     left_out: LeftOutFaces | None = None
     attempts: int = 0
+    worker: str | None = None
     execution: str = ""
     cancel_requested: bool = False
     input_deleted: bool = False
@@ -249,6 +251,7 @@ _TEXT_FIELDS = frozenset(
         "finished_at",
         "expires_at",
         "detector",
+        "worker",
         "execution",
         "callback",
         "idempotency",

@@ -1,11 +1,13 @@
-"""What workers count: fields of the hash `keys.METRICS`, which all workers add to and the front end shows.
+"""What is counted over the whole service: fields of the hash `keys.METRICS`, which every front end shows.
 
-A worker adds with HINCRBYFLOAT (see `add`), once a chunk or a job; what it measures rather than counts (memory) is in
-its WorkerInfo.
+Workers add with HINCRBYFLOAT (see `add`), once a chunk or a job; the scripts that end a job count its end.  What a
+worker measures rather than counts (memory, use of its GPU) is in its WorkerInfo.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -28,9 +30,37 @@ def stage_seconds(stage: str) -> str:
     return f"stage_seconds:{stage}"
 
 
+# Of jobs, in seconds.  Waits count from the submission, by the clock of the front end that took it.
+WAIT = "wait"  # until a worker took it for the first time
+FIRST_RECORD = "first_record"  # until the first frame records could be read
+RUN = "run"  # of the execution that ended it
+BOUNDS = (0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)  # upper ends of the histograms' buckets
+
+
 def jobs(state: str) -> str:
-    """Jobs that workers ended in a state."""
+    """Jobs that ended in a state."""
     return f"jobs:{state}"
+
+
+def failures(code: str) -> str:
+    """Failed jobs by the code of their error."""
+    return f"failures:{code}"
+
+
+def bucket(histogram: str, bound: float) -> str:
+    """Observations of at most `bound`, and more than the bound before."""
+    return f"{histogram}:le:{bound}"
+
+
+def total(histogram: str) -> str:
+    """Sum of all observations."""
+    return f"{histogram}:sum"
+
+
+def observed(histogram: str, seconds: float) -> dict[str, float]:
+    """What one observation adds."""
+    bound = (*BOUNDS, math.inf)[bisect_left(BOUNDS, seconds)]
+    return {bucket(histogram, bound): 1, total(histogram): seconds}
 
 
 class _Client(Protocol):

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -39,6 +39,13 @@ def os_errors() -> Iterator[None]:
 
 class UnusableStoreError(OSError):
     """The store cannot be one, whatever is tried later; the message is one line that names the setting."""
+
+
+class Space(NamedTuple):
+    """Room of a store, bytes."""
+
+    free: int
+    total: int
 
 
 class _Fetched(fsspec.callbacks.Callback):  # type: ignore[misc]
@@ -138,6 +145,13 @@ class UploadStore:
             return []
         names = (str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
         return [name for name in names if JOB_ID.fullmatch(name)]
+
+    def space(self) -> Space | None:
+        """Of a folder's file system; object storage does not tell."""
+        if not self.is_folder:
+            return None
+        usage = shutil.disk_usage(self._root)
+        return Space(usage.free, usage.total)
 
     def check_writable(self) -> None:
         """Write and remove a small file.

@@ -24,7 +24,11 @@ def host_of(name: str) -> str:
 
 
 class WorkerInfo(BaseModel):
-    """One worker process, for `/health/ready` and `/v1/models`."""
+    """One worker process, for `/health/ready` and `/v1/models`.
+
+    slots: jobs that it labels at once.  frames_done: sampled frames that it labelled.  gpu_memory_bytes: what this
+    process holds; the other two are of the whole GPU, `gpu_utilisation` from 0 to 1; null without one.
+    """
 
     name: str
     release: str | None = None
@@ -37,9 +41,13 @@ class WorkerInfo(BaseModel):
     precision: str | None = None
     detector: str | None = None
     started_at: datetime
+    slots: int = 1
     jobs_running: int = 0
     jobs_done: int = 0
+    frames_done: int = 0
     gpu_memory_bytes: int | None = None
+    gpu_memory_total_bytes: int | None = None
+    gpu_utilisation: float | None = None
     rss_bytes: int | None = None
 
 

@@ -61,6 +61,7 @@ _JOB: dict[str, Any] = {
     "error": None,
     "warnings": [],
     "attempts": 1,
+    "worker": "gpu-1-17-3f2a9c",
     "queue_position": None,
     "links": {
         "self": f"http://127.0.0.1:8000/v1/jobs/{_JOB_ID}",
@@ -93,6 +94,7 @@ _PART = {
 }
 _WORKER = {
     "name": "host.1",
+    "release": "0.2.0",
     "state": "ready",
     "detail": None,
     "bundle": "default",
@@ -102,9 +104,13 @@ _WORKER = {
     "precision": "bf16",
     "detector": "default",
     "started_at": "2026-11-24T07:00:00Z",
+    "slots": 1,
     "jobs_running": 0,
     "jobs_done": 12,
+    "frames_done": 31000,
     "gpu_memory_bytes": 1200000000,
+    "gpu_memory_total_bytes": 24000000000,
+    "gpu_utilisation": 0.83,
     "rss_bytes": 900000000,
 }
 _MODEL = {

@@ -46,10 +46,12 @@ class RequestIdMiddleware:
             finally:
                 # Neither headers nor the query are logged: they may hold keys.
                 write = log.debug if scope["path"] in _QUIET else log.info
+                job_id = scope.get("path_params", {}).get("job_id")
                 write(
                     "request",
                     method=scope["method"],
                     path=scope["path"],
                     status=status,
                     seconds=round(time.perf_counter() - began, 4),
+                    **({"job_id": job_id} if job_id else {}),
                 )

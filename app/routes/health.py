@@ -48,7 +48,7 @@ async def live() -> Live:
 )
 async def ready(services: ServicesDep, response: Response) -> Ready:
     """200 where Redis answers, the upload store can be written, and at least one live worker takes jobs."""
-    workers, uploads = await asyncio.gather(_workers(services), services.probe.is_writable(PROBE_S))
+    workers, uploads = await asyncio.gather(_workers(services), services.writable.ask(PROBE_S))
     missing = []
     if workers is None:
         missing.append("redis: it does not answer")
@@ -62,7 +62,7 @@ async def ready(services: ServicesDep, response: Response) -> Ready:
     return Ready(
         status="unavailable" if missing else "ready",
         redis=workers is not None,
-        uploads=uploads,
+        uploads=bool(uploads),
         missing=tuple(missing),
         workers=tuple(workers or ()),
     )

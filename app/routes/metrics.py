@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
+from prometheus_client import generate_latest
 
 from app.http.openapi_examples import problems
-from app.metrics import render
+from app.metrics.fleet import fleet
 from app.routes.dependencies import ServicesDep
 
 router = APIRouter(tags=["health"])
@@ -23,5 +24,6 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
     },
 )
 async def get_metrics(request: Request, services: ServicesDep) -> Response:
-    """Requests, queues, jobs, frames, batches, stages and workers."""
-    return Response(await render(services, request.app.state.request_metrics), media_type=TEXT)
+    """Requests of this front end; queues, jobs, frames, batches, stages, workers and room of the whole service."""
+    process = generate_latest(request.app.state.request_metrics.registry)
+    return Response(process + await fleet(services), media_type=TEXT)

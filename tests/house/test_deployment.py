@@ -22,6 +22,7 @@ from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("redis", "app", "worker", "worker-cpu")
+MONITORING = ("prometheus", "grafana")
 # Where Redis and the store are and what is listened on is compose's own; with keys required nobody is anonymous.
 FIXED = {"MIEN_REDIS_URL", "MIEN_UPLOADS", "MIEN_HOST", "MIEN_PORT", "MIEN_ALLOW_ANONYMOUS"}
 OWN_DEFAULTS = {"MIEN_DEVICE", "MIEN_LOG_JSON", "MIEN_TRUSTED_PROXIES", "MIEN_DETECTOR_MODEL"}
@@ -81,7 +82,7 @@ def test_workers_are_out_of_reach(compose: dict[str, Any]) -> None:
         assert compose["services"][name]["networks"] == ["internal"]
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", [*SERVICES, *MONITORING])
 def test_service_is_hardened(compose: dict[str, Any], name: str) -> None:
     """Read-only, without capabilities or new privileges, with a health check, restarted."""
     service = compose["services"][name]
@@ -97,6 +98,17 @@ def test_service_waits_for_a_healthy_redis(compose: dict[str, Any], name: str) -
     """API and workers start when Redis answers, and share the uploads."""
     assert compose["services"][name]["depends_on"]["redis"]["condition"] == "service_healthy"
     assert "uploads:/data/uploads" in compose["services"][name]["volumes"]
+
+
+@pytest.mark.parametrize("name", MONITORING)
+def test_monitoring_is_asked_for_and_mounts_what_there_is(compose: dict[str, Any], name: str) -> None:
+    """A profile of its own; every file that it mounts is there, and what it publishes is on loopback."""
+    service = compose["services"][name]
+    assert service["profiles"] == ["monitoring"]
+    mounted = [volume.split(":")[0] for volume in service["volumes"] if volume.startswith("./")]
+    assert mounted
+    assert all((ROOT / path).exists() for path in mounted)
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
 def test_gpu_is_reserved_for_the_default_worker_only(compose: dict[str, Any]) -> None:

@@ -27,12 +27,25 @@ def test_every_setting_is_documented_and_no_other() -> None:
     assert documented() == SETTINGS
 
 
-@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", *DOCS])
+@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", *DOCS])
 def test_links_lead_somewhere(name: str) -> None:
     """Every relative link in a document names a file that exists."""
     page = ROOT / name
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
     assert not [link for link in links if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("name", ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/security.md"])
+def test_files_that_are_named_exist(name: str) -> None:
+    """A path in backticks is a file or folder of the repository."""
+    paths = re.findall(r"`((?:app|worker|model_store|tests|docker|docs)/[\w./-]+)`", (ROOT / name).read_text())
+    assert paths
+    assert not [path for path in paths if "NAME" not in path and not (ROOT / path).exists()]
+
+
+def test_architecture_stays_short() -> None:
+    """One page: what needs more room is a decision record or a guide."""
+    assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) <= 200
 
 
 def test_python_client_is_python() -> None:

@@ -15,6 +15,7 @@ import structlog
 import typer
 
 from app.contract.settings import described
+from app.contract.workers import process_name
 from worker.core import malloc
 from worker.decode.isolated import PROCESS
 from worker.errors import CommandError
@@ -38,12 +39,13 @@ def command(
 ) -> None:
     """Serve the bundle `MIEN_BUNDLE` on `MIEN_DEVICE`; settings are environment variables, see docs/settings.md."""
     settings = WorkerSettings() if concurrency is None else WorkerSettings(concurrency=concurrency)
-    configure(settings)
+    name = process_name()
+    configure(settings, name)
     step_back(settings.nice)
     if supervised is not None:
         end_with_parent()
         try:
-            _serve(settings, lambda: None)
+            _serve(settings, name, lambda: None)
         except CommandError as error:
             if not error.lasting:
                 raise
@@ -57,18 +59,18 @@ def command(
                 except SupervisorError as error:
                     raise CommandError(str(error)) from None
             else:
-                _serve(settings, stop_renderer)
+                _serve(settings, name, stop_renderer)
     # All is said and done; Python would clean up after torch now, for seconds on a busy machine.
     sys.stderr.flush()
     os._exit(0)
 
 
-def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
+def _serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> None:
     PROCESS.start()  # loads while we do; a supervisor needs neither it nor torch
     with malloc.only_growing():
         from worker.process.worker_main import serve  # noqa: PLC0415
 
-    serve(settings, on_stop)
+    serve(settings, name, on_stop)
 
 
 @contextmanager

@@ -200,6 +200,7 @@ def _label(service: Service, loaded: serving.Serving, progress: _Progress, job_i
                 "labels": manifest.labels,
                 "members": pipeline.engine.member_names,
                 "detector": pipeline.detector_name,
+                "worker": service.registration.info.name,
             }
         )
         keep_input = record.options.keep_input
@@ -289,6 +290,7 @@ def _label_source(
         for frame in counted(service.connection, pipeline.engine, clocks, frames):
             go_on()
             execution.add(frame)
+            service.registration.frame_done()
     return left_out
 
 

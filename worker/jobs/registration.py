@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -54,15 +54,16 @@ def model_info(manifest: Manifest, queue: str) -> ModelInfo:
 class Registration:
     """Keeps a worker's `WorkerInfo` alive in Redis until `close`; `say` changes it at once.
 
-    gpu_memory: bytes that this process holds on its GPU, None where it has none.
+    measure: fields of it that change by themselves, looked at with each beat.
     """
 
     def __init__(
-        self, connection: redis.Redis, info: WorkerInfo, gpu_memory: Callable[[], int | None] = lambda: None
+        self, connection: redis.Redis, info: WorkerInfo, measure: Callable[[], Mapping[str, Any]] = dict
     ) -> None:
         self._connection = connection
         self._info = info
-        self._gpu_memory = gpu_memory
+        self._measure = measure
+        self._frames = 0
         self._model: ModelInfo | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -88,6 +89,11 @@ class Registration:
     def job_left(self, *, ended: bool) -> None:
         """One job less runs.  ended: it is done with; otherwise it goes on elsewhere, or is lost."""
         self._count(-1, int(ended))
+
+    def frame_done(self) -> None:
+        """One more frame is labelled; the next beat tells."""
+        with self._lock:
+            self._frames += 1
 
     def register(self, model: ModelInfo) -> None:
         """Make the bundle known to front ends, and keep it known."""
@@ -125,8 +131,8 @@ class Registration:
 
     def _beat(self) -> None:
         with self._lock:
-            memory = {"rss_bytes": _rss_bytes(), "gpu_memory_bytes": self._gpu_memory()}
-            self._info = self._info.model_copy(update=memory)
+            now = {"rss_bytes": _rss_bytes(), "frames_done": self._frames, **self._measure()}
+            self._info = self._info.model_copy(update=now)
             names = [keys.worker(self._info.name), keys.WORKERS, keys.MODELS]
             said = [self._info.name, self._info.model_dump_json(), str(heartbeats.WORKER_TTL_S)]
             if self._model is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 
 import structlog
@@ -10,10 +11,15 @@ import structlog
 from app.contract.settings import SharedSettings
 
 
-def configure(settings: SharedSettings) -> None:
-    """Set up structlog for this process; libraries' own log lines below warnings are left out."""
+def configure(settings: SharedSettings, worker: str = "") -> None:
+    """Set up structlog for this process; libraries' own log lines below warnings are left out.
+
+    worker: its name, which stands in every JSON line beside the host's; whoever reads text knows where he looks.
+    """
+    where = {"host": socket.gethostname()} | ({"worker": worker} if worker else {})
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        *([lambda logger, method, event: {**where, **event}] if settings.log_json else []),
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -24,13 +24,13 @@ from worker.process.orphan_guard import end_with_parent
 def main() -> None:
     """Draw until SIGTERM, or until the parent is gone."""
     settings = SharedSettings()
-    configure(settings)
+    name = f"render-{process_name()}"
+    configure(settings, name)
     end_with_parent()
     try:
         connection = connect(settings.redis_url)
     except redis.RedisError as error:
         sys.exit(f"the renderer cannot reach Redis: {error}")
-    name = f"render-{process_name()}"
     stop = render_job.stopping.set
     ResidentWorker(keys.RENDER_QUEUE, connection, name, render_job.functions(), stop, settings=settings).serve()
 

@@ -9,13 +9,12 @@ from functools import partial
 
 import redis
 import structlog
-import torch
 
 from app.contract import keys, metrics
 from app.contract.jobs import utc_now
 from app.contract.release import release
 from app.contract.uploads import UnusableStoreError, UploadStore
-from app.contract.workers import WorkerInfo, process_name
+from app.contract.workers import WorkerInfo
 from model_store.bundle import BundleError, find_bundle, read_manifest
 from worker.core.devices import DeviceLostError
 from worker.ensemble.precision import PrecisionError
@@ -28,31 +27,40 @@ from worker.jobs.label_job import Service, give_up, label_job
 from worker.jobs.registration import Registration, model_info
 from worker.jobs.rq_worker import ResidentWorker
 from worker.jobs.watchdog import EXIT_STATUS, Watchdog
+from worker.process.gpu_use import GpuUse
 from worker.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
 
 
-def serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
-    """Serve the bundle until told to stop.  on_stop: called then, while jobs are handed back.  Raises: CommandError."""
+def serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> None:
+    """Serve the bundle until told to stop.  name: of this worker.  Raises: CommandError.
+
+    on_stop: called then, while jobs are handed back.
+    """
     try:
-        _serve(settings, on_stop)
+        _serve(settings, name, on_stop)
     except (BundleError, serving.DeviceError, DetectorError, PrecisionError, UnusableStoreError) as error:
         raise CommandError(str(error), lasting=True) from None
     except (serving.DeviceFailedError, redis.RedisError) as error:
         raise CommandError(str(error)) from None
 
 
-def _serve(settings: WorkerSettings, on_stop: Callable[[], None]) -> None:
+def _serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> None:
     patience = Patience()
     connection = connect(settings.redis_url, patience)
     manifest = read_manifest(find_bundle(settings.bundle))
     queue = settings.default_queue
-    name = process_name()
     starting = WorkerInfo(
-        name=name, release=release(), state="starting", bundle=manifest.name, queue=queue, started_at=utc_now()
+        name=name,
+        release=release(),
+        state="starting",
+        bundle=manifest.name,
+        queue=queue,
+        started_at=utc_now(),
+        slots=settings.concurrency,
     )
-    registration = Registration(connection, starting, lambda: _gpu_memory(settings))
+    registration = Registration(connection, starting, GpuUse(lambda: serving.choose_device(settings.device)).measure)
     try:
 
         def load() -> serving.Serving:
@@ -106,10 +114,3 @@ def _about(unloader: IdleUnloader) -> tuple[dict[str, str], str]:
             "detector": loaded.pipeline.detector_name,
         }
         return about, loaded.pipeline.engine.mode
-
-
-def _gpu_memory(settings: WorkerSettings) -> int | None:
-    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        return None
-    device = serving.choose_device(settings.device)
-    return int(torch.cuda.memory_reserved(device)) if device.type == "cuda" else None

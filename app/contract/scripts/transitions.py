@@ -18,7 +18,7 @@ Every script returns one word.  KEYS[1] is always the job's hash.  ARGV's `field
 
 from __future__ import annotations
 
-from app.contract import keys
+from app.contract import keys, metrics
 from app.contract.renditions import RENDITIONS
 
 _RENDITION_KEYS = ", ".join(f"'{kind.key('@')}'" for kind in RENDITIONS)  # of a job whose id is put for the @
@@ -32,13 +32,17 @@ local function changed(channel)
 end
 """
 
-# A job ended: from now on its time to live counts, for the record and for its Idempotency-Key, which is remembered as
-# long; nobody needs to look after it any more; if it has a callback, its webhook is due from now on, whatever
-# becomes of the process that ended it.
+# A job ended, whoever ended it: it is counted; from now on its time to live counts, for the record and for its
+# Idempotency-Key, which is remembered as long; nobody needs to look after it any more; if it has a callback, its
+# webhook is due from now on, whatever becomes of the process that ended it.
 ENDED = f"""
 local function ended(ttl_s)
   local job = redis.call('HMGET', KEYS[1], 'callback', 'id', 'state', 'finished_at', 'request_id', 'idempotency',
-    'name', 'metadata')
+    'name', 'metadata', 'error')
+  redis.call('HINCRBYFLOAT', '{keys.METRICS}', '{metrics.jobs("")}' .. job[3], 1)
+  if job[3] == 'failed' and job[9] then
+    redis.call('HINCRBYFLOAT', '{keys.METRICS}', '{metrics.failures("")}' .. cjson.decode(job[9])['code'], 1)
+  end
   redis.call('EXPIRE', KEYS[1], ttl_s)
   if job[6] and job[6] ~= '' then redis.call('EXPIRE', job[6], ttl_s) end
   redis.call('HDEL', '{keys.OPEN}', job[2] or '')
@@ -56,7 +60,7 @@ WAIT_AGAIN = """
 local function wait_again(id, execution, frames, channel, push)
   redis.call('DEL', frames .. execution)
   redis.call('HSET', KEYS[1], 'state', 'queued', 'execution', '')
-  redis.call('HDEL', KEYS[1], 'progress')
+  redis.call('HDEL', KEYS[1], 'progress', 'worker')
   redis.call('HSET', KEYS[3], 'status', 'queued')
   redis.call('LREM', KEYS[2], 0, id)
   redis.call(push, KEYS[2], id)

@@ -18,11 +18,17 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.contract import metrics
+from app.contract import keys, metrics
 from app.contract.uploads import UploadStore
 from app.routes import health
 from app.settings import Settings
 
+# Of one front end; everything else is of the whole service.
+OF_PROCESS = {
+    *("mien_build_info", "mien_requests_open", "mien_requests_total", "mien_requests_created"),
+    *("mien_request_body_bytes_total", "mien_request_body_bytes_created"),
+    *(f"mien_request_seconds_{end}" for end in ("bucket", "count", "sum", "created")),
+}
 Submit = Callable[..., str]
 
 
@@ -113,11 +119,7 @@ def test_metrics_count_requests_queues_and_workers(api: httpx.Client, submit: Su
     metrics.add(worker.redis, {metrics.FRAMES: 64, metrics.stage_seconds("decode"): 0.5, metrics.jobs("failed"): 1})
     metrics.add(worker.redis, {metrics.FRAMES: 36})
     text = api.get("/metrics").text
-    samples = {
-        (sample.name, *sorted(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    samples = values_of(text)
     route = ("route", "/v1/jobs/{job_id}")
     assert samples["mien_requests_total", ("method", "GET"), route, ("status", "200")] == 3
     assert samples["mien_requests_total", ("method", "ANY"), ("route", "none"), ("status", "404")] == 1
@@ -128,6 +130,90 @@ def test_metrics_count_requests_queues_and_workers(api: httpx.Client, submit: Su
     assert samples["mien_stage_seconds_total", ("stage", "decode")] == 0.5
     assert samples["mien_jobs_total", ("state", "failed")] == 1
     assert job_id not in text
+
+
+def values_of(text: str) -> dict[Any, float]:
+    """Value of each sample by its name and labels."""
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_front_ends_tell_the_same_of_the_service(make_api: Any, worker: Any, submit: Submit, api: httpx.Client) -> None:
+    """What is of the whole service is the same on each and no metric of a process; requests are counted where they
+    came; so sums of the one and maxima of the other count nothing twice."""
+    other = make_api()
+    worker.announce()
+    submit()
+
+    passing = {"mien_queue_age_seconds", "mien_redis_memory_bytes", "mien_store_free_bytes"}
+
+    def told(client: httpx.Client, of_process: bool) -> dict[Any, float]:
+        found = values_of(client.get("/metrics").text)
+        return {
+            key: value for key, value in found.items() if (key[0] in OF_PROCESS) == of_process and key[0] not in passing
+        }
+
+    assert told(api, False) == told(other, False)
+    posted = ("mien_requests_total", ("method", "POST"), ("route", "/v1/jobs"), ("status", "202"))
+    assert told(api, True)[posted] == 1
+    assert posted not in told(other, True)
+
+
+def test_metrics_of_jobs_workers_and_room(
+    make_api: Any, worker: Any, submit: Submit, make_frames: Any, api: httpx.Client
+) -> None:
+    """Waits, first records, runs and failures are counted once; slots, load, GPU, space and webhooks are gauges."""
+    worker.announce(slots=4, jobs_running=1, frames_done=77, gpu_memory_total_bytes=8, gpu_utilisation=0.5)
+    first, second, third = submit(), submit(), submit()
+    worker.label(first, make_frames(70))
+    worker.claim(second)
+    worker.finish(second, "failed", error={"code": "undecodable_input", "detail": "x"})
+    assert api.post(f"/v1/jobs/{third}/cancel").status_code == 202
+    submit()
+    worker.redis.zadd(keys.WEBHOOKS, {"a": worker.redis.time()[0] - 30, "b": worker.redis.time()[0] + 60})
+    found = values_of(api.get("/metrics").text)
+    for name, number in (("job_wait", 2), ("first_record", 1), ("job_run", 2)):
+        assert found[f"mien_{name}_seconds_count",] == number
+        assert found[f"mien_{name}_seconds_bucket", ("le", "+Inf")] == number
+        assert found[f"mien_{name}_seconds_bucket", ("le", "60")] == number
+        assert 0 <= found[f"mien_{name}_seconds_sum",] < 60
+    assert {state: found["mien_jobs_total", ("state", state)] for state in ("succeeded", "failed", "canceled")} == {
+        "succeeded": 1,
+        "failed": 1,
+        "canceled": 1,
+    }
+    assert found["mien_job_failures_total", ("code", "undecodable_input")] == 1
+    queue = ("queue", "mien-default")
+    shown = [found[f"mien_{name}", queue] for name in ("queue_jobs", "queue_jobs_running", "queue_slots", "load_ratio")]
+    assert shown == [1, 1, 4, 0.5]
+    at = ("worker", "manual-default")
+    assert found["mien_worker_frames_total", at] == 77
+    assert found["mien_gpu_utilisation_ratio", ("device", "cpu"), at] == 0.5
+    assert found["mien_gpu_memory_bytes", ("device", "cpu"), at] == 8
+    assert 25 < found["mien_webhook_lag_seconds",] < 60
+    assert found["mien_webhooks_waiting",] == 2
+    assert 0 < found["mien_store_free_bytes",] <= found["mien_store_size_bytes",]
+    assert found["mien_redis_memory_bytes",] > 0
+
+
+def test_load_counts_one_slot_where_there_is_none(api: httpx.Client, submit: Submit) -> None:
+    """So that a service can be scaled from nothing."""
+    submit()
+    submit()
+    assert values_of(api.get("/metrics").text)["mien_load_ratio", ("queue", "mien-default")] == 2
+
+
+def test_a_job_names_its_worker(api: httpx.Client, submit: Submit, worker: Any) -> None:
+    """From when it is taken; no more when it waits again."""
+    job_id = submit()
+    assert api.get(f"/v1/jobs/{job_id}").json()["worker"] is None
+    execution = worker.claim(job_id)
+    assert api.get(f"/v1/jobs/{job_id}").json()["worker"] == "manual-default"
+    execution.hand_back("mien-default")
+    assert api.get(f"/v1/jobs/{job_id}").json()["worker"] is None
 
 
 def test_help_lists_every_setting() -> None:

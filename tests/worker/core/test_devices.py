@@ -221,9 +221,9 @@ def test_a_worker_holds_nothing_and_ends_at_once_with_its_device(
     monkeypatch.setattr(os, "_exit", ends.append)
     settings = WorkerSettings(redis_url=redis_url, uploads=str(tmp_path), device="cpu", idle_release_s=0.05, stall_s=0)
     if fault is None:
-        worker_main.serve(settings, lambda: None)
+        worker_main.serve(settings, "worker-of-the-test", lambda: None)
         assert ends == []
     else:
         with pytest.raises(CommandError):  # only since the end is not one here
-            worker_main.serve(settings, lambda: None)
+            worker_main.serve(settings, "worker-of-the-test", lambda: None)
         assert ends == [70]

@@ -33,7 +33,7 @@ def registration(connection: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> It
     """A worker's that is ready."""
     monkeypatch.setattr("app.contract.heartbeats.WORKER_S", 0.05)
     info = WorkerInfo(name=NAME, state="ready", bundle="default", queue="mien-default", started_at=utc_now())
-    registration = Registration(connection, info, lambda: 123)
+    registration = Registration(connection, info, lambda: {"gpu_memory_bytes": 123})
     yield registration
     registration.close()
 

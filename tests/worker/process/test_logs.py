@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from socket import gethostname
 
 import pytest
 
@@ -14,7 +15,7 @@ import structlog
 from app.contract.settings import SharedSettings
 from worker.process.logs import configure
 
-configure(SharedSettings(log_json={as_json}))
+configure(SharedSettings(log_json={as_json}), "gpu-1-17-abcdef")
 structlog.contextvars.bind_contextvars(job_id="j")
 structlog.get_logger("worker.x").info("ready", bundle="default")
 logging.getLogger("rq.worker").warning("lost %s", "a job")
@@ -42,6 +43,7 @@ def test_lines_of_libraries_are_json_too() -> None:
     assert (lost["event"], lost["level"], lost["logger"], lost["job_id"]) == ("lost a job", "warning", "rq.worker", "j")
     assert (broken["event"], broken["level"]) == ("no answer", "error")
     assert "ValueError: broken" in broken["exception"]
+    assert {(line["host"], line["worker"]) for line in (own, lost, broken, old)} == {(gethostname(), "gpu-1-17-abcdef")}
     assert "old" in old["event"]
     assert all(line["timestamp"].endswith("Z") for line in (own, lost, broken, old))
 

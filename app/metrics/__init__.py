@@ -1,0 +1,1 @@
+"""Prometheus metrics: `requests` of this process, and `fleet`, which Redis tells all front ends alike."""
