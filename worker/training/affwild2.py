@@ -37,7 +37,7 @@ def read_affwild2(root: Path, split: str) -> Split:
     names: tuple[str, ...] | None = None
     videos = []
     for file in files:
-        header, labels = _read_annotation(file)
+        header, labels = read_annotation(file)
         if names is not None and header != names:
             raise DataError(f"{file} has the labels {','.join(header)}, other files have {','.join(names)}")
         names = header
@@ -45,7 +45,23 @@ def read_affwild2(root: Path, split: str) -> Split:
     return Split(split, names or (), tuple(videos))
 
 
-def _read_annotation(file: Path) -> tuple[tuple[str, ...], np.ndarray]:
+def annotation_files(root: Path) -> list[Path]:
+    """The label files of the validation split, or those that lie in the folder itself, as a user's own may.
+
+    Raises: DataError if there are none.
+    """
+    annotations = _find(root, ANNOTATION_FOLDERS)
+    folder = root if annotations is None else annotations / SPLITS["validation"]
+    if not (files := sorted(folder.glob("*.txt"))):
+        raise DataError(f"{folder} holds no annotation files (<video>.txt)")
+    return files
+
+
+def read_annotation(file: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """A label file -> its header's names, and (N,) int64 labels of frames 0.., -1 unlabelled.
+
+    Raises: DataError, which names file and line.
+    """
     lines = file.read_text(encoding="utf-8-sig").split()
     names = tuple(name.strip() for name in lines[0].split(",")) if lines else ()
     if len(names) < 2:
@@ -82,10 +98,17 @@ def _number(name: str) -> int | None:
 
 
 def _folder(root: Path, names: tuple[str, ...]) -> Path:
+    found = _find(root, names)
+    if found is None:
+        raise DataError(f"{root} holds no folder {' or '.join(names)}; is it the Aff-Wild2 folder?")
+    return found
+
+
+def _find(root: Path, names: tuple[str, ...]) -> Path | None:
     """The folder of one of these names at most three levels below the root."""
     for pattern in ("", "*/", "*/*/"):
         for name in names:
             found = sorted(path for path in root.glob(pattern + name) if path.is_dir())
             if found:
                 return found[0]
-    raise DataError(f"{root} holds no folder {' or '.join(names)}; is it the Aff-Wild2 folder?")
+    return None

@@ -33,7 +33,7 @@ def labelled_clips(layout: str, path: Path, crop: CropSpec, labels: tuple[str, .
         rows = read_rows(path)
         held = [row for row in rows if row.split == "validation"] or rows
         return labelled_videos(str(path), split_of(held, "validation", label_names(held)), crop, labels, window)
-    raise DataError(f"no layout {layout!r}: stills, affwild2 or manifest")
+    raise DataError(f"no layout {layout!r}: stills, affwild2, manifest or clips")
 
 
 def labelled_stills(path: Path, crop: CropSpec, labels: tuple[str, ...], window: int) -> LabelledClips:

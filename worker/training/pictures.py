@@ -30,8 +30,11 @@ def draw_report(report: dict[str, Any], labels: Sequence[str], folder: Path) -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, result in report["results"].items():
-            metrics = result["ensemble"]
-            title = f"{name}: accuracy {metrics['accuracy']:.3f}, macro-F1 {metrics['macro_f1']:.3f}"
+            metrics = result.get("ensemble", result)
+            if not result["n"]:
+                continue
+            shown = ("accuracy", "war", "uar", "macro_f1")
+            title = f"{name}: " + ", ".join(f"{key} {metrics[key]:.3f}" for key in shown if key in metrics)
             for kind, picture in (
                 ("confusion", confusion_picture(np.array(metrics["confusion"]), labels, title)),
                 ("classes", bars_picture(metrics["per_class"], title)),
