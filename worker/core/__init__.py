@@ -1,1 +1,1 @@
-"""What every stage may use: the records that travel, boxes, affine maps, devices, fused convolutions, memory."""
+"""Shared by all stages: the records passed between them, boxes, affine maps, devices, fused convolutions, memory."""

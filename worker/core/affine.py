@@ -1,7 +1,7 @@
-"""Affine maps of pictures, what points become under them, and what a picture looks like after one.
+"""Affine maps: building them, and applying them to points and pictures.
 
-Maps are 2x3 float64 from pixels of a picture to pixels of what shows it, both continuous: (0, 0) is the outer corner of
-the first pixel, as boxes and landmarks are.
+A map is 2x3 float64, from source pixels to destination pixels.  Both are continuous coordinates, as in boxes and
+landmarks: (0, 0) is the outer corner of the first pixel.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from worker.core.records import Floats, Image
 Map = npt.NDArray[np.float64]
 Real = TypeVar("Real", np.float32, np.float64)
 
-MIRRORED = (1, 0, 2, 4, 3)  # the order of landmarks after a flip: a person's right eye becomes the left one
-LONGEST_PX = 2**15 - 2  # OpenCV's warping counts pixels of a side in 16 bits
-REDUCE_BELOW = 0.6  # warping samples single pixels: pictures that shrink more are reduced by area first
+MIRRORED = (1, 0, 2, 4, 3)  # order of the landmarks after a flip, which swaps left and right
+LONGEST_PX = 2**15 - 2  # cv2.warpAffine stores coordinates in 16 bits
+REDUCE_BELOW = 0.6  # scale below which a picture is reduced by area before warping, to avoid aliasing
 
 
 def similarity(centre: tuple[float, float], to: tuple[float, float], scale: tuple[float, float], degrees: float) -> Map:
-    """Scale by (x, y), negative x to flip, turn, and move `centre` to `to`."""
+    """Scale by (x, y), where a negative x flips, then rotate by `degrees`, then move `centre` to `to`."""
     turn = np.deg2rad(degrees)
     linear = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.diag(scale)
     return np.hstack([linear, (np.asarray(to) - linear @ np.asarray(centre))[:, None]])
 
 
 def aligning(points: Floats, target: Floats) -> Map:
-    """Least-squares similarity that takes points (N, 2) to target (N, 2): rotation, one scale, shift.
+    """Least-squares similarity from points (N, 2) to target (N, 2): rotation, uniform scale, translation.
 
-    Source: Umeyama 1991, in the closed form for two dimensions; reflections are not allowed.
+    Source: Umeyama 1991, closed form for two dimensions, without reflections.
     """
-    # In plain numbers: for five points NumPy would take longer to begin than to compute.
+    # Plain Python: for five points NumPy's call overhead exceeds the arithmetic.
     own, wanted = points.tolist(), target.tolist()
     count = len(own)
     x, y = sum(p[0] for p in own) / count, sum(p[1] for p in own) / count
@@ -52,12 +52,12 @@ def aligning(points: Floats, target: Floats) -> Map:
 
 
 def inverse(how: Map) -> Map:
-    """From what shows the picture back to the picture."""
+    """The inverse map, 2x3."""
     return np.asarray(cv2.invertAffineTransform(how), np.float64)
 
 
 def size_change(how: Map) -> float:
-    """How much longer a length becomes, on average."""
+    """The mean scale factor of lengths."""
     return math.sqrt(abs(float(how[0, 0] * how[1, 1] - how[0, 1] * how[1, 0])))
 
 
@@ -69,9 +69,9 @@ def moved(points: npt.NDArray[np.floating], how: Map) -> npt.NDArray[np.float64]
 def warped(
     picture: Shown, how: Map, width: int, height: int, border: int, *, reduce_below: float = REDUCE_BELOW
 ) -> Image:
-    """The picture as the map shows it on (height, width) pixels.
+    """The picture under the map, (height, width, 3) uint8 RGB.
 
-    border: OpenCV's constant for what lies beyond it.  reduce_below: pictures that shrink more are reduced first.
+    border: OpenCV's border mode.  reduce_below: scale below which the picture is reduced by area first.
     """
     seen, how = seen_part(picture, how, width, height)
     if size_change(how) < reduce_below:
@@ -80,16 +80,16 @@ def warped(
 
 
 def seen_part(picture: Shown, how: npt.NDArray[Real], width: int, height: int) -> tuple[Shown, npt.NDArray[Real]]:
-    """The part of a picture that a view of that size shows, no more, and the map from that part to the view.
+    """Crop the picture to the part that a view of that size shows.  Returns the part and its map to the view.
 
-    A view of a large picture costs what its part does.  No side of the part is longer than `LONGEST_PX`.
+    The cost of a view then depends on the part, not on the picture.  No side of the part exceeds `LONGEST_PX`.
     """
-    # In plain numbers: for single faces NumPy would take longer to begin than to compute.
+    # Plain Python: for single faces NumPy's call overhead exceeds the arithmetic.
     (a, b, x), (c, d, y) = how.tolist()
     size = a * d - b * c
     if not size:
         return pictures.part(picture, 0, min(LONGEST_PX, picture.shape[0]), 0, min(LONGEST_PX, picture.shape[1])), how
-    margin = 3 + math.ceil(3 / math.sqrt(abs(size)))  # what averaging and interpolation look at beyond the view
+    margin = 3 + math.ceil(3 / math.sqrt(abs(size)))  # pixels that averaging and interpolation read beyond the view
     corners = [(u - x, v - y) for u in (0, width) for v in (0, height)]
     left, right = _span([(d * u - b * v) / size for u, v in corners], margin, picture.shape[1])
     top, bottom = _span([(a * v - c * u) / size for u, v in corners], margin, picture.shape[0])
@@ -99,7 +99,7 @@ def seen_part(picture: Shown, how: npt.NDArray[Real], width: int, height: int) -
 
 
 def _span(places: list[float], margin: int, length: int) -> tuple[int, int]:
-    start = min(max(math.floor(min(places)) - margin, 0), length - 1) & ~1  # where a sample of chroma begins
+    start = min(max(math.floor(min(places)) - margin, 0), length - 1) & ~1  # even: aligned with chroma samples
     end = min(max(math.ceil(max(places)) + margin, start + 1), start + LONGEST_PX, length)
     return start, end
 
@@ -116,10 +116,10 @@ def _reduced(picture: Shown, how: Map) -> tuple[Image, Map]:
 
 
 def reduced(picture: Shown, height: int, width: int) -> Image:
-    """The picture on so many pixels, at most as many as it has.
+    """The picture reduced to (height, width, 3) uint8 RGB; neither side may be larger than the picture's.
 
-    Interpolation looks at four pixels only; halving twice the size by area averages four such looks, which is almost as
-    good as averaging all pixels, and costs the same for every size of picture.
+    Bilinear sampling at twice the size, then a 2x2 area mean: almost as good as the mean over all pixels, at a cost
+    that does not depend on the size of the picture.
     """
     if picture.shape[:2] == (height, width):
         return whole(picture)
@@ -130,7 +130,7 @@ def reduced(picture: Shown, height: int, width: int) -> Image:
 
 
 def _index_map(how: Map) -> Map:
-    # OpenCV counts from the middle of the first pixel.
+    # OpenCV's origin is the centre of the first pixel.
     how = how.copy()
     how[:, 2] += (how[:, 0] + how[:, 1] - 1) / 2
     return how

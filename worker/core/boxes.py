@@ -1,4 +1,4 @@
-"""Boxes: overlap, distance, and which box of one frame is which of another."""
+"""Boxes: overlap, distance, and matching between frames."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MAX_SIZE_RATIO = 1.8
 
 
 def match_boxes(before: Floats, after: Floats) -> list[tuple[int, int]]:
-    """Pairs (i, j): box i of `before` (N, 4) and box j of `after` (M, 4), xyxy, are the same face.
+    """Pairs (i, j), sorted: box i of `before` (N, 4) and box j of `after` (M, 4), xyxy, are the same face.
 
-    One to one, the closest pairs first; closeness is the distance of the centres in box sizes, so that fast faces
+    Greedy one-to-one matching by the distance of centres in box sizes plus the log ratio of sizes, so that fast faces
     whose boxes no longer overlap still match.
     """
     if not len(before) or not len(after):
@@ -27,7 +27,7 @@ def match_boxes(before: Floats, after: Floats) -> list[tuple[int, int]]:
     ratio = np.maximum(size_before / size_after, size_after / size_before)
     cost = np.where((distance <= MAX_CENTRE_DISTANCE) & (ratio <= MAX_SIZE_RATIO), distance + np.log(ratio), np.inf)
     pairs: list[tuple[int, int]] = []
-    # Faces are few, so taking the cheapest pair again and again is both simple and fast.
+    # Faces are few, so a greedy search is fast enough.
     while np.isfinite(cost).any():
         i, j = (int(v) for v in np.unravel_index(int(cost.argmin()), cost.shape))
         pairs.append((i, j))
@@ -46,7 +46,7 @@ def iou_matrix(a: Floats, b: Floats) -> npt.NDArray[np.float32]:
 
 
 def apart(boxes: Floats, iou: float) -> npt.NDArray[np.bool_]:
-    """(N,): which of the boxes (N, 4) overlap no box before them by more than `iou`."""
+    """(N,) mask: box i of (N, 4) has an IoU of at most `iou` with every earlier box."""
     if len(boxes) < 2:
         return np.ones(len(boxes), np.bool_)
     return np.asarray(~np.triu(iou_matrix(boxes, boxes) > iou, k=1).any(axis=0), np.bool_)

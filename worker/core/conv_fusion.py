@@ -1,9 +1,9 @@
-"""Networks made fast for inference: batch-norm folded into convolutions, and on a CPU each convolution computed in one
-oneDNN call with the addition and the ReLU that follow it.
+"""Optimise networks for inference: fold batch-norm into convolutions and, on a CPU, compute each convolution with the
+addition and ReLU after it in one oneDNN call.
 
-Works on any network of convolutions that `torch.fx` can trace, so the backbones and the face detector share it.  The
-calls are those that PyTorch's own compiler emits for a CPU (`torch._inductor.fx_passes.mkldnn_fusion`); made here by
-hand they need no C++ compiler on the machine that serves, and no minutes of compiling.
+Works on any convolutional network that `torch.fx` can trace; the backbones and the face detectors share it.  The calls
+are those that PyTorch's compiler emits for a CPU (`torch._inductor.fx_passes.mkldnn_fusion`).  Called directly, they
+need neither a C++ compiler on the serving machine nor minutes of compilation.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 ADDITIONS = frozenset({operator.add, operator.iadd, torch.add})
 RELUS = frozenset({F.relu, torch.relu})
-SHAPE = "shape"  # of a node's result, in its `meta`
-FEW = 2  # images that tell the shapes of a batch
+SHAPE = "shape"  # key in a node's `meta`: the shape of its result
+FEW = 2  # images run to record shapes
 POOLS = frozenset({F.max_pool2d, F.avg_pool2d, torch.max_pool2d})
 
 
 class FusedConv(nn.Module):
-    """A convolution with bias; `relu` and, in `forward`, an addition before it.
+    """A convolution with bias, an optional addition (`forward`'s `other`) and an optional ReLU.
 
-    images: (N, C, H, W), best channels-last.  The weight is laid out for the shape it was made with; other shapes work.
+    images: (N, C, H, W), fastest in channels-last.  The weight's layout is optimised for `shape`; other shapes work.
     """
 
     def __init__(self, conv: nn.Conv2d, shape: torch.Size, *, relu: bool) -> None:
@@ -36,12 +36,12 @@ class FusedConv(nn.Module):
             raise TypeError(f"padding {conv.padding!r} of a convolution must be given in numbers")
         self._unary = "relu" if relu else "none"
         self._geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
-        # Plain attributes: oneDNN's own layout can be neither copied nor moved as parameters are.
+        # Plain attributes: a tensor in oneDNN's layout can be neither copied nor moved like a parameter.
         self._bias = None if conv.bias is None else conv.bias.detach()
         self._weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight.detach(), *self._geometry, list(shape))
 
     def forward(self, images: Tensor, other: Tensor | None = None) -> Tensor:
-        """other: of the output's shape, added before the ReLU and overwritten with the result."""
+        """other: output-shaped tensor that is added before the ReLU and overwritten with the result."""
         if other is None:
             result = torch.ops.mkldnn._convolution_pointwise(
                 images, self._weight, self._bias, *self._geometry, self._unary, [], ""
@@ -55,7 +55,7 @@ class FusedConv(nn.Module):
 
 
 def can_fuse(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether this machine has fused convolutions for tensors of this kind."""
+    """Whether oneDNN offers fused convolutions for this device and dtype."""
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if dtype == torch.bfloat16:
@@ -64,9 +64,9 @@ def can_fuse(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def fold(network: nn.Module) -> fx.GraphModule:
-    """A copy in eval mode in which every batch-norm is part of the convolution before it; equal up to rounding.
+    """A copy in eval mode with every batch-norm folded into the convolution before it; equal up to rounding.
 
-    Its convolutions' weights are channels-last.
+    Convolution weights are channels-last.
     """
     folded = fx.symbolic_trace(copy.deepcopy(network).eval())
     for node in list(folded.graph.nodes):
@@ -87,15 +87,16 @@ def fold(network: nn.Module) -> fx.GraphModule:
 
 @torch.no_grad()
 def for_inference(network: nn.Module, images: Tensor) -> fx.GraphModule:
-    """A copy of the network for inputs like `images`, (N, C, H, W), N as large as batches usually are: on their device,
-    in their precision, folded, and fused where `can_fuse`.  The weights are channels-last; inputs had better be, too.
+    """A copy of the network for inputs like `images`: on their device, in their dtype, folded, and fused if `can_fuse`.
+
+    images: (N, C, H, W), N the usual batch size.  Weights are channels-last; inputs should be channels-last, too.
     """
     ready = fold(network).to(device=images.device, dtype=images.dtype)
     return _fused(ready, images) if can_fuse(images.device, images.dtype) else ready
 
 
 class _Shapes(fx.Interpreter):
-    """Notes the shape of each node's result.  torch's `ShapeProp` would import SymPy, for half a second."""
+    """Records the shape of each node's result.  torch's `ShapeProp` would import SymPy, which takes half a second."""
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
@@ -119,7 +120,7 @@ def _fuse_one(folded: fx.GraphModule, node: fx.Node, batch: int) -> None:
     conv = _module(folded, node)
     source = node.all_input_nodes[0]
     if not isinstance(conv, nn.Conv2d):
-        raise TypeError(f"{node} is no convolution")
+        raise TypeError(f"{node} is not a convolution")
     last, other = node, None
     if (addition := _only_user(last)) is not None and addition.target in ADDITIONS:
         other = _overwritable(folded, addition, node)
@@ -141,7 +142,7 @@ def _fuse_one(folded: fx.GraphModule, node: fx.Node, batch: int) -> None:
 
 
 def _overwritable(folded: fx.GraphModule, addition: fx.Node, conv: fx.Node) -> fx.Node | None:
-    """What the addition adds to the convolution, if it is a tensor of its own that nobody reads afterwards."""
+    """The addition's other operand if it may be overwritten: it owns its memory and has no later reader."""
     others = [node for node in addition.all_input_nodes if node is not conv]
     if len(others) != 1:
         return None
@@ -156,7 +157,7 @@ def _overwritable(folded: fx.GraphModule, addition: fx.Node, conv: fx.Node) -> f
 
 
 def _erase(folded: fx.GraphModule, node: fx.Node) -> None:
-    """Let what the node was given take its place."""
+    """Replace the node by its input."""
     node.replace_all_uses_with(node.all_input_nodes[0])
     folded.graph.erase_node(node)
 

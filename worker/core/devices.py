@@ -1,4 +1,4 @@
-"""What all that computes on a device minds: which GPU is the thread's own, exact arithmetic, and how devices fail."""
+"""Device guards shared by every stage: the thread's current GPU, exact float32 arithmetic, lost devices."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import torch
 
 
 class OutOfDeviceMemoryError(Exception):
-    """The device has no room even for the smallest piece of work."""
+    """The device has too little memory for the smallest batch."""
 
 
 class DeviceLostError(Exception):
-    """The device computes nothing any more for this process; another process may find it well."""
+    """The device is unusable for this process; a new process may be able to use it."""
 
 
 def on_device(device: torch.device) -> AbstractContextManager[object]:
-    """Meanwhile the GPU is the calling thread's own.
+    """Make `device` the calling thread's current CUDA device inside the block.
 
-    Every thread starts with the first GPU: streams, events, graphs and pinned memory that do not name another are that
-    one's, and what is recorded or waited for on the wrong GPU is not there, without any error.
+    CUDA's current device is per-thread and defaults to cuda:0.  Streams, events, graphs and pinned memory belong to it
+    unless they name another; recording or waiting on the wrong device has no effect and raises no error.
     """
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def prepare(device: torch.device) -> None:
-    """Set what holds for the whole process, once a device is chosen."""
+    """Set the process-wide flags for the chosen device."""
     if device.type == "cuda":
-        # Else float32 convolutions are computed in TF32, with 10 bits, from Ampere on.
+        # From Ampere on, cuDNN computes float32 convolutions in TF32, with a 10-bit mantissa, by default.
         torch.backends.cudnn.allow_tf32 = False
-        # cuDNN's attention, which is preferred from Hopper on, makes a plan for every number of windows that is new.
+        # cuDNN's attention, the default from Hopper on, builds a new plan for every new number of windows.
         torch.backends.cuda.enable_cudnn_sdp(enabled=False)
 
 
 @contextmanager
 def choosing_kernels() -> Iterator[None]:
-    """Meanwhile cuDNN measures for each new shape which kernel is fastest; always on, every new shape would wait."""
+    """Let cuDNN benchmark kernels for each new shape inside the block; elsewhere a new shape must not wait for it."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:
@@ -46,12 +46,12 @@ def choosing_kernels() -> Iterator[None]:
 
 
 def is_lost(error: BaseException, device: torch.device) -> bool:
-    """Whether the device is to blame for an error, and every later call of this process would fail likewise."""
+    """Whether the error means that the device is unusable for the rest of this process."""
     if isinstance(error, DeviceLostError | torch.AcceleratorError):
         return True
     if device.type != "cuda":
         return False
-    try:  # cuDNN and cuBLAS say it in their own words
+    try:  # cuDNN and cuBLAS raise other exception types
         torch.cuda.synchronize(device)
     except RuntimeError:
         return True
@@ -59,5 +59,5 @@ def is_lost(error: BaseException, device: torch.device) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """What PyTorch says, without the advice and the stack that follow."""
+    """The first line of PyTorch's message, without the advice and stack after it."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""The process's own memory: what it frees is kept for the next batch, until it is given back."""
+"""Memory of the process: malloc keeps freed memory for the next batch until `give_back`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
 NEVER = -1
-LARGEST_KEPT = 1 << 30  # bytes; what is larger goes back to the system as soon as it is freed
+LARGEST_KEPT = 1 << 30  # bytes; larger blocks return to the system when freed
 
 
 def keep() -> None:
-    """From now on keep what is freed; to be called before the process has a second thread.
+    """Keep freed memory in the process.  Call it before a second thread starts.
 
-    glibc would return most of a batch's activations to the system after each layer and take them anew for the next
-    one, at the price of a page fault for every 4 KiB.  One arena, since a further thread's would hold 64 MiB at most.
+    By default glibc returns most of a batch's activations to the system after each layer, so the next layer takes a
+    page fault for every 4 KiB.  One arena, since the arena of a further thread holds 64 MiB at most.
     """
     libc = _glibc()
     if libc is not None:
@@ -31,9 +31,9 @@ def keep() -> None:
 
 @contextmanager
 def only_growing() -> Iterator[None]:
-    """What is made inside stays for good, such as what imports make: Python need not look, now or later, what has gone.
+    """Turn garbage collection off inside the block and freeze the objects made there: for imports.
 
-    Half a million objects of torch are a tenth of its import's time, and of every later search for cycles.
+    Traversing torch's half a million objects takes a tenth of its import's time and would slow every later collection.
     """
     gc.disable()
     try:
@@ -44,7 +44,7 @@ def only_growing() -> Iterator[None]:
 
 
 def give_back() -> None:
-    """Return to the system what is free."""
+    """Return free memory to the system."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

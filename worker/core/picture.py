@@ -1,7 +1,7 @@
-"""A frame's picture as its decoder has it, made RGB only where and as finely as somebody looks.
+"""A frame's picture in the decoder's format, converted to RGB lazily: only the part and resolution a stage reads.
 
-Most decoders give a plane of luma and two of chroma with a quarter of its samples.  Making all of it RGB takes longer
-than any stage looks at it: the detector wants it small, a crop wants a part.
+Most decoders output one luma plane and two chroma planes with a quarter of its samples (4:2:0).  Converting a whole
+frame takes longer than any stage's use of it: the detector reads a small copy, a crop reads a part.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from worker.core.tones import HDR_TABLES
 
 Image = npt.NDArray[np.uint8]
 
-# Luma's shares of red and blue, by H.273's number of the matrix.
+# The weights of red and blue in luma, by H.273's matrix coefficients code.
 LUMA_SHARES: dict[int, tuple[float, float]] = {
     1: (0.2126, 0.0722),  # BT.709
     4: (0.30, 0.11),  # FCC
@@ -30,10 +30,10 @@ LUMA_SHARES: dict[int, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Colours:
-    """What the samples of luma and chroma mean.
+    """The colour encoding of luma and chroma samples.
 
     matrix: a key of `LUMA_SHARES`.  full_range: 0..255 instead of 16..235.  transfer: a key of `HDR_TABLES`, else 0.
-    Raises: ValueError if they are none of these.
+    Raises: ValueError for an unknown matrix or transfer.
     """
 
     matrix: int
@@ -46,10 +46,10 @@ class Colours:
 
 
 class Picture:
-    """One picture, upright, in square pixels, or a part of one.
+    """A picture, or a part of one, upright, in square pixels.
 
-    `shape` is (H, W, 3).  `planes`: luma (H, W) and two planes of chroma of half the height and width, rounded up
-    (4:2:0), uint8; none where the picture is RGB already.
+    `shape` is (H, W, 3).  `planes`: luma (H, W) and two chroma planes of half the height and width, rounded up
+    (4:2:0), uint8; empty if the picture is RGB.
     """
 
     def __init__(self, planes: Sequence[Image], colours: Colours | None, rgb: Image | None = None) -> None:
@@ -60,14 +60,14 @@ class Picture:
 
     @classmethod
     def of(cls, rgb: Image) -> Picture:
-        """Of an RGB image (H, W, 3) uint8."""
+        """From an RGB image (H, W, 3) uint8."""
         return cls((), None, rgb)
 
     @classmethod
     def in_samples(cls, samples: Image, height: int, width: int, colours: Colours | None) -> Picture:
-        """Of samples (N,) uint8 one behind the other: RGB where colours is None, else plane after plane.
+        """From contiguous samples (N,) uint8: interleaved RGB if `colours` is None, else plane after plane.
 
-        Raises: ValueError if they do not fit the size.
+        Raises: ValueError if N does not fit the size.
         """
         if samples.size != sample_count(height, width, rgb=colours is None):
             raise ValueError("the samples do not fit the size")
@@ -79,16 +79,16 @@ class Picture:
 
     @property
     def first(self) -> Image:
-        """What lies first in memory: luma, or the RGB image."""
+        """The luma plane, or the RGB image."""
         return self.planes[0] if self._whole is None or self.planes else self._whole
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory, without what was converted."""
+        """Bytes of the samples, without the cached conversion."""
         return sum(plane.nbytes for plane in self.planes) or self.first.nbytes
 
     def whole(self) -> Image:
-        """All of it, (H, W, 3) uint8 RGB; kept."""
+        """The whole picture, (H, W, 3) uint8 RGB; cached."""
         if self._whole is None:
             height, width, _ = self.shape
             luma, *chroma = self.planes
@@ -97,7 +97,7 @@ class Picture:
         return self._whole
 
     def part(self, top: int, bottom: int, left: int, right: int) -> Picture:
-        """A part; top and left are even."""
+        """A part, without a copy; top and left must be even.  Edges in pixels."""
         rows, columns = slice(top, bottom), slice(left, right)
         if not self.planes:
             return Picture.of(self.whole()[rows, columns])
@@ -106,25 +106,25 @@ class Picture:
         return Picture((luma[rows, columns], *(plane[low, narrow] for plane in chroma)), self.colours)
 
     def sampled(self, width: int, height: int) -> Image:
-        """All of it on so many pixels, by interpolation: (height, width, 3) uint8 RGB."""
+        """The whole picture resized bilinearly: (height, width, 3) uint8 RGB."""
         if not self.planes:
             return _resized(self.whole(), width, height)
         return self._rgb(*(_resized(plane, width, height) for plane in self.planes))
 
     def resized(self, width: int, height: int) -> Image:
-        """All of it on so many pixels, each the mean of what it shows: (height, width, 3) uint8 RGB."""
+        """The whole picture resized by area mean: (height, width, 3) uint8 RGB."""
         if not self.planes:
             return _by_area(self.whole(), width, height)
         return self._rgb(*(_by_area(plane, width, height) for plane in self.planes))
 
     def warped(self, how: npt.NDArray[np.floating], width: int, height: int, border: int, *, finer: int = 1) -> Image:
-        """As `cv2.warpAffine`, (height, width, 3) uint8 RGB.  how: 2x3, from the middles of pixels to those shown.
+        """Like `cv2.warpAffine`: (height, width, 3) uint8 RGB.  how: 2x3, source to destination pixel centres.
 
-        finer: each pixel is the mean of finer x finer looks at luma, and of half as many each way at chroma.
+        finer: supersampling, finer x finer samples a pixel of luma, half as many each way of chroma.
         """
         if not self.planes:
             return _warped(self.whole(), how, width, height, border, finer)
-        # The middle of a chroma sample lies between those of the four pixels that it is of.
+        # The centre of a chroma sample lies between the centres of its four pixels.
         of_chroma = np.column_stack([2 * how[:, :2], how[:, 2] + how[:, :2].sum(axis=1) / 2])
         luma, *chroma = self.planes
         shown = (
@@ -143,11 +143,11 @@ class Picture:
         return np.asarray(rgb, np.uint8)
 
 
-Shown = Picture | Image  # what a stage looks at: a frame's picture, or RGB pixels (H, W, 3)
+Shown = Picture | Image  # the input of a stage: a frame's picture, or RGB pixels (H, W, 3)
 
 
 def sampled(shown: Shown, width: int, height: int) -> Image:
-    """All of it on so many pixels, by interpolation: (height, width, 3) uint8 RGB."""
+    """As `Picture.sampled`."""
     return shown.sampled(width, height) if isinstance(shown, Picture) else _resized(shown, width, height)
 
 
@@ -166,22 +166,22 @@ def warped(
 
 
 def part(shown: Shown, top: int, bottom: int, left: int, right: int) -> Shown:
-    """A part; top and left are even."""
+    """As `Picture.part`."""
     return shown.part(top, bottom, left, right) if isinstance(shown, Picture) else shown[top:bottom, left:right]
 
 
 def whole(shown: Shown) -> Image:
-    """All of it, (H, W, 3) uint8 RGB."""
+    """The whole picture, (H, W, 3) uint8 RGB."""
     return shown.whole() if isinstance(shown, Picture) else shown
 
 
 def half(length: int) -> int:
-    """Samples of chroma beside so many of luma."""
+    """The number of chroma samples along a side of `length` luma samples."""
     return (length + 1) // 2
 
 
 def sample_count(height: int, width: int, *, rgb: bool) -> int:
-    """Samples of a picture of that size.  Raises: ValueError if it has none."""
+    """The number of samples in a picture of that size.  Raises: ValueError if a side is not positive."""
     if height <= 0 or width <= 0:
         raise ValueError("a picture without pixels")
     return 3 * height * width if rgb else height * width + 2 * half(height) * half(width)
@@ -200,7 +200,7 @@ def _by_area(plane: Image, width: int, height: int) -> Image:
 def _warped(plane: Image, how: npt.NDArray[np.floating], width: int, height: int, border: int, finer: int) -> Image:
     if finer > 1:
         how = how * finer
-        how[:, 2] += (finer - 1) / 2  # middles of pixels, not corners, correspond
+        how[:, 2] += (finer - 1) / 2  # coordinates refer to pixel centres
     size = width * finer, height * finer
     shown = cv2.warpAffine(plane, how, size, flags=cv2.INTER_LINEAR, borderMode=border)
     if finer > 1:
@@ -210,7 +210,7 @@ def _warped(plane: Image, how: npt.NDArray[np.floating], width: int, height: int
 
 @lru_cache(maxsize=16)
 def _to_rgb(matrix: int, full_range: bool) -> npt.NDArray[np.float32]:
-    """(3, 4): what takes (Y, Cb, Cr, 1) to RGB.  Source: H.273, section 8.3."""
+    """(3, 4) matrix from (Y, Cb, Cr, 1) to RGB.  Source: H.273, section 8.3."""
     red, blue = LUMA_SHARES[matrix]
     green = 1 - red - blue
     luma, black, chroma = (1.0, 0, 1.0) if full_range else (255 / 219, 16, 255 / 224)

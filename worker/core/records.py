@@ -1,4 +1,4 @@
-"""What travels between the stages of the pipeline.
+"""The records passed between the stages of the pipeline.
 
 Axes and units: images (H, W, 3) uint8 RGB; boxes (N, 4) float32 `xyxy` in pixels of that image, origin top left;
 landmarks (N, 5, 2) float32 xy in the same pixels, in the order right eye, left eye, nose tip, right and left mouth
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What the container claims; nothing here is to be trusted before it was decoded."""
+    """The container's metadata: untrusted until the video is decoded."""
 
     width: int
     height: int
@@ -31,9 +31,9 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class DecodedFrame:
-    """A sampled frame.  frame_index: index in the source, from 0.
+    """A sampled frame.  frame_index: index in the source, from 0.  timestamp_s: from the container's pts.
 
-    shown: its picture, or an RGB image of it; None where the frame was unreadable.
+    shown: a picture or an RGB image (H, W, 3) uint8; None if the frame is unreadable.
     """
 
     frame_index: int
@@ -47,7 +47,7 @@ class DecodedFrame:
 
     @property
     def image(self) -> Image | None:
-        """All of the picture, (H, W, 3) uint8 RGB."""
+        """The whole picture, (H, W, 3) uint8 RGB."""
         return None if self.picture is None else self.picture.whole()
 
 
@@ -76,18 +76,18 @@ class Detections:
 
     @property
     def widths(self) -> Floats:
-        """(N,) of the boxes."""
+        """(N,) widths of the boxes, in pixels."""
         return self.boxes[:, 2] - self.boxes[:, 0]
 
     @staticmethod
     def none() -> Detections:
-        """No face."""
+        """Detections without a face."""
         return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 5, 2), np.float32))
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """How many faces a frame has that options leave out: beyond `max_faces`, and narrower than `min_face_px`."""
+    """Counts of a frame's faces that options exclude: beyond `max_faces`, and narrower than `min_face_px`."""
 
     too_many: int = 0
     too_small: int = 0
@@ -95,7 +95,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class DetectedFrame:
-    """A frame with its faces.  starts_shot: a cut lies between it and the frame before."""
+    """A frame with its faces.  starts_shot: a cut precedes the frame."""
 
     frame: DecodedFrame
     faces: Detections
@@ -105,7 +105,7 @@ class DetectedFrame:
 
 @dataclass(frozen=True)
 class TrackedFrame:
-    """A frame whose faces carry track ids (N,).  ended: tracks that have no face in this or any later frame."""
+    """A frame whose faces have track ids (N,).  ended: ids of tracks without a face in this or any later frame."""
 
     frame: DecodedFrame
     faces: Detections
@@ -116,7 +116,7 @@ class TrackedFrame:
 
 @dataclass(frozen=True)
 class FaceLooks:
-    """landmarks: (5, 2).  pose: yaw, pitch, roll, degrees.  sharpness: see `crops.sharpness`."""
+    """A face's geometry.  landmarks: (5, 2).  pose: yaw, pitch, roll in degrees.  sharpness: see `crops.sharpness`."""
 
     landmarks: Floats
     pose: tuple[float, float, float]
@@ -125,9 +125,9 @@ class FaceLooks:
 
 @dataclass(frozen=True)
 class CroppedFace:
-    """One face on its way to the ensemble.  crop: (size, size, C) uint8.  bbox: x, y, width, height.
+    """A face for the ensemble.  crop: (size, size, C) uint8.  bbox: x, y, width, height in pixels of the frame.
 
-    looks: where they are asked for.
+    looks: None unless the job asks for landmarks.
     """
 
     track_id: int
@@ -139,7 +139,7 @@ class CroppedFace:
 
 @dataclass(frozen=True)
 class CroppedFrame:
-    """A frame's faces without its picture, which nobody needs any more.  size: width and height that it had."""
+    """A frame's faces without its picture, whose memory is released.  size: (width, height) of the picture."""
 
     frame_index: int
     timestamp_s: float
@@ -151,7 +151,7 @@ class CroppedFrame:
 
 @dataclass(frozen=True)
 class LabelledFrame:
-    """A frame's faces with their probabilities: fused (F, K), and of each member in use (M, F, K), float32."""
+    """A frame's faces with probabilities: fused (F, K) and by member in use (M, F, K), float32."""
 
     frame: CroppedFrame
     fused: Floats

@@ -1,7 +1,7 @@
-"""HDR as SDR: a table a transfer function, from its codes to those of a display, so that it costs one look-up a sample.
+"""Tone mapping from HDR to SDR: one lookup table for each transfer function, from its codes to display codes.
 
-Light up to half of diffuse white is kept as it is; brighter light is rolled off and never clipped, so that faces that
-are brighter than diffuse white still have shades.  Source: ITU-R BT.2100 (PQ, HLG), BT.2408 (diffuse white).
+Light up to half of diffuse white stays linear; brighter light is rolled off and never clipped, so that faces brighter
+than diffuse white keep their shades.  Source: ITU-R BT.2100 (PQ, HLG), BT.2408 (diffuse white).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HLG_PEAK_CD_M2 = 1000.0
 HLG_SYSTEM_GAMMA = 1.2
 KNEE = 0.5  # of diffuse white
 DISPLAY_GAMMA = 2.2
-PQ, HLG = 16, 18  # H.273's numbers of transfer characteristics
+PQ, HLG = 16, 18  # H.273's transfer characteristics codes
 
 
 def from_pq(code: Floats) -> Floats:
@@ -29,14 +29,14 @@ def from_pq(code: Floats) -> Floats:
 
 
 def from_hlg(code: Floats) -> Floats:
-    """Codes 0..1 -> cd/m2 on a display of `HLG_PEAK_CD_M2`, of greys.  Source: BT.2100, table 5."""
+    """Codes 0..1 of greys -> cd/m2 on a display of `HLG_PEAK_CD_M2`.  Source: BT.2100, table 5."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12)
     return np.asarray(HLG_PEAK_CD_M2 * scene**HLG_SYSTEM_GAMMA)
 
 
 def rolled_off(light: Floats) -> Floats:
-    """Light in units of diffuse white -> 0..1, growing everywhere."""
+    """Light in units of diffuse white -> 0..1, strictly increasing."""
     room = 1 - KNEE
     return np.asarray(np.where(light <= KNEE, light, 1 - room / (1 + np.maximum(light - KNEE, 0) / room)))
 

@@ -1,7 +1,7 @@
 """Backbones: one face crop in, one feature vector out.
 
 `ResNet50Caffe` is the VGGFace2 network of the published ensemble, with the parameter names of its checkpoints.
-`MobileNetV1` is the small one that the default bundle uses, `CompactResNet` the one to train from nothing.
+`MobileNetV1` is the small network of the default bundle, `CompactResNet` the one to train from scratch.
 
 Sources: Cao et al. 2018, VGGFace2 (arXiv 1710.08092), as converted in `resnet50_ft_dag`; He et al. 2015, Deep
 Residual Learning (arXiv 1512.03385); Howard et al. 2017, MobileNets (arXiv 1704.04861).
@@ -51,7 +51,7 @@ class ResNet50Caffe(Backbone):
                 size_in = 4 * inner
 
     def _add_bottleneck(self, name: str, size_in: int, inner: int, stride: int, *, project: bool) -> None:
-        # The published file is flat (`conv2_1_1x1_reduce`, ...), so are our modules: no key is ever rewritten.
+        # Flat module names, as in the published file (`conv2_1_1x1_reduce`, ...), so that keys need no renaming.
         def add(suffix: str, conv: nn.Conv2d) -> None:
             self.add_module(f"{name}_{suffix}", conv)
             self.add_module(f"{name}_{suffix}_bn", nn.BatchNorm2d(conv.out_channels))
@@ -73,12 +73,12 @@ class ResNet50Caffe(Backbone):
             y = F.relu(self._conv_bn(f"{name}_1x1_reduce", x))
             y = F.relu(self._conv_bn(f"{name}_3x3", y))
             x = F.relu(shortcut + self._conv_bn(f"{name}_1x1_increase", y))
-        # 224 x 224 ends in 7 x 7, where the published 7x7 average pool is the global one.
+        # A 224 x 224 input ends as 7 x 7, so the published 7x7 average pool is a global mean.
         return x.mean(dim=(2, 3))  # (N, D)
 
 
 class _BasicBlock(nn.Module):
-    """Two 3x3 convolutions with a residual; the projection averages before it strides, so no pixel is dropped."""
+    """Two 3x3 convolutions with a residual; the projection pools before it strides, so that no pixel is dropped."""
 
     def __init__(self, size_in: int, size_out: int, stride: int) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class CompactResNet(Backbone):
     def __init__(self, channels: int, stem: int, widths: Sequence[int], blocks: Sequence[int]) -> None:
         super().__init__()
         if len(widths) != len(blocks) or not widths:
-            raise ValueError(f"widths and blocks name the same stages, got {widths} and {blocks}")
+            raise ValueError(f"widths and blocks must have one entry per stage, got {widths} and {blocks}")
         self.feature_size = widths[-1]
         self.stem = nn.Conv2d(channels, stem, 3, padding=1, bias=False)
         self.stem_bn = nn.BatchNorm2d(stem)
@@ -122,7 +122,7 @@ class CompactResNet(Backbone):
 
 
 class _SeparableUnit(nn.Module):
-    """A 3x3 convolution of each channel on its own, then a 1x1 convolution over the channels."""
+    """A depthwise 3x3 convolution, then a pointwise 1x1 convolution."""
 
     def __init__(self, size_in: int, size_out: int, stride: int) -> None:
         super().__init__()
@@ -134,8 +134,8 @@ class _SeparableUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and self.stride > 1 and not x.is_cuda:
-            # Every place, then every second one: the same numbers.  The gradient of a depthwise convolution with a
-            # stride is far slower in oneDNN than four times as many places without one.
+            # Stride 1, then subsampling: the same values.  In oneDNN the gradient of a strided depthwise convolution is
+            # far slower than one of four times as many positions without a stride.
             x = F.conv2d(x, self.depthwise.weight, padding=1, groups=self.depthwise.groups)
             x = x[:, :, :: self.stride, :: self.stride]
         else:
@@ -145,11 +145,11 @@ class _SeparableUnit(nn.Module):
 
 
 class MobileNetV1(Backbone):
-    """MobileNet, with ReLU in place of ReLU6: faces rarely reach 6.
+    """MobileNet with ReLU instead of ReLU6: activations on faces rarely reach 6.
 
-    images: (N, channels, size, size) float32, normalised, enlarged here to `side` pixels, a multiple of 32, and turned
-    by 180 degrees.  The published weights pad a strided convolution at the right and at the bottom; ours pads at the
-    left and at the top, so that both the image and the kernels are turned.  Returns (N, 32 * width) float32.
+    images: (N, channels, size, size) float32, normalised.  They are enlarged to `side` pixels, a multiple of 32, and
+    rotated by 180 degrees: the published weights pad a strided convolution at the right and bottom, this network at the
+    left and top, so image and kernels are both rotated.  Returns (N, 32 * width) float32.
     """
 
     def __init__(self, channels: int, width: int, side: int) -> None:
@@ -172,9 +172,9 @@ class MobileNetV1(Backbone):
 
 @fx.wrap
 def turned_and_enlarged(images: Tensor, side: int) -> Tensor:
-    """What a `MobileNetV1`'s first convolution sees: (N, C, H, W) -> (N, C, side, side), turned, bicubic.
+    """The input of `MobileNetV1`'s first convolution: (N, C, H, W) -> (N, C, side, side), rotated, resized bicubically.
 
-    The values of `F.interpolate`, as two products of matrices in float32, which a CPU computes faster.
+    Equals `F.interpolate`, computed as two float32 matrix products, which are faster on a CPU.
     """
     with torch.autocast(images.device.type, enabled=False):
         rows, columns = (_enlarging(size, side, images.device) for size in images.shape[2:])
@@ -183,8 +183,8 @@ def turned_and_enlarged(images: Tensor, side: int) -> Tensor:
 
 @cache
 def _enlarging(size: int, side: int, device: torch.device) -> Tensor:
-    """(side, size) float32: turns and enlarges a column of pixels."""
-    with torch.inference_mode(mode=False):  # a tensor of inference mode could not be trained with
+    """(side, size) float32: the matrix that flips and enlarges a column of pixels."""
+    with torch.inference_mode(mode=False):  # training cannot use an inference tensor
         one_each = torch.eye(size, device=device)[None, None]
         return F.interpolate(one_each, size=(side, size), mode="bicubic", align_corners=False)[0, 0].flip(1)
 
@@ -201,7 +201,7 @@ ARCHITECTURES: dict[str, type[Backbone]] = {
 
 @torch.no_grad()
 def initialise(backbone: Backbone) -> None:
-    """He initialisation, the last batch-norm of each compact block at zero so that training starts as the identity."""
+    """He initialisation; the last batch-norm of each compact block is zero, so that blocks start as the identity."""
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

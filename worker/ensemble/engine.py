@@ -1,12 +1,12 @@
-"""The engine: the whole ensemble on one device, fed in batches that the crops of several clips share.
+"""The engine: the whole ensemble on one device, with batches shared by the crops of several clips.
 
-A `Step` is what one clip asks for at once: new crops, and windows over them and over what the clip's former steps left.
-One thread executes steps in the order they come, merging those that wait, so that CUDA sees one caller.  A GPU gets the
-next batch before the results of the last one are fetched, so that it never waits for Python either.
+A `Step` is one request of a clip: new crops, and windows over them and over rows kept from the clip's earlier steps.
+One thread executes steps in the order of submission and merges waiting ones into a batch, so CUDA has one caller.  On a
+GPU the next batch is launched before the results of the last one are fetched, so that the GPU never waits for Python.
 
-What it saves against the plain way (`networks.Ensemble.window_probabilities`): one backbone pass a crop and distinct
-backbone instead of one a member and window place; `streaming`'s split of the heads; batch-norm folded into the
-convolutions, and on a CPU additions and ReLUs too; channels-last memory; bfloat16 where the hardware has it natively.
+Savings over the reference (`networks.Ensemble.window_probabilities`): one backbone pass for each crop and distinct
+backbone instead of one for each member and window position; `streaming`'s split of the heads; batch-norm folded into
+convolutions, on a CPU also additions and ReLUs; channels-last memory; bfloat16 where the hardware supports it natively.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ Crops = Sequence[npt.NDArray[np.uint8]]
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
-GROW_AFTER = 256  # batches that fitted, before the next larger size is tried again
-# A clip's step is sent at the latest after so many frames, however few faces they have, so that results keep appearing.
+GROW_AFTER = 256  # successful batches before the next larger size is tried again
+# A clip submits a step at least every so many frames, however few faces they have, so that results keep appearing.
 STEP_FRAMES = 16
-CUDA_STEP_FRAMES = 64  # a GPU is through with more of them sooner
+CUDA_STEP_FRAMES = 64  # a GPU needs less time for them
 
 
 class EngineStoppedError(Exception):
-    """The engine was told to stop; the step was not run."""
+    """The engine is stopped; the step was not run."""
 
 
 @dataclass(eq=False)
 class Step:
-    """What one clip asks for at once.
+    """One request of a clip.
 
-    crops: N of (size, size, C) uint8.  before: the clip's former step, whose kept rows come first.
-    windows: (W, T) int64, rows of [kept rows of `before`, then crops].  keep: (R,) int64, rows the next step needs.
+    crops: N of (size, size, C) uint8.  before: the clip's previous step, whose kept rows come first.
+    windows: (W, T) int64, rows of [kept rows of `before`, then crops].  keep: (R,) int64, rows for the next step.
     result: {member: (W, K) float32 probabilities of each window's centre}.
     """
 
@@ -65,7 +65,7 @@ class Step:
 
 @dataclass(frozen=True)
 class _Launched:
-    """Steps with their results, (M, W, K) float32 probabilities of each; `done` says when those have arrived."""
+    """Steps with their results, (M, W, K) float32 probabilities each.  done: event after their copy to the host."""
 
     steps: list[Step]
     results: list[Tensor]
@@ -74,7 +74,7 @@ class _Launched:
 
 @dataclass
 class EngineStats:
-    """Counters: backbone passes, crops in them, crops that batches of full size would have held."""
+    """Counters: backbone passes, crops in them, and the crops that full batches would have held."""
 
     batches: int = 0
     crops: int = 0
@@ -92,7 +92,7 @@ class Engine:
         precision: Precision,
         make_pass: Callable[..., FramePass] = frame_pass,
     ) -> None:
-        """crop_shape: (size, size, C).  make_pass: makes the frame pass, of what `frame_pass` takes.
+        """crop_shape: (size, size, C).  make_pass: factory with the parameters of `frame_pass`.
 
         Raises: OutOfDeviceMemoryError, GraphError.
         """
@@ -119,22 +119,22 @@ class Engine:
         self.step_frames = CUDA_STEP_FRAMES if device.type == "cuda" else STEP_FRAMES
         self._limit = self.batch
         self._roomy = 0  # batches since the limit last changed
-        self.halvings = 0  # how often the device had no memory for a batch
+        self.halvings = 0  # times that the device had too little memory for a batch
         self._counting = threading.Lock()
         self._stopped = False
         self._ahead = 1 if device.type == "cuda" else 0  # batches launched before the last one's results are fetched
         self._steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
-        self._next: Step | None = None  # taken from the queue, but for the batch to come
+        self._next: Step | None = None  # dequeued, but part of the next batch
         self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
         self._thread.start()
 
     @property
     def mode(self) -> str:
-        """How the backbone runs: `eager`, `fused` (convolutions with what follows them, on a CPU) or `cuda-graphs`."""
+        """How the backbone runs: `eager`, `fused` (on a CPU, see `conv_fusion`) or `cuda-graphs`."""
         return self._pass.mode
 
     def warm_up(self) -> None:
-        """Run a batch, on a GPU one of every size, so that no job waits for a kernel to be chosen."""
+        """Run a batch, on a GPU one of every size, so that no job waits for kernel selection."""
         with choosing_kernels():
             for count in self._pass.buckets if self.device.type == "cuda" else self._pass.buckets[:1]:
                 rows = np.tile(np.arange(self.window, dtype=np.int64), (count, 1)).clip(max=count - 1)
@@ -150,9 +150,9 @@ class Engine:
     def fuse(
         self, probabilities: dict[str, Floats], members: Sequence[str], prior: float | None = None
     ) -> tuple[Floats, Floats]:
-        """The chosen members' probabilities, each (W, K) -> fused (W, K), and the members' own (M, W, K), float32.
+        """Fuse the chosen members' probabilities, (W, K) each -> fused (W, K) and by member (M, W, K), float32.
 
-        prior: what both are given at; None for the bundle's default.
+        prior: the prior of both outputs, None for the bundle's default.  Raises: NoPriorError.
         """
         weights = torch.tensor([self.weights[name] for name in members])
         stacked = torch.from_numpy(np.stack([probabilities[name] for name in members]))
@@ -160,17 +160,17 @@ class Engine:
         return fused.numpy(), own.numpy()
 
     def take_stats(self) -> EngineStats:
-        """The counters since they were last taken."""
+        """Return the counters and reset them."""
         with self._counting:
             stats, self.stats = self.stats, EngineStats()
         return stats
 
     def stop(self) -> None:
-        """Run nothing more: steps that wait or come later fail with EngineStoppedError, so that nobody waits long."""
+        """Run nothing more: queued and later steps fail with EngineStoppedError."""
         self._stopped = True
 
     def close(self) -> None:
-        """Stop the thread after what was submitted."""
+        """Join the thread after all submitted steps."""
         self._steps.put(None)
         self._thread.join()
 
@@ -193,7 +193,7 @@ class Engine:
                 self._land(landing)
 
     def _gather(self, *, wait: bool) -> list[Step] | None:
-        """Steps that share a batch; none if nothing waits and `wait` is false; None after `close`."""
+        """Steps that share a batch; empty if the queue is empty and `wait` is false; None after `close`."""
         try:
             step = self._next or self._steps.get(block=wait)
         except queue.Empty:
@@ -202,7 +202,7 @@ class Engine:
         if step is None:
             return None
         steps, crops = [step], len(step.crops)
-        # Steps of other clips that wait already share the batch; nobody waits for company.
+        # Steps of other clips that are already queued join the batch; it waits for no further ones.
         while crops < self.batch and not self._steps.empty():
             other = self._steps.get()
             if other is None:
@@ -217,14 +217,14 @@ class Engine:
 
     def _launch(self, steps: list[Step]) -> _Launched:
         going = [step for step in steps if not _fails_with_its_former(step)]
-        indices = self._indices(going)  # on their way before the batch, behind which they would wait
+        indices = self._indices(going)  # copied first: behind the batch they would wait for it
         crops = [crop for step in going for crop in step.crops]
         states = self._encode(crops) if crops else {}
         start = 0
         launched, results = [], []
         for step, (keep, windows) in zip(going, indices, strict=True):
             end = start + len(step.crops)
-            with _results_of([step]):  # what goes wrong here concerns no other clip
+            with _results_of([step]):  # an error here fails only this clip
                 new = {name: values[start:end] for name, values in states.items()}
                 results.append(self._step(step, new, keep, windows))
                 launched.append(step)
@@ -239,23 +239,23 @@ class Engine:
         return _Launched(launched, fetched, done)
 
     def _indices(self, steps: list[Step]) -> list[tuple[Tensor, Tensor]]:
-        """Each step's `keep` and `windows` on the device, brought there in one copy that nobody waits for."""
+        """Each step's `keep` (R,) and `windows` (W, T) on the device, in one asynchronous copy."""
         if not steps:
             return []
         parts = [part for step in steps for part in (step.keep, step.windows.ravel())]
         together = torch.from_numpy(np.concatenate(parts))
-        if self.device.type == "cuda":  # from other memory it would wait until the GPU has nothing else to do
+        if self.device.type == "cuda":  # a copy from pageable memory would wait until the GPU is idle
             together = together.pin_memory()
         there = iter(torch.split(together.to(self.device, non_blocking=True), [len(part) for part in parts]))
         return [(keep, next(there).view(-1, self.window)) for keep in there]
 
     def _step(self, step: Step, new: dict[str, Tensor], keep: Tensor, windows: Tensor) -> Tensor:
-        """A step whose crops have these states -> (M, W, K) float32 probabilities on the device."""
+        """Run the heads for a step, given its crops' states -> (M, W, K) float32 probabilities on the device."""
         kept = step.before.kept if step.before is not None else {}
         rows = {name: torch.cat((kept[name], new[name])) for name in kept} if kept and new else new or kept
         count = len(next(iter(rows.values())))
         if max(step.windows.max(initial=-1), step.keep.max(initial=-1)) >= count:
-            # A GPU would notice later, and then compute nothing any more for anybody.
+            # On a GPU an index error is asynchronous and makes the device unusable for the process.
             raise IndexError(f"a window reads beyond the step's {count} rows")
         step.kept = {name: values[keep] for name, values in rows.items()}
         step.before = None
@@ -285,7 +285,7 @@ class Engine:
                 continue
             start += len(part)
             self._roomy += 1
-            if self._limit < self.batch and self._roomy == GROW_AFTER:  # whoever took the memory may be gone
+            if self._limit < self.batch and self._roomy == GROW_AFTER:  # the memory may be free again
                 self._limit, self._roomy = min(2 * self._limit, self.batch), 0
             with self._counting:
                 self.stats.batches += 1
@@ -305,7 +305,7 @@ class Engine:
 
 
 def _fails_with_its_former(step: Step) -> bool:
-    """Whether the clip's former step has failed, and this one, which would go on from its rows, with it."""
+    """Fail the step if the clip's previous step, whose rows it needs, has failed.  Returns whether it did."""
     former = step.before
     error = former.result.exception() if former is not None and former.result.done() else None
     if error is not None:
@@ -315,7 +315,7 @@ def _fails_with_its_former(step: Step) -> bool:
 
 
 def _fail(steps: list[Step], error: BaseException) -> None:
-    """The error is the result of those steps that have none yet; a future that is set twice would raise."""
+    """Set the error as the result of the steps without one; setting a future twice would raise."""
     for step in steps:
         if not step.result.done():
             step.result.set_exception(error)
@@ -323,10 +323,10 @@ def _fail(steps: list[Step], error: BaseException) -> None:
 
 @contextmanager
 def _results_of(steps: list[Step]) -> Iterator[None]:
-    """Whatever goes wrong inside is the result of these steps, but of those that have one already."""
+    """An exception inside the block becomes the result of these steps, except those that already have one."""
     try:
         yield
-    except torch.OutOfMemoryError:  # in the heads, which no smaller batch of crops would relieve
+    except torch.OutOfMemoryError:  # in the heads, where a smaller batch of crops would not help
         _fail(steps, OutOfDeviceMemoryError("the device has no memory for the heads; free some of it"))
     except BaseException as error:
         _fail(steps, error)

@@ -1,8 +1,9 @@
-"""The fusion: the members' probabilities as one, given at the prior that is asked for.
+"""Fusion: combine the members' probabilities and adjust them to the requested prior.
 
-A classifier's scores hold the shares that the labels had in its training: of a face that it cannot tell, it says the
-frequent label.  Dividing them out, in part or altogether, moves the operating point and nothing else; with s the
-shares, T how much of them the scores hold, and P how much is wanted, scores * s ** (P - T), scaled to sum 1.
+A classifier's scores reflect the label frequencies of its training: for an ambiguous face it predicts the frequent
+label.  Dividing the frequencies out, in part or fully, moves the operating point and nothing else.  With s the training
+frequencies, T the exponent with which the scores contain them, and P the requested one: scores * s ** (P - T),
+normalised to sum 1.
 Source: Saerens, Latinne, Decaestecker 2002, Adjusting the outputs of a classifier to new a priori probabilities.
 """
 
@@ -15,15 +16,15 @@ from torch import Tensor
 
 
 class NoPriorError(ValueError):
-    """A prior is asked for, and the bundle does not tell how frequent its labels were in training."""
+    """A prior is requested, but the bundle does not record the label frequencies of its training."""
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What a bundle knows of its labels' frequencies.
+    """A bundle's label frequencies.
 
-    shares: of each label in training, each above 0, sum 1.  trained: how much of them the fused probabilities hold, 0
-    (nothing: balanced) to 1.  default: how much the scores of a job hold that asks for nothing.
+    shares: (K,) frequency of each label in training, each above 0, sum 1.  trained: the exponent, 0 (balanced) to 1,
+    with which the fused probabilities contain them.  default: the exponent of a job without the option.
     """
 
     shares: tuple[float, ...]
@@ -31,7 +32,7 @@ class Prior:
     default: float
 
     def shifted(self, probabilities: Tensor, wanted: float) -> Tensor:
-        """Probabilities (..., K) at the prior `wanted`; the very same where it is `trained`."""
+        """Probabilities (..., K) at the prior `wanted`, in 0..1; the input itself if that equals `trained`."""
         exponent = wanted - self.trained
         if exponent == 0:
             return probabilities
@@ -44,7 +45,7 @@ class Prior:
 def fuse(probabilities: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean over members: (M, ..., K) probabilities, (M,) weights -> (..., K).
 
-    Members whose weights are all zero, which may be those somebody chose to see alone, count equally.
+    If all weights are zero, which a job's choice of members can cause, the members count equally.
     """
     if not weights.any():
         weights = torch.ones_like(weights)
@@ -53,9 +54,9 @@ def fuse(probabilities: Tensor, weights: Tensor) -> Tensor:
 
 
 def prior_in_use(prior: Prior | None, wanted: float | None) -> float | None:
-    """What scores are given at where `wanted` is asked for, or nothing (None); None where the bundle tells no prior.
+    """The prior of the scores: `wanted`, else the bundle's default; None if the bundle records no frequencies.
 
-    Raises: NoPriorError if one is asked for all the same.
+    Raises: NoPriorError if one is requested from such a bundle.
     """
     if prior is not None:
         return prior.default if wanted is None else wanted
@@ -65,7 +66,7 @@ def prior_in_use(prior: Prior | None, wanted: float | None) -> float | None:
 
 
 def fuse_at(probabilities: Tensor, weights: Tensor, prior: Prior | None, wanted: float | None) -> tuple[Tensor, Tensor]:
-    """Members' probabilities (M, ..., K) -> fused (..., K) and members' (M, ..., K), both at the prior `wanted`.
+    """Members' probabilities (M, ..., K) -> fused (..., K) and by member (M, ..., K), both at the prior `wanted`.
 
     wanted: None for the bundle's default.  Raises: NoPriorError.
     """

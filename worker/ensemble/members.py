@@ -4,12 +4,12 @@
     cnn_rnn           a window of features   -> logits of every frame of the window
     cnn_transformer   a window of features   -> logits of every frame of the window
 
-These are the plain networks: training updates them and parity is measured against them.  `engine.py` computes the
-same numbers for a stream of frames without repeating work between overlapping windows.
+These are the plain networks: training updates them, and parity is measured against them.  `engine.py` computes the
+same values for a stream of frames without repeating work between overlapping windows.
 
 Source: Mao, Fan, Peng 2021, Spatial and Temporal Networks for Facial Expression Recognition in the Wild Videos
-(arXiv 2107.05160) and its public code (xinqi-fan/ABAW2021).  Attribute names here are ours; `model_store` maps the
-published checkpoint keys to them.
+(arXiv 2107.05160) and its public code (xinqi-fan/ABAW2021).  Attribute names differ; `model_store` maps the published
+checkpoint keys to them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PositionAxis = Literal["batch", "time"]
 
 
 class Head(nn.Module):
-    """A member's head: (B, T, D) features -> (B, T, K) logits.  temporal: whether frames of a window see each other."""
+    """A member's head: (B, T, D) features -> (B, T, K) logits.  temporal: whether a frame's logits use the window."""
 
     temporal = True
 
@@ -45,7 +45,7 @@ class FrameHead(Head):
 class RecurrentHead(Head):
     """Member `cnn_rnn`: (B, T, D) features -> (B, T, K) logits.
 
-    Linear to `embedding`, ReLU, one bidirectional GRU layer of `hidden` units a direction, ReLU, Linear.
+    Linear to `embedding`, ReLU, one bidirectional GRU layer with `hidden` units in each direction, ReLU, Linear.
     """
 
     def __init__(self, feature_size: int, labels: int, embedding: int, hidden: int) -> None:
@@ -56,7 +56,7 @@ class RecurrentHead(Head):
 
     def forward(self, features: Tensor) -> Tensor:
         x = F.relu(self.embed(features))  # (B, T, E)
-        if x.is_cuda:  # where autocast takes float16 for a GRU, whatever type it is asked for
+        if x.is_cuda:  # there autocast runs a GRU in float16, whatever dtype is requested
             with torch.autocast("cuda", enabled=False):
                 x, _ = self.gru(x.float())  # (B, T, 2 * hidden)
         else:
@@ -104,8 +104,8 @@ class Block(nn.Module):
 class TransformerHead(Head):
     """Member `cnn_transformer`: (B, T, D) features -> (B, T, K) logits.
 
-    Linear to `embedding`, sinusoidal position offset, pre-norm blocks, LayerNorm, Linear.  `position_axis` "batch"
-    reproduces the published code, which indexes its table by the batch axis and, with one window at a time, adds
+    Linear to `embedding`, sinusoidal position encoding, pre-norm blocks, LayerNorm, Linear.  `position_axis` "batch"
+    reproduces the published code, which indexes the table by the batch axis and so, with one window at a time, adds
     row 0 (0, 1, 0, 1, ...) at every time; "time" adds row t at time t.
     """
 
@@ -129,7 +129,7 @@ class TransformerHead(Head):
         self.classifier = nn.Linear(embedding, labels)
 
     def positions(self, window: int) -> Tensor:
-        """Offsets (T, E) float32 that are added to the embedded features of one window."""
+        """Position encodings (T, E) float32 that are added to the embedded features of one window."""
         table = sinusoid(window, self.embed.out_features).to(self.embed.weight)
         return table if self.position_axis == "time" else table[:1].expand(window, -1)
 
@@ -147,7 +147,7 @@ def sinusoid(length: int, size: int) -> Tensor:
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
 
 
-# By the architecture that a manifest names; what it says of sizes goes to the constructor.
+# Keyed by the manifest's architecture name; the manifest's sizes are the constructor's arguments.
 ARCHITECTURES: dict[str, type[Head]] = {
     "frame": FrameHead,
     "gru": RecurrentHead,

@@ -1,7 +1,7 @@
-"""The networks of a loaded ensemble, and what they compute in the plain way.
+"""The networks of a loaded ensemble and its reference computation.
 
-`Ensemble.window_probabilities` is the definition that everything else is measured against: one window in, the
-probabilities of its centre out.  `engine.py` computes the same for streams, without repeating work.
+`Ensemble.window_probabilities` is the reference for parity: one window in, the probabilities of its centre out.
+`engine.py` computes the same for streams, without repeating work.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker.ensemble.members import Head
 class Normalise(nn.Module):
     """(N, H, W, C) uint8 pixels in 0..255 -> (N, C, H, W) float32: (pixel * scale - mean) / std.
 
-    The result is channels-last in memory, as the input is, so that no copy is made.
+    The result keeps the input's memory order, channels-last, so that no copy is made.
     """
 
     gain: Tensor
@@ -36,10 +36,10 @@ class Normalise(nn.Module):
 
 
 class Member(nn.Module):
-    """A member's head with its place in the ensemble.
+    """A member's head with its configuration in the ensemble.
 
-    backbone: key of the backbone whose features it reads.  temperature divides its logits; weight is its share in the
-    fusion, before the weights of the members in use are scaled to sum 1.
+    backbone: key of the backbone whose features it reads.  temperature: divides its logits.  weight: its weight in the
+    fusion, before the weights of the members in use are normalised to sum 1.
     """
 
     def __init__(self, name: str, backbone: str, head: Head, temperature: float, weight: float) -> None:
@@ -52,14 +52,14 @@ class Member(nn.Module):
 
     @property
     def temporal(self) -> bool:
-        """True where the member reads a window of features, false where it reads one."""
+        """Whether the member reads a window of features rather than one frame's."""
         return self.head.temporal
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Backbones by key (equal weights have one key), members in the manifest's order, labels, window in frames, and
-    what is known of the labels' frequencies."""
+    """labels: K names.  window: in frames.  backbones: by key; equal weights share one key.  members: in the manifest's
+    order.  prior: the label frequencies, None if unknown."""
 
     labels: tuple[str, ...]
     window: int
@@ -74,7 +74,7 @@ class Ensemble:
 
     @torch.inference_mode()
     def window_probabilities(self, crops: Tensor) -> dict[str, Tensor]:
-        """One window the plain way, as the published code does it: every frame through every member's own pass.
+        """One window as in the published code: every frame passes through every member's backbone.
 
         crops: (T, H, W, C) uint8, T the window.  Returns {member: (K,) float32 probabilities of the centre frame}.
         """
@@ -82,7 +82,7 @@ class Ensemble:
         probabilities = {}
         for member in self.members:
             seen = crops if member.temporal else crops[centre : centre + 1]
-            images = self.normalise(seen).contiguous()  # NCHW in memory, as the published code has it
+            images = self.normalise(seen).contiguous()  # NCHW in memory, as in the published code
             features = self.backbones[member.backbone](images)  # (T, D)
             logits = member.head(features.unsqueeze(0))[0]  # (T, K)
             logits = logits[centre if member.temporal else 0]

@@ -1,7 +1,7 @@
-"""The frame pass: uint8 crops to every member's per-frame state, in the fastest way the device offers.
+"""The frame pass: from uint8 crops to every member's per-frame states, by the fastest method of the device.
 
 `EagerPass` is plain PyTorch and works everywhere; on a CPU its convolutions are fused.  `GraphPass` is for CUDA: crops
-go up as bytes through pinned memory on a stream of their own, while the GPU computes the batch before, and each batch
+are copied as bytes from pinned memory on a separate stream while the GPU computes the previous batch, and each batch
 size is a CUDA graph recorded once, so that the GPU never waits for Python.
 """
 
@@ -28,23 +28,23 @@ Heads = Sequence[tuple[str, str, Encode]]  # member, its backbone, features -> s
 CPU_BATCH = 32  # larger batches leave the cache and are slower
 CUDA_BUCKETS = (1, 8, 32, 64, 128, 256)
 CPU_BUCKETS = (1, CPU_BATCH)
-# Of the largest state: by so much a graph may differ from the same kernels run one by one, which bfloat16 explains.
+# Tolerance between a graph and the same kernels run eagerly, relative to the largest state: bfloat16's rounding.
 SAME = 0.05
 
 log = structlog.get_logger(__name__)
 
 
 class GraphError(Exception):
-    """Recording a CUDA graph failed, and what that left behind is not to be computed on.
+    """Recording a CUDA graph failed; this process must not use the device any more.
 
-    A process that does not try, since `MIEN_CUDA_GRAPHS` is off, can serve.
+    A new process with `MIEN_CUDA_GRAPHS` off, which records none, can serve.
     """
 
 
 class FramePass(Protocol):
     """N crops (size, size, C) uint8, N <= batch -> {member: (N, S)} on the device.
 
-    buckets: batch sizes worth warming, ascending; batch: the last of them.
+    buckets: batch sizes to warm up, ascending.  batch: the last of them.
     """
 
     mode: str
@@ -55,9 +55,9 @@ class FramePass(Protocol):
 
 
 class EagerPass:
-    """Plain PyTorch; `mode` says whether the backbones' convolutions are fused.
+    """Plain PyTorch.  mode: `fused` if the backbones' convolutions are, else `eager`.
 
-    On a GPU a batch is padded up to the next of `buckets`: each size that is new would make cuDNN plan again.
+    On a GPU a batch is padded to the next of `buckets`, since cuDNN makes a new plan for each new size.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class EagerPass:
 
 @dataclass
 class _Upload:
-    """A way up for one batch: memory of the host, of the device, and when each may be written again.
+    """Buffers to upload one batch, with the events after which each may be overwritten.
 
-    pinned, staged: (batch, size, size, C) uint8.  sent: `pinned` was read.  taken: `staged` was read.
+    pinned (host), staged (device): (batch, size, size, C) uint8.  sent: `pinned` was read.  taken: `staged` was read.
     """
 
     pinned: Tensor
@@ -106,22 +106,22 @@ class _Upload:
 
 
 class GraphPass:
-    """CUDA graphs, one a batch size; smaller batches are padded up to the next.
+    """One CUDA graph for each batch size; a batch is padded to the next size.
 
-    Two uploads take turns: while the GPU computes one batch, the next one is copied up.
+    Uploads are double-buffered: while the GPU computes one batch, the next one is copied.
     """
 
     mode = "cuda-graphs"
 
     def __init__(self, eager: EagerPass, crop_shape: tuple[int, int, int], device: torch.device) -> None:
-        """Raises: OutOfDeviceMemoryError if there is no room for the smallest graph; GraphError."""
+        """Raises: OutOfDeviceMemoryError if there is no memory for the smallest graph; GraphError."""
         self._device = device
-        # All graphs are recorded on one stream and share its memory: they run one at a time, on one stream again, and
-        # what a graph leaves is copied away before the next one runs.
+        # All graphs are recorded on one stream and share one memory pool: they run one at a time, on one stream, and
+        # a graph's outputs are copied before the next one runs.
         self._recording = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, dict[str, Tensor]]] = {}
         with choosing_kernels():
-            for bucket in reversed(CUDA_BUCKETS):  # the largest first: smaller graphs then fit into its memory
+            for bucket in reversed(CUDA_BUCKETS):  # largest first: smaller graphs then reuse its memory
                 recorded = self._record(eager, bucket, crop_shape)
                 if recorded is not None:
                     self._graphs[bucket] = recorded
@@ -137,14 +137,14 @@ class GraphPass:
         pinned = torch.zeros(shape, dtype=torch.uint8).pin_memory()
         staged = torch.zeros(shape, dtype=torch.uint8, device=self._device)
         sent, taken = torch.cuda.Event(), torch.cuda.Event()  # type: ignore[no-untyped-call]
-        # Whatever last wrote where `staged` lies is done before the first copy.
+        # The first copy waits for earlier writes to the memory of `staged`.
         taken.record(torch.cuda.current_stream(self._device))
         return _Upload(pinned, staged, sent, taken)
 
     def _record(
         self, eager: EagerPass, bucket: int, crop_shape: tuple[int, int, int]
     ) -> tuple[torch.cuda.CUDAGraph, Tensor, dict[str, Tensor]] | None:
-        """A graph, what it reads and what it writes; None where there is no memory for so many crops."""
+        """A graph with its input and outputs; None if there is too little memory for so many crops."""
         compute = torch.cuda.current_stream(self._device)
         try:
             pixels = torch.zeros((bucket, *crop_shape), dtype=torch.uint8, device=self._device)
@@ -161,7 +161,7 @@ class GraphPass:
         try:
             with torch.cuda.graph(graph, pool=pool, stream=self._recording):
                 states = eager.compute(pixels)
-        except torch.OutOfMemoryError as error:  # the recording itself ended well, or the error would be another
+        except torch.OutOfMemoryError as error:  # the capture ended cleanly; otherwise the error is another type
             log.warning("graph_left_out", batch=bucket, why=first_line(error))
             return None
         except RuntimeError as error:
@@ -184,24 +184,24 @@ class GraphPass:
         pixels[:count].copy_(upload.staged[:count], non_blocking=True)
         upload.taken.record(compute)
         graph.replay()
-        # The graphs' outputs are overwritten by the next replay.
+        # The next replay overwrites the graphs' outputs.
         return {name: values[:count].clone() for name, values in states.items()}
 
 
 def bucket_for(count: int, buckets: Sequence[int]) -> int:
-    """The smallest batch size that holds so many crops."""
+    """The smallest of `buckets` that is at least `count`."""
     return next(bucket for bucket in buckets if bucket >= count)
 
 
 def padded(crops: Crops, size: int) -> npt.NDArray[np.uint8]:
-    """N crops as (size, ...) uint8, zeros after the Nth."""
+    """N crops as (size, ...) uint8, zero-padded."""
     batch = np.zeros((size, *crops[0].shape), np.uint8)
     np.stack(crops, out=batch[: len(crops)])
     return batch
 
 
 def batch_sizes(device: torch.device) -> tuple[int, ...]:
-    """The batch sizes worth warming, ascending; the last is the largest in use."""
+    """The batch sizes to warm up, ascending; the last is the maximum."""
     return CPU_BUCKETS if device.type == "cpu" else CUDA_BUCKETS
 
 
@@ -215,9 +215,9 @@ def frame_pass(
     *,
     graphs: bool = True,
 ) -> FramePass:
-    """The fastest pass that works on the device; graphs: whether CUDA graphs are tried.
+    """The fastest pass that works on the device.  graphs: whether to try CUDA graphs.
 
-    backbones: as trained; what runs are copies in `dtype` on the device.
+    backbones: as trained; the pass runs copies in `dtype` on the device.
     Raises: OutOfDeviceMemoryError, GraphError.
     """
     with torch.inference_mode(), on_device(device):
@@ -231,7 +231,7 @@ def frame_pass(
 
 
 def agree(recorded: FramePass, eager: FramePass, crop_shape: tuple[int, int, int]) -> bool:
-    """Whether a pass computes, at each of its batch sizes, what the plain one does; logged where it does not."""
+    """Whether a pass equals the eager one, within tolerance, at each of its batch sizes.  Logs a difference."""
     rng = np.random.default_rng(0)
     for bucket in recorded.buckets:
         crops = list(rng.integers(0, 256, (bucket, *crop_shape), np.uint8))
@@ -247,7 +247,7 @@ def agree(recorded: FramePass, eager: FramePass, crop_shape: tuple[int, int, int
 def example_images(
     crop_shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype, batch: int | None = None
 ) -> Tensor:
-    """Images as a batch, a full one by default, brings them to a backbone: (N, C, H, W), channels-last in memory."""
+    """Zeros with the layout of a backbone's input: (N, C, H, W), channels-last.  batch: N, the maximum by default."""
     height, width, channels = crop_shape
     shape = (batch or batch_sizes(device)[-1], channels, height, width)
     return torch.zeros(shape, device=device, dtype=dtype).to(memory_format=torch.channels_last)

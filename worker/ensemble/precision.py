@@ -1,4 +1,4 @@
-"""Which number format the ensemble computes in."""
+"""The number format in which the ensemble computes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Processors without these instructions compute bfloat16 by way of float32, slower than float32 itself.
+# Processors without these instructions emulate bfloat16 through float32, which is slower than float32 itself.
 CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 
 class PrecisionError(Exception):
-    """The device cannot compute in the precision asked for."""
+    """The device does not support the requested precision."""
 
 
 def choose_precision(wanted: Literal["auto"] | Precision, device: torch.device) -> Precision:
-    """`auto`: bf16 where processor or GPU has it natively, else fp32.
+    """`auto`: bf16 if the processor or GPU supports it natively, else fp32.
 
     Raises: PrecisionError for fp16 on a CPU, or bf16 on a GPU without it.
     """

@@ -1,9 +1,9 @@
 """One clip through the engine: windows of a track's crops, batches of all tracks' crops, frames out in order.
 
-The face at place c of a track is labelled from the crops c-4 .. c+4 of that track, its ends repeated past the ends.
-So a face waits for four more crops of its track, or for the track's end; a frame waits for its faces and for the frames
-before it.  Steps are cut by counts alone, never by time, and a clip's own never share a batch: a clip that is alone
-always gives the same numbers, and beside others, whose steps share its batches, the same within rounding.
+The face at position c of a track is labelled from the crops c-4 .. c+4 of that track; beyond its ends the end crops are
+repeated.  A face waits for four more crops of its track or for the track's end; a frame waits for its faces and for
+earlier frames.  Steps are split by counts alone, never by time, and steps of one clip never share a batch: a clip that
+runs alone always gives the same values; with other clips in its batches they are equal within rounding.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ STEPS_IN_FLIGHT = 2
 
 @dataclass(eq=False)
 class _Pending:
-    """A frame that waits for its faces."""
+    """A frame whose faces are not all labelled yet."""
 
     frame: CroppedFrame
-    fused: Floats  # (F, K), rows filled as they come
+    fused: Floats  # (F, K), filled row by row
     members: Floats  # (M, F, K)
     missing: int
 
 
 @dataclass(eq=False)
 class _Track:
-    """rows: the newest crops of a track, as rows of the step being built.  first: place of rows[0] in the track.
-    waiting: faces not labelled yet, oldest first, the newest crop last."""
+    """rows: the newest crops of a track, as rows of the step being built.  first: position of rows[0] in the track.
+    waiting: faces without a window yet, oldest first."""
 
     rows: deque[int] = field(default_factory=deque)
     first: int = 0
@@ -42,7 +42,8 @@ class _Track:
 
 @dataclass(eq=False)
 class _Plan:
-    """A step being built: crops so far, windows with whom they label, frames seen."""
+    """A step being built.  kept: rows of the previous step.  targets: the face that each window labels.  frames: added
+    since the last step."""
 
     kept: int = 0
     crops: list[Image] = field(default_factory=list)
@@ -54,7 +55,7 @@ class _Plan:
 class ClipStream:
     """Labels one clip's frames.  members: names of the members to fuse, in the engine's order.
 
-    prior: what their scores are given at, None for the bundle's default.
+    prior: the prior of the scores in 0..1, None for the bundle's default.
     """
 
     def __init__(self, engine: Engine, members: Sequence[str], prior: float | None = None) -> None:
@@ -102,14 +103,14 @@ class ClipStream:
             self._send()
 
     def _window(self, track: _Track) -> None:
-        """Plan the window of the track's oldest waiting face."""
+        """Plan the window of the track's oldest face without one."""
         half = self._engine.window // 2
         newest = track.first + len(track.rows) - 1
         centre = newest - len(track.waiting) + 1
         places = (min(max(place, 0), newest) for place in range(centre - half, centre + half + 1))
         self._plan.windows.append([track.rows[place - track.first] for place in places])
         self._plan.targets.append(track.waiting.popleft())
-        while track.first < centre + 1 - half:  # the next centre looks back no further
+        while track.first < centre + 1 - half:  # the next window starts here
             track.rows.popleft()
             track.first += 1
 
@@ -136,7 +137,7 @@ class ClipStream:
             self._land()
 
     def _land(self) -> None:
-        """Take the oldest step's result to the faces it labels."""
+        """Wait for the oldest step and store its probabilities in the faces it labels."""
         step, targets = self._flying.popleft()
         probabilities = step.result.result()
         if not targets:

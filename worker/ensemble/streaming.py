@@ -1,8 +1,8 @@
-"""The members' heads for streams: what depends on one frame is computed once a frame, the rest once a window.
+"""The members' heads for streams: per-frame work is done once a frame, the rest once a window.
 
-Two steps replace a head's forward pass.  `encode` takes new frames' features to a state a frame; `decode` takes the
-states of a window to the logits of its centre.  Windows overlap by all but one frame, so everything that moves from
-`decode` to `encode` is computed once instead of nine times; and what the centre does not depend on is not computed.
+Two steps replace a head's forward pass.  `encode` maps new frames' features to one state a frame; `decode` maps the
+states of a window to the logits of its centre.  Consecutive windows share all frames but one, so work moved from
+`decode` to `encode` is done once instead of nine times.  Values that the centre does not depend on are not computed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class StreamHead(nn.Module):
 
 
 class WindowStream(StreamHead):
-    """Any head: the state is the frame's feature, and a window goes through the head as a whole."""
+    """Any head: the state is the frame's feature, and the head runs on the whole window."""
 
     def __init__(self, head: Head) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class WindowStream(StreamHead):
 
 
 class FrameStream(StreamHead):
-    """Member `cnn`: the state is the frame's logits, the window is its centre."""
+    """Member `cnn`: the state is the frame's logits; `decode` selects the centre's."""
 
     def __init__(self, head: FrameHead) -> None:
         super().__init__()
@@ -59,8 +59,8 @@ class FrameStream(StreamHead):
 class RecurrentStream(StreamHead):
     """Member `cnn_rnn`: the state is the GRU's input projection of both directions, (N, 2 * 3H).
 
-    The centre's output needs the forward direction only up to the centre and the backward direction only down to it,
-    so a window of 9 takes 5 steps, both directions in one batched product.
+    The centre's output needs each direction only from its end of the window to the centre, so a window of 9 takes 5
+    steps, with both directions in one batched product.
     """
 
     def __init__(self, head: RecurrentHead) -> None:
@@ -100,10 +100,10 @@ class RecurrentStream(StreamHead):
 
 
 class TransformerStream(StreamHead):
-    """Member `cnn_transformer`: the state is the embedded frame and, where positions do not depend on the place in
-    the window (the published rule), the first block's query, key and value as well.
+    """Member `cnn_transformer`: the state is the embedded frame and, if the position encoding is the same at every time
+    (the published rule), also the first block's query, key and value.
 
-    Of the last block only the centre's row is computed.
+    The last block computes only the centre's row.
     """
 
     def __init__(self, head: TransformerHead, window: int) -> None:
@@ -148,7 +148,7 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 
 
 def _whole_block(block: Block, x: Tensor, qkv: Tensor | None) -> Tensor:
-    """x (W, T, E), its query, key, value (W, T, 3E) where known -> (W, T, E)."""
+    """x (W, T, E), its precomputed query, key and value (W, T, 3E) or None -> (W, T, E)."""
     attention = block.attn
     qkv = attention.qkv(block.norm1(x)) if qkv is None else qkv
     query, key, value = (_heads(part, attention.heads) for part in qkv.chunk(3, dim=-1))
@@ -173,7 +173,7 @@ def _centre_block(block: Block, x: Tensor, qkv: Tensor | None) -> Tensor:
 
 
 def stream_head(head: Head, window: int) -> StreamHead:
-    """The streaming form of a member's head; one that has none of its own repeats work between windows."""
+    """The streaming form of a member's head; the fallback repeats work between windows."""
     if isinstance(head, FrameHead):
         return FrameStream(head)
     if isinstance(head, RecurrentHead):

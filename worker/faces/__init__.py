@@ -1,4 +1,4 @@
-"""Finding faces: networks that scan frames, a look at single faces, and the following of faces from frame to frame.
+"""Face detection: scanners find faces in frames, a look refines single faces, following carries them between frames.
 
 A stage of the pipeline: `following.Following` runs a `finding.Finder` over a stream of frames.
 """
@@ -13,13 +13,13 @@ from worker.core.records import Detections
 
 
 class DetectorError(Exception):
-    """The detector's model cannot be used; the message is one sentence that names the file."""
+    """The detector's model is unusable; the message is one sentence that names the file."""
 
 
 class Detector(Protocol):
     """A face detector, loaded once and used from one thread at a time.
 
-    name: what results call it.  batch: how many frames it likes at once.
+    name: its name in results.  batch: the preferred number of frames in a call.
     """
 
     name: str
@@ -28,8 +28,8 @@ class Detector(Protocol):
     def detect(
         self, images: Sequence[Shown], min_score: float | None, *, frame_side_px: int | None = None
     ) -> list[Detections]:
-        """Faces of every image (H, W, 3) uint8 RGB; images may differ in size.  min_score None: its own default.
+        """Faces of every image (H, W, 3) uint8 RGB; sizes may differ.  min_score: in 0..1, None for its default.
 
-        frame_side_px: the longer side of the frame that the images are parts of, so that a part is scanned in the size
-        that it has in the frame; None where they are frames.
+        frame_side_px: if the images are parts of a frame, the longer side of that frame, so that a part is scanned at
+        the frame's scale; None if they are frames.
         """

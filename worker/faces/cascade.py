@@ -1,4 +1,4 @@
-"""OpenCV's frontal-face cascade: comes with the wheel, needs no file, finds faces that look into the camera.
+"""OpenCV's frontal-face cascade: part of the wheel, needs no model file, finds faces that look into the camera.
 
 Source: Lienhart, Kuranov, Pisarevsky 2003, Empirical Analysis of Detection Cascades of Boosted Classifiers.
 """
@@ -18,20 +18,20 @@ from worker.faces.looking import upright_landmarks
 MAX_SIDE_PX = 640
 SCALE_STEP = 1.1
 MIN_NEIGHBOURS = 5
-MIN_SIDE_PX = 24  # of the reduced image: the size the cascade was trained at
+MIN_SIDE_PX = 24  # in the reduced image: the size the cascade was trained at
 MIN_SCORE = 0.5
-# The last stage's margin is no probability; 1 - exp(-margin / this) brings it to 0..1, 0.5 at a weak detection.
+# 1 - exp(-margin / MARGIN_SCALE) maps the last stage's margin to 0..1; a weak detection has about 0.5.
 MARGIN_SCALE = 2.0
 
 
 class Cascade:
-    """The cascade on the CPU, one frame at a time; landmarks are those of an upright face in the box."""
+    """The cascade on the CPU, one frame at a time; it sets landmarks of an average upright face."""
 
     name = "cascade"
     batch = 1
 
     def __init__(self) -> None:
-        folder = Path(cv2.__file__).parent / "data"  # where the wheel keeps them
+        folder = Path(cv2.__file__).parent / "data"  # in the wheel
         self._cascade = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
 
     def detect(

@@ -1,7 +1,7 @@
-"""A detector whose faces are looked at again: what the pipeline uses, whatever scans the frames.
+"""The pipeline's detector: a scanner proposes faces, a second network (the look) verifies and refines each.
 
-The default scans with CenterFace and looks with YuNet.  CenterFace finds small and turned faces that YuNet misses, and
-also dark blobs at a frame's edge that YuNet, looking at them, does not take for a face; so both scores count.
+The default scans with CenterFace and looks with YuNet.  CenterFace finds small and turned faces that YuNet misses, but
+also dark blobs at a frame's edge that YuNet rejects in a close view; so both scores count.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from worker.core.records import Detections, Floats
 from worker.faces import Detector
 from worker.faces.looking import VIEWS, Look
 
-SURE = 0.7  # score of a look that makes a face of what a scan of a part has found
-SAME_IOU = 0.4  # boxes that overlap more are the same face
-UNSEEN = 0.65  # what a look counts for at the least: a profile that it does not know is no evidence against a face
+SURE = 0.7  # minimum score of the look for a face from a scan of a part
+SAME_IOU = 0.4  # boxes with a higher IoU are the same face
+UNSEEN = 0.65  # lower bound of the look's score in the sum: it misses profiles, which is no evidence against a face
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """How the scores of a scan and of the look become one: a weighted sum of their logits.
+    """Combines the scores of scan and look: a weighted sum of their logits.
 
-    scanned_from: scores of the scan from which on a face is looked at.  min_score: the threshold of the sum.
-    Chosen on the marked frames and on pictures without faces (`docs/faces.md`).
+    scanned_from: minimum score of the scan for a look.  min_score: threshold of the combined score.
+    Chosen on the annotated frames and on pictures without faces (`docs/faces.md`).
     """
 
     scanned_from: float = 0.12
@@ -37,7 +37,7 @@ class Judgement:
     min_score: float = 0.5
 
     def __call__(self, scanned: Floats, looked: Floats) -> Floats:
-        """(N,) scores in 0..1 of both, 0 where the look saw none, as one."""
+        """Combine (N,) scores in 0..1 of scan and look, 0 where the look saw no face -> (N,) in 0..1."""
         total = _logit(scanned) + self.look * _logit(np.maximum(looked, UNSEEN)) + self.constant
         return np.asarray(1 / (1 + np.exp(-total)), np.float32)
 
@@ -45,9 +45,9 @@ class Judgement:
 class Finder:
     """Scans frames with a detector and looks at each face that it finds.  Used from one thread at a time.
 
-    judgement: how both scores are joined; without it the scan's count alone.  second: looks at faces that `look` does
-    not see; profiles, for instance.  parts: a faster network that scans parts of frames, for what the look is sure of;
-    the next scan of the whole frame finds the rest.
+    judgement: combines both scores; None for the scan's score alone.  second: looks at faces that `look` misses, such
+    as profiles.  parts: a faster network that scans parts of frames, for faces with a high score of the look; the next
+    scan of the whole frame finds the rest.  name: the detector's name in results.
     """
 
     def __init__(
@@ -78,15 +78,15 @@ class Finder:
         return [self._looked_at(image, faces, min_score) for image, faces in zip(images, found, strict=True)]
 
     def threshold(self, min_score: float | None, share: float) -> float | None:
-        """The score that is `share` of the one in force; None where only the scanning network knows it."""
+        """`share` of the threshold in use; None if that is the scanning network's default."""
         if min_score is None:
             return None if self._judgement is None else self._judgement.min_score * share
         return min_score * share
 
     def follow(self, image: Shown, faces: Detections, turn: int) -> tuple[Detections, npt.NDArray[np.bool_]]:
-        """Where faces (N) of a frame near in time are in this one, in one view each, and which of them are seen (N,).
+        """Locate N faces of a frame near in time, by one view each.  Returns them and a mask (N,) of those seen.
 
-        turn: counts frames; the views take turns, so that what is peculiar to one averages out along a track.
+        turn: a frame counter; views alternate, so that the error of a single view averages out along a track.
         """
         view = VIEWS[turn % len(VIEWS) :][:1]
         found = self._look.at(image, faces, view)
@@ -110,7 +110,7 @@ class Finder:
         best_first = np.argsort(-scores, kind="stable")
         found = Detections(looked.boxes, scores, looked.landmarks).take(best_first)
         lowest = judge.min_score if min_score is None else min_score
-        # Candidates beside a face come to lie on it when they are looked at.
+        # The look moves candidates beside a face onto it.
         return found.take(np.flatnonzero((found.scores >= lowest) & apart(found.boxes, SAME_IOU)))
 
 

@@ -1,8 +1,8 @@
-"""Faces over a stream of frames: known faces are looked at in every frame or every other one, the rest of it seldom.
+"""Follow faces over a stream of frames: known faces get a look in every frame or two, whole frames are scanned rarely.
 
-A whole frame is scanned at a cut, where a face is lost, and now and then if anything moves; where the picture changes
-beyond the known faces, that part of it is.  A face that a scan finds is followed back through the frames that wait, so
-that it is found from its first frame on although the scan came later.
+A whole frame is scanned at a cut, after a face is lost, and every few seconds if anything moves.  If the picture
+changes away from the known faces, only that part is scanned.  A face that a scan finds is followed backwards through
+the buffered frames, so that it is reported from its first frame on.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from worker.core.records import DecodedFrame, DetectedFrame, Detections, Floats,
 from worker.faces.finding import SAME_IOU, Finder
 from worker.faces.shots import Change, Region, ShotCuts, Thumbnail, beyond_faces, thumbnail
 
-LOOK_S = 0.075  # known faces are looked at once in so many seconds, or in every frame
-# A face that is so many widths off where an even movement would have taken it shakes or turns round.
-# Interpolation would cut its way short, so for `RESTLESS_S` faces are looked at once in `SOON_S`.
+LOOK_S = 0.075  # interval of looks at known faces; in between they are interpolated
+# A face that deviates from constant velocity by more than UNEVEN widths shakes or turns, and interpolation would miss
+# that: for `RESTLESS_S` the interval of looks is `SOON_S`.
 UNEVEN, RESTLESS_S, SOON_S = 0.1, 1.0, 0.03
-# Seconds after a scan until the next one: where a face is lost; where something changes beyond the known faces; where
-# anything has changed since the whole frame was scanned.
+# Seconds between scans: after a face is lost; after a change away from the known faces; after any change since the last
+# scan of the whole frame.
 LOST_S, CHANGED_S, ANY_S = 0.1, 0.4, 2.5
-CHECK_S = 0.1  # for changes it is looked once in so many seconds
-KEPT_SHARE = 0.5  # of the threshold: a known face that scores so much in a scan stays
-BACK_S, BACK_BYTES = 0.4, 64 * 2**20  # frames that wait for the next scan
+CHECK_S = 0.1  # interval of checks for changes
+KEPT_SHARE = 0.5  # of the threshold: the score with which a scan keeps a known face
+BACK_S, BACK_BYTES = 0.4, 64 * 2**20  # limits of the buffer of frames that the next scan can add faces to
 SLACK_S = 1e-3  # rounding of timestamps
-LARGEST_REGION = 0.5  # of the frame's area; where more of it changes, all of it is scanned
+LARGEST_REGION = 0.5  # of the frame's area; if a larger part changes, the whole frame is scanned
 
 
 @dataclass
 class _Waiting:
-    """faces: None until the next look, from which they are interpolated."""
+    """A buffered frame.  faces: None until the next look, from which they are interpolated."""
 
     frame: DecodedFrame
     faces: Detections | None
@@ -48,8 +48,8 @@ class _Waiting:
 class Following:
     """Finds the faces of every frame of one stream.
 
-    max_faces: at most so many a frame; those that are followed stay, then the largest.  min_face_px: width of the box.
-    min_score: None for the detector's own.
+    max_faces: limit in a frame; followed faces come first, then the largest.  min_face_px: minimum width of a box.
+    min_score: in 0..1, None for the detector's default.
     """
 
     def __init__(self, finder: Finder, max_faces: int, min_face_px: float, min_score: float | None) -> None:
@@ -68,7 +68,7 @@ class Following:
                 self._add(frame, Detections.none(), starts_shot=False)
             else:
                 small = thumbnail(frame.picture)
-                # In a picture of another size nothing is where it was.
+                # A change of the picture's size invalidates all positions.
                 resized, self._shape = frame.picture.shape != self._shape, frame.picture.shape
                 cut = self._cuts.is_cut(small) or (resized and self._change is not None)
                 if cut:
@@ -79,9 +79,9 @@ class Following:
         yield from self._released(all_=True)
 
     def _forget(self) -> None:
-        """A new shot: nothing is known of it."""
+        """Reset the state at a new shot."""
         self._known, self._known_s = Detections.none(), 0.0
-        # What was known at the last two times that lie `LOOK_S` apart.
+        # The known faces at the last two times, at least `LOOK_S` apart.
         self._steps: deque[tuple[float, Detections]] = deque(maxlen=2)
         self._restless_until_s = -math.inf
         self._left_out = LeftOut()
@@ -112,7 +112,7 @@ class Following:
         self._add(frame, faces, starts_shot=starts_shot)
 
     def _due(self, now_s: float, image: Shown, small: Thumbnail) -> Region | None:
-        """What is to be scanned of this frame because of what has changed."""
+        """The region of this frame to scan because of changes; None for no scan."""
         if self._change is None:
             return Region.whole(image)
         if now_s - max(self._scanned_s + CHANGED_S, self._checked_s + CHECK_S) + SLACK_S < 0:
@@ -126,7 +126,7 @@ class Following:
         return Region.whole(image) if region is not None and region.share(image) > LARGEST_REGION else region
 
     def _followed(self, frame: DecodedFrame, image: Shown) -> Detections:
-        """The known faces that are seen in this frame; those of the frames since the last look become known, too."""
+        """The known faces that are seen in this frame.  Sets the faces of the frames since the last look, too."""
         found, seen = self._look(image, self._known)
         seen[seen] = apart(found.boxes[seen], SAME_IOU)
         kept, gone = np.flatnonzero(seen), np.flatnonzero(~seen)
@@ -143,7 +143,7 @@ class Following:
         return after
 
     def _note_movement(self, faces: Detections, now_s: float) -> None:
-        """Look more often from now on if a face is off where it would be after an even movement."""
+        """Shorten the interval of looks if a face deviates from constant velocity."""
         if self._steps and now_s - self._steps[-1][0] + SLACK_S < LOOK_S:
             return
         if len(self._steps) == 2:
@@ -162,9 +162,9 @@ class Following:
         return self._finder.follow(image, faces, self._turn)
 
     def _scan(self, image: Shown, region: Region, followed: Detections) -> tuple[Detections, Detections]:
-        """The faces to go on with, and those of them that were not known.
+        """Scan a region.  Returns the faces to follow, and the new ones among them.
 
-        A known face that a scan of the whole frame does not find is no longer followed.
+        A known face that a scan of the whole frame does not find is dropped.
         """
         finder = self._finder
         lowest, side = finder.threshold(self._min_score, KEPT_SHARE), max(image.shape)
@@ -192,12 +192,12 @@ class Following:
         return known.and_(new), new
 
     def _leave_out(self, faces: LeftOut, region: Region) -> None:
-        """Say how many faces a scan found that are not followed; a part may show only some of those known before."""
+        """Record how many faces the options exclude; a scan of a part may miss some, so the counts never fall there."""
         before = LeftOut() if region.is_whole else self._left_out
         self._left_out = LeftOut(max(faces.too_many, before.too_many), max(faces.too_small, before.too_small))
 
     def _follow_back(self, faces: Detections) -> None:
-        """Add faces that a scan has found to the frames before it, as far back as they are seen."""
+        """Add new faces of a scan to the buffered frames before it, as far back as they are seen."""
         for waiting in reversed(self._waiting):
             if not len(faces):
                 return
@@ -216,9 +216,9 @@ class Following:
         self._bytes += _size(frame)
 
     def _released(self, *, all_: bool = False) -> Iterator[DetectedFrame]:
-        """The frames that no scan to come can add a face to."""
+        """Release the frames that no later scan can add a face to; all of them if `all_`."""
         unseen = next((waiting for waiting in reversed(self._waiting) if waiting.faces is None), None) if all_ else None
-        if unseen is not None and unseen.frame.picture is not None:  # which it is for all that wait for a look
+        if unseen is not None and unseen.frame.picture is not None:  # always true here: it narrows the type
             unseen.faces = self._followed(unseen.frame, unseen.frame.picture)
         while self._waiting:
             first, last = self._waiting[0], self._waiting[-1]
@@ -239,14 +239,14 @@ def _size(frame: DecodedFrame) -> int:
 
 
 def _overlaps(boxes: Floats, others: Floats) -> npt.NDArray[np.bool_]:
-    """(N,): which of the boxes are the same face as one of the others."""
+    """(N,) mask: the boxes that are the same face as one of the others."""
     if not len(others):
         return np.zeros(len(boxes), np.bool_)
     return np.asarray((iou_matrix(boxes, others) > SAME_IOU).any(axis=1), np.bool_)
 
 
 def _centred_in(boxes: Floats, others: Floats) -> npt.NDArray[np.bool_]:
-    """(N,): which of the boxes have their centre in one of the others."""
+    """(N,) mask: the boxes whose centre lies in one of the others."""
     centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2  # (N, 1, 2)
     inside = (centres >= others[:, :2]) & (centres <= others[:, 2:])  # (N, M, 2)
     return np.asarray(np.any(np.all(inside, axis=2), axis=1), np.bool_)

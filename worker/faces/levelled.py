@@ -1,9 +1,9 @@
-"""Any detector, asked again about every face, in several views of it with the eyes level.
+"""A wrapper of any detector that measures every face again in several views with the eyes level.
 
-Detectors learn from heads that stand upright, and mark the features of leaning ones less well: YuNet puts landmarks of
-heads that lean by more than some 15 degrees beside the features.  And their answers for one face differ with its size
-and place in the picture: YuNet's by 5 to 10 % of the eye distance.  The median of several views does neither.  Slow,
-dozens of detections a face; a reference for measuring other detectors by, and a teacher of landmarks.
+Detectors are trained on upright heads and less accurate on tilted ones: beyond about 15 degrees YuNet's landmarks lie
+beside the features.  Their landmarks also vary with the size and position of a face in the picture, YuNet's by 5 to
+10 % of the eye distance.  The median of several views has neither fault.  It is slow, dozens of detections for each
+face: a reference for comparing detectors, and a teacher for landmarks.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from worker.core.records import Detections, Floats
 from worker.faces import Detector
 from worker.faces.looking import View
 
-ROUNDS = 3  # times that the views are turned anew at most
-LEVEL_DEGREES = 2.0  # eyes that lean less than this more are level
-VIEW_PX, MOST_ENLARGED = 256, 2.5  # a view's side, and how much of the picture it may enlarge
+ROUNDS = 3  # maximum number of times that the views are rotated again
+LEVEL_DEGREES = 2.0  # a smaller change of the tilt ends the rounds
+VIEW_PX, MOST_ENLARGED = 256, 2.5  # side of a view, and its maximum enlargement of the picture
 SAME_FACE_IOU = 0.3
 MIN_SCORE = 0.5
-FEWEST = 1 / 3  # share of the views that has to show the face
+FEWEST = 1 / 3  # minimum share of views that show the face
 
 
-# face_px: of the longer side of its box.
+# Here face_px is the longer side of the box.
 VIEWS = tuple(
     View(face_px, degrees, off, mirrored)
     for face_px, degrees, off in (
@@ -45,7 +45,7 @@ VIEWS = tuple(
 
 
 class Levelled:
-    """Boxes and scores as the detector gives them; landmarks are the median of its answers for the levelled views."""
+    """Boxes and scores of the detector; landmarks are the median of its results in the levelled views."""
 
     def __init__(self, detector: Detector, views: Sequence[View] = VIEWS) -> None:
         self._detector, self._views = detector, views
@@ -68,9 +68,9 @@ class Levelled:
         return Detections(faces.boxes, faces.scores, np.array(marks, np.float32))
 
     def landmarks(self, image: Shown, box: npt.NDArray[np.float32], marks: Floats) -> Floats | None:
-        """Landmarks (5, 2) that the views agree on, in pixels of the image; None where few views show the face.
+        """Median landmarks (5, 2) of the views, in pixels of the image; None if too few views show the face.
 
-        image: (H, W, 3) uint8 RGB.  box: (4,) and marks: (5, 2), the face as somebody found it.
+        image: (H, W, 3) uint8 RGB.  box: (4,) xyxy and marks: (5, 2), the face as first detected.
         """
         lean, agreed = _lean(marks), None
         for _ in range(ROUNDS):
@@ -84,13 +84,13 @@ class Levelled:
         return agreed
 
     def _answer(self, image: Shown, box: npt.NDArray[np.float32], lean: float, view: View) -> Floats | None:
-        """Landmarks (5, 2) in the image's pixels, in a view of a face that leans so many degrees; None if unseen."""
+        """Landmarks (5, 2) in pixels of the image from one view of a face tilted by `lean` degrees; None if unseen."""
         size = float((box[2:] - box[:2]).max())
         scale = min(view.face_px / max(size, 1.0), MOST_ENLARGED)
         to = np.array([VIEW_PX / 2, VIEW_PX / 2]) + view.off
         middle = (float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2)
         flip = -1 if view.mirrored else 1
-        # The turn follows the flip, and goes with the picture as it then is.
+        # The rotation applies to the flipped picture.
         turn = flip * -lean + view.degrees
         how = similarity(middle, (float(to[0]), float(to[1])), (flip * scale, scale), turn)
         shown = warped(image, how, VIEW_PX, VIEW_PX, cv2.BORDER_REPLICATE)
@@ -108,6 +108,6 @@ class Levelled:
 
 
 def _lean(marks: Floats) -> float:
-    """Degrees by which the line through the eyes falls to the right."""
+    """Tilt of the line through the eyes in degrees, clockwise positive."""
     right, left = marks[0], marks[1]
     return float(np.degrees(np.arctan2(left[1] - right[1], left[0] - right[0])))

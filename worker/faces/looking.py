@@ -1,9 +1,9 @@
-"""A look at single faces: a small network sees each upright, in one size, cut from the frame as it is.
+"""The look: a small network detects one face in upright views of fixed size, cut from the full-resolution frame.
 
-A network that scans frames marks the features of leaning heads less well, and its landmarks of one face differ by 5 to
-10 % of the eye distance with the face's size and place.  Here the landmarks known so far turn the face upright, and
-several views of it are averaged, so both errors shrink.  A view costs about a hundredth of a frame's scan, so faces are
-also followed by it from frame to frame.
+A network that scans frames is less accurate on tilted heads, and its landmarks vary by 5 to 10 % of the eye distance
+with the size and position of the face.  The look rotates the face upright by its known landmarks and takes the median
+of several views, so both errors shrink.  A view costs about a hundredth of a scan, so looks also follow faces from
+frame to frame.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from worker.faces.running import Running
 from worker.faces.scanning import faces_of
 
 VIEW_PX = 96
-# Landmarks of an upright face around the middle of its box, in widths of the box.
+# Landmarks of an upright face relative to the centre of its box, in widths of the box.
 UPRIGHT = np.array([[-0.2, -0.13], [0.2, -0.13], [0, 0.07], [-0.163, 0.27], [0.163, 0.27]], np.float32)
-MOST_OFF = 0.2  # of the view's side that the middle of the face may lie off the middle of the view
-LOWEST = 0.3  # score from which on the network's answer counts
-MOST_VIEWS = 64  # through the network at once
-REDUCE_BELOW = 0.2  # the network does not mind the aliasing of a picture that shrinks less
+MOST_OFF = 0.2  # maximum distance of the face's centre from the view's centre, in sides of the view
+LOWEST = 0.3  # minimum score of a detection
+MOST_VIEWS = 64  # batch size
+REDUCE_BELOW = 0.2  # scale below which aliasing affects the network
 
 
 @dataclass(frozen=True)
 class View:
-    """How a view shows a face: width of its box and shift off the middle in pixels, degrees off level, mirrored."""
+    """The geometry of a view.  face_px: width of the face's box.  degrees: rotation off level.  off: shift from the
+    centre, in pixels.  mirrored: flipped left to right."""
 
     face_px: float
     degrees: float
@@ -49,15 +50,15 @@ VIEWS = (
 
 
 class Look:
-    """The network on one device."""
+    """The look with a network on one device."""
 
     def __init__(self, running: Running) -> None:
         self._running = running
 
     def at(self, image: Shown, faces: Detections, views: Sequence[View] = VIEWS) -> Detections:
-        """The same faces in the same order: medians of what the views show; score 0 and as given where none shows it.
+        """The same faces in the same order: medians over the views.  A face that no view shows keeps its box, score 0.
 
-        image: (H, W, 3) uint8 RGB.  faces: where they are, about.
+        image: (H, W, 3) uint8 RGB.  faces: approximate, in pixels of the image.
         """
         if not len(faces):
             return faces
@@ -88,7 +89,7 @@ class Look:
 
 
 def upright_landmarks(boxes: Floats) -> Floats:
-    """(N, 5, 2) where the features of upright faces in these boxes (N, 4) usually are."""
+    """(N, 5, 2) landmarks of average upright faces in boxes (N, 4) xyxy."""
     middles, widths = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum(boxes[:, 2:3] - boxes[:, :1], 1.0)
     return np.asarray(middles[:, None] + UPRIGHT * widths[:, None], np.float32)
 
@@ -105,14 +106,14 @@ def _showing(faces: Detections, i: int, view: View) -> Map:
     flip = np.diag([-1.0, 1.0]) if view.mirrored else np.eye(2)
     target = np.asarray((UPRIGHT @ flip) @ linear.T + middle, np.float32)
     how = aligning(faces.landmarks[i] @ flip, target)
-    if not size_change(how):  # landmarks that all lie in one place say nothing of the face
+    if not size_change(how):  # landmarks in a single point carry no information
         how = aligning(upright_landmarks(faces.boxes[i : i + 1])[0] @ flip, target)
     how[:, :2] = how[:, :2] @ flip
     return how
 
 
 def _seen(answer: Detections, how: Map, *, mirrored: bool) -> tuple[Floats, npt.NDArray[np.float64], float] | None:
-    """Box (4,), landmarks (5, 2) and score in the frame of the face in the middle of a view, if there is one."""
+    """Box (4,), landmarks (5, 2), both in pixels of the frame, and score of the face at a view's centre, or None."""
     if not len(answer):
         return None
     off = np.abs((answer.boxes[:, :2] + answer.boxes[:, 2:]) / 2 - VIEW_PX / 2).max(axis=1)

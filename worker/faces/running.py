@@ -1,7 +1,7 @@
-"""How a network is computed: by ONNX Runtime on a CPU, by torch on a GPU.
+"""Run a network: ONNX Runtime on a CPU, torch on a GPU.
 
 ONNX Runtime is up to twice as fast as torch's fused convolutions on frames, and more than ten times on YuNet's views of
-single faces, where the calls themselves cost more than the arithmetic (`docs/faces.md`).
+single faces, where call overhead exceeds the arithmetic (`docs/faces.md`).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from worker.faces.networks import NETWORKS, FaceNetwork
 from worker.faces.networks.cells import Array
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
-ERROR = 3  # ONNX Runtime's severity: its warnings are about graphs, and nobody's business who serves
+ERROR = 3  # ONNX Runtime's severity; its warnings are about graphs and not useful to an operator
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A verified network: its kind, its tensors, and its ONNX graph, whose initialisers are named as the tensors."""
+    """A verified network.  kind: a key of `NETWORKS`.  graph: ONNX, with initialisers named as the tensors."""
 
     kind: str
     tensors: Tensors
@@ -42,11 +42,11 @@ class Running(Protocol):
     kind: FaceNetwork
 
     def maps(self, pixels: npt.NDArray[np.uint8]) -> Sequence[Array]:
-        """The network's maps (B, C, h, w) for RGB pictures (B, H, W, 3) uint8, H and W multiples of 32."""
+        """The network's output maps (B, C, h, w) float32 for RGB (B, H, W, 3) uint8; H, W multiples of 32."""
 
 
 def run_on(weights: Weights, device: torch.device) -> Running:
-    """The network, ready.  Raises: RuntimeError if the weights do not fit the network."""
+    """Load the network.  Raises: RuntimeError if the weights do not fit the network."""
     return _OnCpu(weights) if device.type == "cpu" else _OnGpu(weights, device)
 
 
@@ -54,7 +54,7 @@ class _OnCpu:
     def __init__(self, weights: Weights) -> None:
         self.kind = NETWORKS[weights.kind]
         options = onnxruntime.SessionOptions()
-        # A second thread makes it faster by less than a third and takes a whole core from decoding and the ensemble.
+        # A second thread gains less than a third and takes a whole core from decoding and the ensemble.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = ERROR
         names = list(weights.tensors)
@@ -62,7 +62,7 @@ class _OnCpu:
         options.add_external_initializers(names, values)
         try:
             self._session = onnxruntime.InferenceSession(weights.graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own have no base in common
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise RuntimeError(str(error)) from None
         (self._input,) = (given.name for given in self._session.get_inputs())
 
@@ -80,7 +80,7 @@ class _OnGpu:
         self._device = device
         example = torch.zeros((1, 3, 64, 64), device=device).contiguous(memory_format=torch.channels_last)
         self._network: nn.Module = for_inference(network.requires_grad_(requires_grad=False), example)
-        # cuDNN keeps its plans by thread: each job's own thread would make all of them anew.
+        # cuDNN caches plans per thread: with a thread for each job, every job would build all of them again.
         self._thread = ThreadPoolExecutor(1, "detector")  # ends with this object
 
     def maps(self, pixels: npt.NDArray[np.uint8]) -> Sequence[Array]:

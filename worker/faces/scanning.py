@@ -1,4 +1,4 @@
-"""A network looks at whole frames: every face, its box, score and landmarks."""
+"""Scan whole frames with a network for boxes, scores and landmarks of all faces."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from worker.faces.networks.cells import Candidates
 from worker.faces.running import Running
 
 MAX_SIDE_PX = 640  # frames are reduced to this longer side
-MOST_CANDIDATES = 1000  # the best so many of a frame are looked at
+MOST_CANDIDATES = 1000  # limit in a frame, best first
 
 
 class Scanner:
-    """One network as a detector; frames of one size that follow each other go through it together."""
+    """A network as a detector; consecutive frames of one size form a batch."""
 
     def __init__(self, running: Running, batch: int, max_side_px: int = MAX_SIDE_PX) -> None:
         self.name, self.batch = running.kind.name, batch
@@ -40,7 +40,7 @@ class Scanner:
         ]
 
     def _detect(self, group: Sequence[Shown], min_score: float, frame_side_px: int) -> list[Detections]:
-        """Faces of frames of one size.  Raises: OutOfDeviceMemoryError where there is no memory even for one."""
+        """Faces of frames of one size.  Raises: OutOfDeviceMemoryError if there is too little memory for one frame."""
         height, width = group[0].shape[:2]
         small_height, small_width = reduced_size(height, width, self._max_side_px / frame_side_px)
         back = np.array([width / small_width, height / small_height], np.float32)
@@ -58,7 +58,7 @@ class Scanner:
 
 
 def faces_of(running: Running, pixels: npt.NDArray[np.uint8], min_score: float) -> list[Detections]:
-    """Faces of every picture of a batch (B, H, W, 3) uint8 RGB, best first, in its pixels."""
+    """Faces of every picture of a batch (B, H, W, 3) uint8 RGB, best first, in pixels of the batch."""
     found = running.kind.decode(running.maps(pixels), min_score)
     return [_best_of_each(found, image, running.kind.nms_iou) for image in range(len(pixels))]
 
@@ -81,7 +81,7 @@ def _best_of_each(found: Candidates, image: int, nms_iou: float) -> Detections:
 
 
 def _padded(image: Image) -> Image:
-    """With black below and to the right, up to sides that the network can halve."""
+    """Pad with black at the bottom and right to multiples of `MULTIPLE`."""
     below, beside = (-side % MULTIPLE for side in image.shape[:2])
     if not below and not beside:
         return image

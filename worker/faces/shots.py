@@ -1,4 +1,4 @@
-"""What a thumbnail tells of a frame: whether it starts a shot, and whether something new appears in it."""
+"""Shot cuts and changes of a frame, detected on thumbnails."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from worker.core.records import Detections, Floats
 Thumbnail = npt.NDArray[np.uint8]  # (45, 80, 3)
 
 SIZE = (80, 45)
-# A cut: the thumbnail differs from the last one by this much (mean of 0..255), and by this many times more than frames
-# of the shot usually do, so that a fast pan or a shaking hand is none.
+# A cut: the mean difference from the last thumbnail, in 0..255, exceeds CUT_DIFFERENCE and CUT_RATIO times its usual
+# value in the shot, so that a fast pan or a shaking hand is no cut.
 CUT_DIFFERENCE = 22.0
 CUT_RATIO = 4.0
-CHANGE = 24  # of a cell's colour channel: more than noise and compression make
-FEWEST_CELLS = 4  # that change where a face of 16 pixels appears, once the longer side is 640
-MARGIN_CELLS = 4  # around them that are looked at, too
-# Where the person of a known face moves, in widths of its box, beyond its sides, above and below.
+CHANGE = 24  # minimum change of a cell's colour channel, above noise and compression
+FEWEST_CELLS = 4  # cells that change when a face of 16 pixels appears, if the longer side is 640
+MARGIN_CELLS = 4  # around changed cells, also scanned
+# The area where the person of a known face moves, in widths of its box: at each side, above and below.
 BESIDE, ABOVE, BELOW = 1.0, 0.6, 3.0
 
 _BESIDE = np.ones((3, 3), np.uint8)
 
 
 def thumbnail(image: Shown) -> Thumbnail:
-    """A thumbnail of a frame (H, W, 3) uint8; costs the same for every size of frame."""
+    """A thumbnail of a frame (H, W, 3) uint8; the cost does not depend on the frame's size."""
     width, height = SIZE
-    # Interpolation samples, and the area mean over four samples a cell takes most of the aliasing out.
+    # Bilinear sampling, then a mean over four samples for each cell, which removes most of the aliasing.
     return np.asarray(cv2.resize(sampled(image, 2 * width, 2 * height), SIZE, interpolation=cv2.INTER_AREA), np.uint8)
 
 
@@ -42,7 +42,7 @@ class ShotCuts:
         self._usual = 0.0
 
     def is_cut(self, small: Thumbnail) -> bool:
-        """Whether a cut lies between the last frame given and this one."""
+        """Whether a cut lies between the previous call's frame and this one."""
         last, self._last = self._last, small
         if last is None:
             return False
@@ -54,10 +54,10 @@ class ShotCuts:
 
 
 class Change:
-    """What differs from a frame that was looked at.
+    """Changes since a reference frame.
 
-    A cell has changed if its colour is none that the frame had there or beside: a shaking camera moves edges by less
-    than a cell, a new face brings new colours.
+    A cell has changed if its colour lies outside the reference's range in the 3x3 cells around it: a shaking camera
+    moves edges by less than a cell, a new face brings new colours.
     """
 
     def __init__(self, before: Thumbnail) -> None:
@@ -65,13 +65,13 @@ class Change:
         self._high = cv2.dilate(before, _BESIDE).astype(np.int16) + CHANGE
 
     def cells(self, now: Thumbnail) -> npt.NDArray[np.bool_]:
-        """(45, 80): the cells that have changed."""
+        """(45, 80) mask of the changed cells."""
         return np.asarray(((now < self._low) | (now > self._high)).any(axis=2), np.bool_)
 
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a frame: left, top, right and bottom in pixels; left and top are even."""
+    """A part of a frame in pixels; left and top are even."""
 
     left: int
     top: int
@@ -81,28 +81,28 @@ class Region:
 
     @staticmethod
     def whole(image: Shown) -> Region:
-        """All of a frame."""
+        """The region of a whole frame."""
         return Region(0, 0, image.shape[1], image.shape[0], is_whole=True)
 
     def share(self, image: Shown) -> float:
-        """Of the frame's area."""
+        """The region's share of the frame's area, in 0..1."""
         height, width = image.shape[:2]
         return (self.right - self.left) * (self.bottom - self.top) / (int(height) * int(width))
 
     def of(self, image: Shown) -> Shown:
-        """What it shows."""
+        """The region's part of the frame."""
         return image if self.is_whole else part(image, self.top, self.bottom, self.left, self.right)
 
     def faces(self, found: Detections) -> Detections:
-        """Faces that were found in the part, in pixels of the frame."""
+        """Move faces from pixels of the part to pixels of the frame."""
         corner = np.array([self.left, self.top], np.float32)
         return Detections(found.boxes + np.tile(corner, 2), found.scores, found.landmarks + corner)
 
 
 def beyond_faces(cells: npt.NDArray[np.bool_], boxes: Floats, image: Shown) -> Region | None:
-    """The part of a frame that holds the cells which lie where no person of a known face moves; None if there are few.
+    """The region around the changed cells outside the areas where known people move; None if there are too few.
 
-    boxes: (N, 4) xyxy in pixels of the frame.
+    cells: (45, 80) mask.  boxes: (N, 4) xyxy of the known faces, in pixels of the frame.
     """
     open_ = cells.copy()
     columns, rows = SIZE
@@ -117,5 +117,5 @@ def beyond_faces(cells: npt.NDArray[np.bool_], boxes: Floats, image: Shown) -> R
         return None
     x0, x1 = max(int(xs.min()) - MARGIN_CELLS, 0), min(int(xs.max()) + 1 + MARGIN_CELLS, columns)
     y0, y1 = max(int(ys.min()) - MARGIN_CELLS, 0), min(int(ys.max()) + 1 + MARGIN_CELLS, rows)
-    left, top = x0 * width // columns // 2 * 2, y0 * height // rows // 2 * 2  # where a sample of chroma begins
+    left, top = x0 * width // columns // 2 * 2, y0 * height // rows // 2 * 2  # aligned with chroma samples
     return Region(left, top, -(-x1 * width // columns), -(-y1 * height // rows))

@@ -16,7 +16,7 @@ from worker.core.records import Detections
 from worker.faces import DetectorError
 from worker.faces.scanning import reduced_size
 
-MAX_SIDE_PX = 640  # the longer side is reduced to this; faces below about 10 px are lost then
+MAX_SIDE_PX = 640  # the longer side is reduced to this; faces below about 10 px are then lost
 MIN_SCORE = 0.7
 NMS_IOU = 0.3
 TOP_K = 5000
@@ -29,7 +29,7 @@ class YuNet:
     batch = 1
 
     def __init__(self, model: Path, max_side_px: int = MAX_SIDE_PX) -> None:
-        """Raises: DetectorError if the file is missing or no YuNet model."""
+        """Raises: DetectorError if the file is missing or is not a YuNet model."""
         if not model.is_file():
             raise DetectorError(f"no face detector model at {model}")
         try:
@@ -38,7 +38,7 @@ class YuNet:
         except cv2.error:
             raise DetectorError(f"{model} is not a YuNet model that OpenCV {cv2.__version__} can run") from None
         self._max_side_px = max_side_px
-        # A second thread makes it a tenth faster (measured) and takes a whole core from decoding and the ensemble.
+        # A second thread gains a tenth (measured) and takes a whole core from decoding and the ensemble.
         cv2.setNumThreads(1)
 
     def detect(

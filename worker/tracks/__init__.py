@@ -1,1 +1,1 @@
-"""Tracks: which face of one frame is which face of the next, and where it steadily is.  A stage of the pipeline."""
+"""Tracks: association of faces between frames, and smoothing over time.  A stage of the pipeline."""

@@ -1,7 +1,7 @@
-"""Tracks: which face of one frame is which face of the next.
+"""Association: match the faces of each frame to tracks.
 
-A track is one face over time.  It ends at a cut, or when it was not seen for `MAX_GAP_S`; after a shorter gap it goes
-on with the same id, so that a turned head or somebody who walks past does not make a new person.
+A track is one face over time.  It ends at a cut or when unseen for `MAX_GAP_S`.  After a shorter gap it continues with
+the same id, so that a turned head or a passer-by does not start a new track.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from worker.core.boxes import match_boxes
 from worker.core.records import DetectedFrame, Floats, TrackedFrame
 
 MAX_GAP_S = 2.0
-VELOCITY_S = 0.15  # how much of the past the velocity is a mean of
-# A face that is not seen is expected to go on all the while; or else to wait after so long; or else where it was.
+VELOCITY_S = 0.15  # time constant of the mean velocity
+# An unseen face is expected to keep its velocity for the whole gap; else for 0.7 s; else to stay where it was.
 FORESEEN_S = (MAX_GAP_S, 0.7, 0.0)
-# What hides a face squeezes its box first and moves it, and of a face at the frame's edge single boxes are wrong: where
-# it was so long before counts, too.
+# An occluder shrinks and shifts a box before it hides the face, and single boxes at the frame's edge are wrong.  So the
+# position this long before also counts.
 SETTLED_S = 0.3
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """Where a face was at a time.  box: (4,) xyxy.  velocity: (2,) pixels a second of the box's centre."""
+    """A face at one time.  box: (4,) xyxy in pixels.  velocity: (2,) of the box's centre, pixels a second."""
 
     at_s: float
     box: Floats
     velocity: Floats
 
     def expected(self, now_s: float, foreseen_s: float) -> Floats:
-        """(4,) where the face is by now if it moved on for at most so many seconds."""
+        """(4,) the expected box at `now_s`, if the face keeps its velocity for at most `foreseen_s`."""
         return np.asarray(self.box + np.tile(self.velocity * min(now_s - self.at_s, foreseen_s), 2), np.float32)
 
 
 @dataclass
 class _Track:
-    """seen: of the last `SETTLED_S`, and the newest before them.  frame: in which it was seen last."""
+    """seen: within the last `SETTLED_S`, and the newest before that.  frame: position of the last frame with it."""
 
     frame: int
     seen: deque[_Seen] = field(default_factory=deque)
@@ -63,7 +63,7 @@ class _Track:
 
 
 class Tracker:
-    """Gives every face a track id; ids count up from 0 in order of appearance."""
+    """Assigns track ids, from 0 in order of appearance."""
 
     def __init__(self) -> None:
         self._active: dict[int, _Track] = {}
@@ -76,7 +76,7 @@ class Tracker:
             ended = [
                 track_id
                 for track_id, track in self._active.items()
-                # The frame before is always near enough, however rarely frames are sampled.
+                # The previous frame is always near enough, however low the sampling rate.
                 if detected.starts_shot or (now_s - track.last.at_s > MAX_GAP_S and position - track.frame > 1)
             ]
             for track_id in ended:
@@ -87,7 +87,7 @@ class Tracker:
     def _assign(self, detected: DetectedFrame, position: int) -> tuple[int, ...]:
         boxes, now_s = detected.faces.boxes, detected.frame.timestamp_s
         ids = [-1] * len(boxes)
-        # Faces of the frame before first: where one passes in front of another, the hidden one must not take its place.
+        # Tracks seen in the previous frame first: a hidden face must not take over the face that passes in front of it.
         there = [k for k, track in self._active.items() if track.frame == position - 1]
         away = [k for k, track in self._active.items() if track.frame != position - 1]
         for tracks, seen, foreseen_s in (

@@ -1,13 +1,13 @@
-"""Steady faces: boxes and landmarks of a track are smoothed over time, without lag.
+"""Smoothing: boxes and landmarks of a track are smoothed over time, without lag.
 
-The job is offline, so what follows a frame is known as well as what came before it: each value is that of a parabola
-fitted to the track's values around the frame, nearer ones counting more.  A parabola follows a movement that speeds up;
-what it leaves out is the network's noise.  Where the face moves in a way that a long parabola does not follow, a short
-one counts: noise lies on both sides of a parabola within a few frames, a movement stays on one side for longer.  Frames
-in which a track was missed for a moment get its fitted values, too.
+The job is offline, so values after a frame are known as well as those before it.  Each value is replaced by that of a
+parabola fitted to the track's values around the frame, weighted by a Gaussian in time.  A parabola follows an
+accelerating movement; its residuals are the network's noise.  If the face moves in a way that a long window does not
+follow, a short window is used: noise changes sign within a few frames, a movement stays on one side for longer.
+Frames in which a track was missed briefly get fitted values, too.
 
-Source: Cleveland 1979, Robust Locally Weighted Regression and Smoothing Scatterplots; with two widths in place of
-weights that resist outliers.
+Source: Cleveland 1979, Robust Locally Weighted Regression and Smoothing Scatterplots; with two window widths instead of
+robustness weights.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ import numpy.typing as npt
 
 from worker.core.records import Detections, Floats, TrackedFrame
 
-AROUND_S = 0.6  # values within so many seconds of a frame count
-LONG_S, SHORT_S = 0.18, 0.05  # standard deviations of the Gaussians that weigh them
-FEWEST = 5  # values that a parabola is fitted to; fewer stay as they are
-MISSED_S = 0.25  # a track that was not seen for longer is not there meanwhile
-# How far means over `SHORT_S` lie off the long parabola by the network's noise: in widths of the box, and at the least
-# in pixels; and how many times more they do where the face moves.  The views that faces are followed in differ by about
-# a hundredth of the width and take turns in less than half a second, which looks like a nod.
+AROUND_S = 0.6  # half-width of the window
+LONG_S, SHORT_S = 0.18, 0.05  # standard deviations of the two Gaussian weights
+FEWEST = 5  # minimum number of values for a fit; fewer stay unsmoothed
+MISSED_S = 0.25  # longer gaps in a track are not filled
+# Deviation of means over `SHORT_S` from the long parabola: by noise alone, in widths of the box and at least in pixels;
+# and the multiple of it that means movement.  The look's views differ by about a hundredth of the width and alternate
+# in less than half a second, which resembles a nod.
 NOISE_WIDTHS, NOISE_PX, MOVEMENT = 0.015, 0.5, 2.0
 WAITING_BYTES = 64 * 2**20
 
 
 @dataclass
 class _Track:
-    """times: seconds, ascending.  rows: (15,) box, score and landmarks at each."""
+    """times: seconds, ascending.  rows: (15,) box, score and landmarks at each time."""
 
     times: deque[float] = field(default_factory=deque)
     rows: deque[Floats] = field(default_factory=deque)
@@ -45,7 +45,7 @@ class _Track:
             self.rows.popleft()
 
     def at(self, now_s: float) -> Floats | None:
-        """(15,) the track's values at the time; None where it is not there."""
+        """(15,) the track's smoothed values at `now_s`; None outside the track or in a long gap."""
         times = np.array(self.times)
         after = int(np.searchsorted(times, now_s))
         if after == len(times):
@@ -60,7 +60,7 @@ class _Track:
 
 
 class Steadying:
-    """Smooths the tracks of one stream.  min_face_px: narrower boxes are left out."""
+    """Smooths the tracks of one stream.  min_face_px: narrower boxes are dropped."""
 
     def __init__(self, min_face_px: float) -> None:
         self._min_face_px = min_face_px
@@ -69,7 +69,7 @@ class Steadying:
         self._bytes = 0
 
     def run(self, frames: Iterable[TrackedFrame]) -> Iterator[TrackedFrame]:
-        """Every frame with its smoothed faces, in order, at most `AROUND_S` after it came."""
+        """Every frame with its smoothed faces, in order, delayed by at most `AROUND_S`."""
         for frame in frames:
             self._take(frame)
             while self._is_due(frame):
@@ -112,7 +112,7 @@ class Steadying:
 
 
 def _smoothed(away: npt.NDArray[np.float64], rows: Floats) -> Floats:
-    """(15,) at 0 seconds, of rows (N, 15) that many seconds away."""
+    """(15,) smoothed values at the frame.  away: (N,) seconds from the frame.  rows: (N, 15)."""
     powers = np.stack([np.ones_like(away), away, away**2])  # (3, N)
     long = _fit(away, powers, rows, LONG_S)
     off = _local_means(away, (rows - powers.T @ long) @ _CENTRE)  # (5, 2) of the box's centre
@@ -129,21 +129,21 @@ def _fit(
     away: npt.NDArray[np.float64], powers: npt.NDArray[np.float64], rows: Floats, deviation_s: float
 ) -> npt.NDArray[np.float64]:
     """Coefficients (3, 15) of the weighted parabola."""
-    # Far values keep a little weight, so that a short parabola is fitted, too, where frames are rare.
+    # Far values keep a small weight, so that the short fit is determined at low frame rates.
     weighted = powers * (np.exp(-0.5 * (away / deviation_s) ** 2) + 1e-6)
-    # Least squares, since values at one or two times, or nearly so, leave the parabola open.
+    # `lstsq`, since values at only one or two distinct times leave the parabola underdetermined.
     found, *_ = np.linalg.lstsq(weighted @ powers.T, weighted @ rows, rcond=1e-10)
     return np.asarray(found, np.float64)
 
 
 def _local_means(away: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(5, 2): weighted means of the values (N, 2) around each of `_PLACES_S`."""
+    """(5, 2) Gaussian means of the values (N, 2) around each of `_PLACES_S`."""
     weights = np.exp(-0.5 * ((_PLACES_S[:, None] - away) / SHORT_S) ** 2)  # (5, N)
     return np.asarray(weights @ values / weights.sum(axis=1, keepdims=True), np.float64)
 
 
 def _between(away: npt.NDArray[np.float64], rows: Floats, after: int) -> Floats:
-    """(15,) at 0 seconds on the line between the values around it."""
+    """(15,) linear interpolation at the frame between its two neighbours."""
     if away[after] == 0:
         return np.asarray(rows[after], np.float32)
     share = -away[after - 1] / (away[after] - away[after - 1])
@@ -154,11 +154,11 @@ def _size(frame: TrackedFrame) -> int:
     return 0 if frame.frame.picture is None else frame.frame.picture.nbytes
 
 
-# From a row to the centre of its box.
+# Projects a row (15,) to the centre (2,) of its box.
 _CENTRE = np.zeros((15, 2))
 _CENTRE[[0, 2], 0] = _CENTRE[[1, 3], 1] = 0.5
 
-# Where the distance from the long parabola is measured, in seconds from the frame, and how much each place counts.
+# Times, in seconds from the frame, at which the deviation from the long parabola is measured, and their weights.
 _PLACES_S = np.arange(-2, 3) * SHORT_S
 _NEARNESS = np.exp(-0.5 * (_PLACES_S / (2 * SHORT_S)) ** 2)
 _NEARNESS /= _NEARNESS.sum()

@@ -1,6 +1,6 @@
-"""Published face detection networks as plain torch modules, and what their outputs mean.
+"""Published face detection networks as plain torch modules, with the decoding of their outputs.
 
-One file a network: the module, which maps pixels to maps of cells, and the decoding of those maps.  Every module takes
+One file for each network: the module, from pixels to maps of cells, and the decoding of those maps.  Every module takes
 (B, 3, H, W) float RGB in 0..255, H and W multiples of `MULTIPLE`.
 """
 
@@ -19,10 +19,10 @@ MULTIPLE = 32
 
 @dataclass(frozen=True)
 class FaceNetwork:
-    """What is known of a network besides its weights.
+    """A network's definition without its weights.
 
-    decode: from its maps and the lowest score to candidates.  min_score: the threshold that it is used with alone.
-    nms_iou: candidates that overlap more are the same face.
+    decode: (maps, minimum score) -> candidates.  min_score: its default threshold as the only detector.
+    nms_iou: candidates with a higher IoU are the same face.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What the decoding of every network shares: cells that may hold a face, and rows that describe one."""
+"""Decoding shared by all networks: cells above a score, and candidates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float32]
 class Cells:
     """Cells of a batch that may hold a face.
 
-    image: (N,) index in the batch.  row, column: (N,) in the map.  values: (N, C) the map's channels there.
+    image: (N,) index in the batch.  row, column: (N,) in the map.  values: (N, C) channels of the map.
     """
 
     image: npt.NDArray[np.int64]
@@ -39,7 +39,7 @@ class Candidates:
     landmarks: Array
 
     def above(self, min_score: float) -> Candidates:
-        """Those with at least this score."""
+        """The candidates with at least this score."""
         kept = self.scores >= min_score
         return self if kept.all() else Candidates(*(part[kept] for part in vars(self).values()))
 
@@ -54,7 +54,7 @@ def cells_above(maps: Array, score: Array, lowest: float) -> Cells:
 
 
 def together(parts: Iterable[Candidates | None]) -> Candidates:
-    """The candidates of several maps as one; None: a map has none."""
+    """Concatenate the candidates of several maps; None stands for a map without any."""
     given = [vars(part).values() for part in parts if part is not None]
     if not given:
         none = np.empty((0, 5, 2), np.float32)
@@ -63,7 +63,7 @@ def together(parts: Iterable[Candidates | None]) -> Candidates:
 
 
 def logit(probability: float) -> float:
-    """The value that a sigmoid turns into the probability; infinite at 0 and 1."""
+    """The inverse of the logistic function; infinite at 0 and 1."""
     if 0 < probability < 1:
         return math.log(probability / (1 - probability))
     return math.copysign(math.inf, probability - 0.5)

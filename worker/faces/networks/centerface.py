@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from worker.faces.networks.cells import Array, Candidates, box_around, cells_above, logit, sigmoid
 
 STRIDE = 4
-# Input, hidden and output channels and stride of each inverted residual block, by the map that it belongs to.
+# (input, hidden, output channels, stride) of each inverted residual block, grouped by output map.
 BLOCKS = (
     ((16, 96, 24, 2), (24, 144, 24, 1)),
     ((24, 144, 32, 2), (32, 192, 32, 1), (32, 192, 32, 1)),
@@ -30,8 +30,8 @@ BLOCKS = (
     ((96, 576, 160, 2), (160, 960, 160, 1), (160, 960, 160, 1), (160, 960, 320, 1)),
 )
 NECK = 24
-# Channels of the output: score (a logit), logarithms of height and width in strides, offsets y and x of the centre, and
-# five landmarks y, x as fractions of the box.
+# Channels of the output: score (a logit), log height and log width in strides, offsets y and x of the centre, and five
+# landmarks (y, x) as fractions of the box.
 SCORE, SIZE, OFFSET, LANDMARKS = slice(0, 1), slice(1, 3), slice(3, 5), slice(5, 15)
 
 
@@ -64,7 +64,7 @@ class CenterFaceNet(nn.Module):
 
 
 def decode(maps: Sequence[Array], min_score: float) -> Candidates:
-    """Faces of a batch, in pixels of the input."""
+    """Faces of a batch, in pixels of the input.  maps: one (B, 15, h, w).  min_score: in 0..1."""
     (output,) = maps
     cells = cells_above(output, output[:, 0], logit(min_score))
     height, width = (np.exp(cells.values[:, SIZE]) * STRIDE).T
@@ -78,7 +78,7 @@ def decode(maps: Sequence[Array], min_score: float) -> Candidates:
 
 
 class _Inverted(nn.Module):
-    """Inverted residual: expansion, depthwise convolution, projection; added to its input where sizes allow."""
+    """Inverted residual: expansion, depthwise convolution, projection; with a shortcut if shapes match."""
 
     def __init__(self, before: int, hidden: int, after: int, stride: int) -> None:
         super().__init__()

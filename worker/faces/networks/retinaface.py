@@ -21,19 +21,19 @@ ANCHORS_PX = ((16, 32), (64, 128), (256, 512))  # sides of the two square anchor
 CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
 MEAN_RGB = (127.0, 117.0, 104.0)
 SLOPE = 0.1  # of the leaky ReLU
-# Input and output channels and stride of each separable unit, by stage.
+# (input channels, output channels, stride) of each separable unit, by stage.
 UNITS = (
     ((8, 16, 1), (16, 32, 2), (32, 32, 1), (32, 64, 2), (64, 64, 1)),
     ((64, 128, 2), *((128, 128, 1),) * 5),
     ((128, 256, 2), (256, 256, 1)),
 )
 WIDTH = 64
-# Channels of an anchor in the output: logits of no face and face, box, landmarks.
+# Channels of an anchor in the output: logits of background and face, box, landmarks.
 BOX, LANDMARKS = slice(2, 6), slice(6, 16)
 
 
 class RetinaFaceNet(nn.Module):
-    """Pixels (B, 3, H, W) float RGB in 0..255 -> maps (B, 2 * 16, h, w), a stride each, finest first."""
+    """Pixels (B, 3, H, W) float RGB in 0..255 -> one map (B, 2 * 16, h, w) for each stride, finest first."""
 
     mean: Tensor
 
@@ -61,7 +61,7 @@ class RetinaFaceNet(nn.Module):
 
 
 def decode(maps: Sequence[Array], min_score: float) -> Candidates:
-    """Faces of a batch, in pixels of the input."""
+    """Faces of a batch, in pixels of the input.  maps: (B, 2 * 16, h, w), finest first.  min_score: in 0..1."""
     parts = []
     for output, stride, sides in zip(maps, STRIDES, ANCHORS_PX, strict=True):
         for anchor, side in zip(np.split(output, len(sides), axis=1), sides, strict=True):
@@ -83,7 +83,7 @@ def _decode(output: Array, stride: int, side: int, min_score: float) -> Candidat
 
 
 class _Context(nn.Module):
-    """Three receptive fields side by side: 3x3, 5x5 and 7x7, the latter two of 3x3 convolutions."""
+    """Three parallel receptive fields, 3x3, 5x5 and 7x7, all from 3x3 convolutions."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,15 +16,14 @@ from worker.faces.networks.cells import Array, Candidates, box_around, cells_abo
 
 STRIDES = (8, 16, 32)
 WIDTH = 64
-# Channels of a map: face or not, face-centred or not (two logits; the geometric mean of their probabilities is the
-# score); the box's centre x, y and the logarithms of its size, in strides; five landmarks x, y in strides, from the
-# cell's corner.
+# Channels of a map: class and objectness (logits; the score is the geometric mean of their probabilities); the box's
+# centre (x, y) and log size, in strides; five landmarks (x, y) in strides, from the cell's corner.
 CLASS, OBJECT, BOX, LANDMARKS = 0, 1, slice(2, 6), slice(6, 16)
 HEADS = (1, 1, 4, 10)  # their channels, in that order
 
 
 class YuNetNet(nn.Module):
-    """Pixels (B, 3, H, W) float RGB in 0..255 -> maps (B, 16, h, w), a stride each, finest first."""
+    """Pixels (B, 3, H, W) float RGB in 0..255 -> one map (B, 16, h, w) for each stride, finest first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +34,7 @@ class YuNetNet(nn.Module):
         )
         self.lateral = nn.ModuleList(_unit(WIDTH, WIDTH) for _ in STRIDES)
         outputs = sum(HEADS)
-        # The four heads of a stride in one: each is pointwise, then depthwise.
+        # The four heads of a stride, merged: each is pointwise, then depthwise.
         self.heads = nn.ModuleList(_unit(WIDTH, outputs, relu=False) for _ in STRIDES)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -51,12 +50,12 @@ class YuNetNet(nn.Module):
 
 
 def decode(maps: Sequence[Array], min_score: float) -> Candidates:
-    """Faces of a batch, in pixels of the input."""
+    """Faces of a batch, in pixels of the input.  maps: (B, 16, h, w), finest first.  min_score: in 0..1."""
     return together([_decode(cells, stride, min_score) for cells, stride in zip(maps, STRIDES, strict=True)])
 
 
 def _decode(output: Array, stride: int, min_score: float) -> Candidates | None:
-    # Neither factor may be lower than the square of their geometric mean.
+    # Each factor is at least the square of their geometric mean, since both are at most 1.
     both = np.minimum(output[:, CLASS], output[:, OBJECT])
     cells = cells_above(output, both, logit(min_score**2))
     values = cells.values
