@@ -94,7 +94,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def url(path: Path) -> str:
-    media = "video/webm" if path.suffix == ".webm" else "video/mp4"
+    media = {".webm": "video/webm", ".mkv": "video/x-matroska"}.get(path.suffix, "video/mp4")
     return f"data:{media};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
@@ -148,7 +148,7 @@ ONE = 1 << 16
 HALF = round(math.sqrt(0.5) * ONE)
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
 @pytest.mark.parametrize(
     "matrix",
     [

@@ -16,7 +16,7 @@ import av
 from av.video.stream import VideoStream
 
 from worker.decode.container import OpenVideo
-from worker.decode.times import LONGEST_S, PLAUSIBLE_FPS, PacketClock, time_s, zero_s
+from worker.decode.times import LONGEST_S, PLAUSIBLE_FPS, time_s, zero_s
 
 SCAN_BYTES = 64 * 2**20
 EDGE = 4096  # entries at either end of an index that may be hidden: pre-roll before a cut, frames behind it
@@ -98,7 +98,7 @@ def _of_packets(path: Path, tick: Callable[[], None]) -> Claims:
     with closing(OpenVideo(path)) as video:
         stream = video.stream
         zero = zero_s(video.container, plays_in_browsers=video.plays_in_browsers)
-        clock = PacketClock(stream)
+        clock = video.packet_clock()
         count, at, first_s, last_s, any_s = 0, 0, math.inf, -math.inf, -math.inf
         with suppress(av.FFmpegError, OSError):
             for packet in video.container.demux():

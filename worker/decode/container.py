@@ -15,6 +15,7 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from worker.decode import UndecodableInputError
+from worker.decode.times import GifClock, PacketClock
 
 # FFmpeg's names of demuxers.  None of them follows a reference unless it is told to.
 DEMUXERS = (
@@ -94,6 +95,10 @@ class OpenVideo:
     def has_no_times(self) -> bool:
         """Whether its packets say in which order they are decoded, and not when they are shown."""
         return self.name == "avi"
+
+    def packet_clock(self) -> PacketClock | GifClock:
+        """What gives its packets their times; not for containers that browsers play."""
+        return GifClock(self.stream) if self.name == "gif" else PacketClock(self.stream)
 
     @property
     def drops_unsaid(self) -> bool:

@@ -19,7 +19,7 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from worker.core.picture import Colours, Image, Picture, sample_count
-from worker.core.tones import HDR_TABLES
+from worker.core.tones import HDR_TABLES, PQ
 from worker.decode import Canvas, DecodeLimits
 
 HD_LINES = 720
@@ -33,6 +33,9 @@ HALVED = ("yuv420p", "yuvj420p", "nv12", "nv21", "p010", "p012")
 SAME_SAMPLES = {"yuv420p": {"yuv420p", "yuvj420p"}, "rgb24": {"rgb24"}}
 FULL_UNLESS_TAGGED = ("yuvj", "gray", "rgb", "bgr", "gbr", "pal8", "mono", "ya", "argb", "abgr", "0")
 MATRIX = struct.Struct("=9i")
+UNKNOWN = (0, 2)  # H.273: reserved, unspecified
+DOLBY_TAGS = ("dvh1", "dvhe")  # HEVC that is not said to be playable as HEVC
+NO_COLOUR = 128  # of chroma
 WIDEST_PIXEL = 16  # a pixel aspect beyond it, either way, is a mistake
 # How far from its axis a display matrix may point and still be along it.
 ASKEW = 0.02
@@ -73,6 +76,12 @@ def turn(frame: VideoFrame) -> Turn:
     return UPRIGHT
 
 
+def is_dolby_alone(frame: VideoFrame, codec_tag: str) -> bool:
+    """Whether it is Dolby Vision's profile 5, whose base no other format shows and which therefore names no colours."""
+    dolby = codec_tag in DOLBY_TAGS or frame.side_data.get("DOVI_RPU_BUFFER") is not None
+    return dolby and frame.color_trc in UNKNOWN and frame.color_range == ColorRange.JPEG
+
+
 def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
     """Width and height in square pixels: one of them grows, as in browsers."""
     if not aspect or aspect <= 0 or not 1 / WIDEST_PIXEL <= aspect <= WIDEST_PIXEL:
@@ -87,20 +96,24 @@ def shown_size(width: int, height: int, aspect: Fraction | None, turned: Turn) -
 
 
 class PictureMaker:
-    """Makes pictures of one input's frames.  canvas: makes the arrays that their samples are put into."""
+    """Makes pictures of one input's frames.  canvas: makes the arrays that their samples are put into.
+
+    grey: whether luma is light by PQ and chroma is not one that is known; see `is_dolby_alone`.
+    """
 
     def __init__(self, limits: DecodeLimits, canvas: Canvas) -> None:
         self._limits = limits
         self._canvas = canvas
         self._reformatter = VideoReformatter()
         self._turn, self._turn_of = UPRIGHT, (0, 0, 0)
+        self.grey = False
 
     def picture(self, frame: VideoFrame, aspect: Fraction | None) -> Picture | None:
         """None if it cannot be converted.  Raises: LimitExceededError, MemoryError."""
         width, height = square_size(frame.width, frame.height, aspect)
         self._limits.check_pixels(width, height)
         matrix, full_range = _matrix(frame), _is_full_range(frame)
-        transfer = frame.color_trc if frame.color_trc in HDR_TABLES else 0
+        transfer = PQ if self.grey else frame.color_trc if frame.color_trc in HDR_TABLES else 0
         try:
             if frame.format.name.startswith(HALVED):
                 converted = self._converted(frame, "yuv420p", width, height, matrix, full_range, full_range)
@@ -147,6 +160,9 @@ class PictureMaker:
         picture = Picture.in_samples(self._canvas(sample_count(height, width, rgb=False)), height, width, colours)
         for place, plane in zip(picture.planes, (luma, *chroma), strict=True):
             np.copyto(place, plane)
+        if self.grey:
+            for place in picture.planes[1:]:
+                place.fill(NO_COLOUR)
         return picture
 
     def _of_rgb(self, frame: VideoFrame, turned: Turn, transfer: int) -> Picture:

@@ -17,10 +17,9 @@ from PIL import ImageOps
 
 from worker.core.records import Image
 from worker.decode import DecodeLimits
+from worker.decode.times import INSTEAD_MS, SHORTEST_MS
 
 WEBP_ANIMATED = 0x02  # a flag of the chunk VP8X
-# Browsers show a frame that asks for less time than that for the other.
-SHORTEST_MS, INSTEAD_MS = 10, 100
 
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 Pillow.MAX_IMAGE_PIXELS = None  # `DecodeLimits` are checked before anything is decoded

@@ -26,6 +26,8 @@ TOGETHER_S = 30.0  # ... to within that
 LONGEST_S = 1e9  # a time beyond it, 30 years, is none
 HELD = 2  # items whose times may wait for the next known one
 PAUSE_MS = 1000  # longer, nothing was filmed
+# Browsers show a picture of an image that moves, which asks for no more time than that, for the other.
+SHORTEST_MS, INSTEAD_MS = 10, 100
 UNORDERED = "{} timestamps of the container do not increase or are missing; they were put between their neighbours"
 
 Item = TypeVar("Item")
@@ -68,6 +70,23 @@ class PacketClock:
 
     def _with_others(self, stamp: int) -> bool:
         return self._others_s is not None and abs(float(stamp * self._base) - self._others_s) < TOGETHER_S
+
+
+class GifClock:
+    """Gives a GIF's packets the times of browsers.
+
+    Source: Chromium's `DeferredImageDecoder::FrameDurationAtIndex`, and Firefox's rule that it follows.
+    """
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._ms = 1 / (1000 * (stream.time_base or Fraction(1, 100)))  # ticks
+        self._next = 0
+
+    def set(self, packet: Packet[Any]) -> None:
+        """Change the times of the next packet."""
+        packet.pts = packet.dts = self._next
+        delay = packet.duration or 0
+        self._next += delay if delay > SHORTEST_MS * self._ms else round(INSTEAD_MS * self._ms)
 
 
 def zero_s(container: InputContainer, *, plays_in_browsers: bool) -> float:

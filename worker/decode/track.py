@@ -14,7 +14,6 @@ from av.video.frame import VideoFrame
 from worker.decode import DecodeLimits, decoding_threads
 from worker.decode.container import OpenVideo
 from worker.decode.skipping import Skipping
-from worker.decode.times import PacketClock
 
 MOST_FAILURES = 100  # reads that fail one after the other before the rest is given up
 TRIES = 3  # of a packet that the decoder does not take at once
@@ -102,7 +101,7 @@ class Track:
         if video.plays_in_browsers:
             video.pass_over_other_tracks()
         else:
-            clock = PacketClock(video.stream)
+            clock = video.packet_clock()
         failures = 0
         packets = video.container.demux()
         while failures < MOST_FAILURES:

@@ -22,11 +22,12 @@ from worker.decode import (
 from worker.decode.claims import claims, indexed_before
 from worker.decode.container import OpenVideo
 from worker.decode.fields import Deinterlacer
-from worker.decode.pictures import PictureMaker, shown_size, turn
+from worker.decode.pictures import PictureMaker, is_dolby_alone, shown_size, turn
 from worker.decode.skipping import Skipping
 from worker.decode.times import DEFAULT_FPS, UNORDERED, Gaps, Increasing, time_s, zero_s
 from worker.decode.track import Track
 
+DOLBY_ALONE = "the video is Dolby Vision that other formats do not show (profile 5): its pictures are taken as grey"
 NO_FRAME = "the input has no video frame that can be decoded"
 # A container's count is often off by a few; an input is called cut off when more than both of these are missing.
 MISSING_FRAMES, MISSING_SHARE = 5, 0.05
@@ -57,6 +58,7 @@ class VideoSource:
         self.decoded = 0
         self.warnings: list[str] = []
         self._gaps = Gaps()
+        self._ended_early = False
         self._video = OpenVideo(path)
         try:
             codec = self._video.stream.codec_context
@@ -71,6 +73,9 @@ class VideoSource:
             first = next(decoded, None)
             if first is None:
                 raise UndecodableInputError(NO_FRAME)
+            if is_dolby_alone(first, codec.codec_tag):
+                self._pictures.grey = True
+                self.warnings.append(DOLBY_ALONE)
             if first.interlaced_frame:
                 self._skipping.off()
             self._frames = Deinterlacer().run(self._times.run(self._timed(chain([first], decoded))))
@@ -138,12 +143,13 @@ class VideoSource:
             claim = str(found.promised)
         else:
             return
+        self._ended_early = True
         self.warnings.append(
             f"the video ends early: {self.decoded} frames could be decoded, its container claims {claim}"
         )
 
     def _say_what_was_odd(self, unconverted: int) -> None:
-        cut_off = bool(self.warnings)  # in the middle of a packet
+        cut_off = self._ended_early  # in the middle of a packet
         track = self._track
         if track.damaged + track.faulty + self._gaps.missing > cut_off:
             missing = f"; {self._gaps.missing} are missing" if self._gaps.missing else ""

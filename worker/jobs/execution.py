@@ -63,6 +63,7 @@ class Execution:
         self._total: int | None = None
         self._span_s: tuple[float, float] | None = None
         self._last_s = 0.0
+        self._share = 0.0  # of all frames that are done, as last shown
         self._sealed: State = "failed"
         self._waited_s: float | None = None  # where it is the job's first execution
         self._claimed_s = self._started = time.monotonic()
@@ -206,7 +207,7 @@ class Execution:
     def _progress(self) -> dict[str, Any]:
         elapsed = max(time.monotonic() - self._started, 1e-6)
         rate = self._done / elapsed if self._done else None
-        total = None if self._total is None else max(self._expected(self._total), self._done)
+        total = None if self._total is None else self._expected(self._total)
         eta = None if rate is None or total is None else (total - self._done) / rate
         progress = Progress(
             frames_done=self._done,
@@ -217,13 +218,23 @@ class Execution:
         return progress.model_dump(mode="json")
 
     def _expected(self, claimed: int) -> int:
-        """Frames that there will be: fewer than claimed where they come too slowly for that, at a varying rate."""
-        if self._span_s is None or not self._done:
+        """Frames that there will be: fewer than claimed where they come too slowly for that, at a varying rate.
+
+        Never so many that less of them would be done than was shown before.
+        """
+        if not self._done:
             return claimed
-        start_s, end_s = self._span_s
-        share = (self._last_s - start_s) / max(end_s - start_s, 1e-6)
-        at_this_pace = round(self._done / share) if share > 0 else claimed
-        return at_this_pace if at_this_pace < ON_TIME * claimed else claimed
+        total = claimed
+        if self._span_s is not None:
+            start_s, end_s = self._span_s
+            share = (self._last_s - start_s) / max(end_s - start_s, 1e-6)
+            at_this_pace = round(self._done / share) if share > 0 else claimed
+            total = at_this_pace if at_this_pace < ON_TIME * claimed else claimed
+        if self._share:
+            total = min(total, int(self._done / self._share))
+        total = max(total, self._done)
+        self._share = self._done / total
+        return total
 
     def _append(self, chunk: bytes | str, fields: Mapping[str, Any], counts: Mapping[str, float] | None = None) -> None:
         script_keys = [self._hash, self._frames_key]

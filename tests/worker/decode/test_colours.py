@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -13,7 +15,8 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from tests.worker.decode.scenes import difference, images, portrait, read, scene, write
 from worker.core.records import Image
 from worker.core.tones import HDR_TABLES, HLG, PQ, rolled_off
-from worker.decode.video import VideoSource
+from worker.decode.pictures import is_dolby_alone
+from worker.decode.video import DOLBY_ALONE, VideoSource
 
 WITHIN = 2.0  # of 255, on average, of swscale's exact conversion
 MATRICES = {"bt601": (6, Colorspace.ITU601), "bt709": (1, Colorspace.ITU709), "bt2020": (9, Colorspace.BT2020)}
@@ -165,6 +168,72 @@ def test_hdr_keeps_the_shades_of_bright_faces(tmp_path: Path, transfer: int) -> 
     dark = np.asarray((given.max(axis=2) < 70) & (given.min(axis=2) > 20))
     lit = ((given[dark] / 255.0) ** 2.2 * 4) ** (1 / 2.2) * 255
     assert abs(float(image[dark].mean()) - float(lit.mean())) < 14
+
+
+def dolby(path: Path, profile: int, compatible_with: int, entry: bytes = b"hev1") -> Path:
+    """Have an mp4 say that it is Dolby Vision.  Source: Dolby Vision streams within the ISO base media file format."""
+    data = bytearray(path.read_bytes())
+    flags = profile << 9 | 6 << 3 | 0b101  # level 6; metadata and a base, no enhancement
+    record = bytes([1, 0]) + struct.pack(">HB", flags, compatible_with << 4) + bytes(19)
+    box = struct.pack(">I4s", 8 + len(record), b"dvvC" if profile > 7 else b"dvcC") + record
+    at, around = 0, []
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"):
+        while bytes(data[at + 4 : at + 8]) != name:
+            at += int(struct.unpack_from(">I", data, at)[0])
+        around.append(at)
+        at += 8
+    at += 8  # version, number of entries
+    data[at + 4 : at + 8] = entry
+    for outer in [*around, at]:
+        (size,) = struct.unpack_from(">I", data, outer)
+        struct.pack_into(">I", data, outer, size + len(box))
+    end = at + struct.unpack_from(">I", data, at)[0] - len(box)
+    path.write_bytes(data[:end] + box + data[end:])  # `moov` lies behind the pictures, whose offsets stay
+    return path
+
+
+@pytest.mark.parametrize(("transfer", "compatible_with"), [(PQ, 1), (HLG, 4)], ids=["8.1", "8.4"])
+def test_dolby_vision_is_shown_by_its_base(tmp_path: Path, transfer: int, compatible_with: int) -> None:
+    """Profile 8 is HDR10 or HLG with more."""
+    plain = images(read(hdr(tmp_path / "a.mp4", transfer)))
+    source = VideoSource(dolby(hdr(tmp_path / "b.mp4", transfer), 8, compatible_with), limits())
+    for found, wanted in zip(images(source.frames()), plain, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert source.warnings == []
+
+
+def test_dolby_vision_alone_is_grey(tmp_path: Path) -> None:
+    """Profile 5 has no base whose colours are known: brightness is right, colour is left out, and a warning tells."""
+
+    def prepare(stream: Any) -> None:
+        stream.codec_context.color_range = 2
+
+    codes = np.round(255 * to_pq((np.arange(256) / 255) ** 2.2 * 203)).astype(np.uint8)
+    given = scene(3)
+    options = {"x265-params": "log-level=none", "preset": "ultrafast"}
+    path = write(
+        tmp_path / "a.mp4", [codes[p] for p in given], "libx265", pix_fmt="yuv420p10le", options=options,
+        prepare=prepare, change=lambda frame: frame.reformat(format="yuv420p10le", dst_color_range=ColorRange.JPEG),
+    )  # fmt: skip
+    source = VideoSource(dolby(path, 5, 0, b"dvh1"), limits())
+    found = images(source.frames())
+    assert source.warnings == [DOLBY_ALONE]
+    for image, picture in zip(found, given, strict=True):
+        assert np.ptp(image.astype(int), axis=2).max() <= 2
+        assert np.corrcoef(image[..., 0].ravel(), picture.mean(axis=2).ravel())[0, 1] > 0.95
+
+
+def test_dolby_vision_by_its_metadata() -> None:
+    """Matroska has no tag for it; a base that names its colours is shown by them."""
+    said = {"DOVI_RPU_BUFFER": object()}
+    for side_data, transfer, colour_range, alone in (
+        (said, 2, ColorRange.JPEG, True),
+        (said, PQ, ColorRange.JPEG, False),
+        (said, 2, ColorRange.MPEG, False),
+        ({}, 2, ColorRange.JPEG, False),
+    ):
+        frame: Any = SimpleNamespace(side_data=side_data, color_trc=transfer, color_range=colour_range)
+        assert is_dolby_alone(frame, "[0][0][0][0]") is alone
 
 
 @pytest.mark.parametrize("transfer", [PQ, HLG])

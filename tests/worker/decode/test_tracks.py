@@ -135,3 +135,48 @@ def test_a_codec_that_is_not_decoded_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.avi", scene(3), "zmbv", pix_fmt="bgr0")
     with pytest.raises(UndecodableInputError, match="zmbv"):
         read(path)
+
+
+def beside(path: Path, pictures: list[Image], kind: str) -> Path:
+    """A clip with a track of that kind in front, or of time codes behind its pictures."""
+    _, options = CODECS["libx264"]
+    with av.open(str(path), "w") as container:
+        other: Any = None
+        if kind != "timecode":
+            other = container.add_data_stream(kind) if kind == "klv" else container.add_mux_stream(kind)
+            other.time_base = Fraction(1, 1000)
+        stream: Any = container.add_stream("libx264", rate=25, options=options)
+        stream.pix_fmt = "yuv420p"
+        stream.height, stream.width = pictures[0].shape[:2]
+        if other is None:
+            stream.metadata["timecode"] = "10:00:00:00"
+        container.start_encoding()
+        for i in range(4 if other is not None else 0):
+            packet = av.Packet({"mov_text": b"\0\2hi", "klv": b"\x06\x0e\x2b\x34" + bytes(20)}.get(kind, b"hi"))
+            packet.stream, packet.time_base = other, Fraction(1, 1000)
+            packet.pts = packet.dts = 100 * i
+            packet.duration = 90
+            container.mux(packet)
+        for i, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.mov", "timecode"), ("a.mp4", "mov_text"), ("a.mkv", "subrip"), ("a.mkv", "webvtt"), ("a.ts", "klv")],
+)
+def test_tracks_without_pictures(tmp_path: Path, name: str, kind: str) -> None:
+    """Time codes, subtitles and data are no film, wherever they lie, and move neither its times nor its count."""
+    pictures = scene(10)
+    path = beside(tmp_path / name, pictures, kind)
+    with av.open(str(path)) as container:
+        assert sorted(stream.type for stream in container.streams) in (["data", "video"], ["subtitle", "video"])
+    source = VideoSource(path, LIMITS)
+    frames = list(source.frames())
+    assert [frame.timestamp_s for frame in frames] == pytest.approx([i / 25 for i in range(10)], abs=1e-3)
+    assert (source.info.frame_count, source.warnings) == (10, [])
+    assert difference(images(frames)[3], pictures[3]) < CLOSE

@@ -125,6 +125,24 @@ def test_the_claim_is_believed_as_long_as_frames_keep_pace(
     assert record(connection).progress.frames_total == 64
 
 
+@pytest.mark.parametrize("slow_s", [0.0448, 0.05, 0.08])
+def test_progress_never_goes_back(slow_s: float, connection: redis.Redis) -> None:
+    """A recording of a screen: its claim is doubted while little moves, and no longer once much does."""
+    execution = claimed(connection)
+    execution.opened(4000, {}, (0.0, 160.0))
+    shares = [0.0]
+    at_s = 0.0
+    for i in range(64 * 40):
+        execution.add(Frame(i, at_s, ()))
+        at_s += slow_s if i // 64 < 28 else 0.001
+        if i % 64 == 63:
+            progress = record(connection).progress
+            assert progress.frames_total is not None
+            assert progress.frames_done <= progress.frames_total <= 4000
+            shares.append(progress.frames_done / progress.frames_total)
+    assert shares == sorted(shares)
+
+
 def test_a_second_execution_fences_the_first(connection: redis.Redis) -> None:
     """What the first execution wrote goes, and whatever it tries afterwards changes nothing and says so."""
     first = claimed(connection)
