@@ -19,7 +19,7 @@ from app.middleware.forwarded import ForwardedMiddleware
 from app.middleware.head import HeadMiddleware
 from app.middleware.request_id import RequestIdMiddleware
 from app.middleware.unexpected import UnexpectedMiddleware
-from app.routes import batches, digests, events, frames, health, jobs, metrics, models, pages, renditions
+from app.routes import batches, digests, events, frames, health, jobs, metrics, models, pages, renditions, uploads
 from app.services import open_services
 from app.settings import Settings
 
@@ -29,6 +29,10 @@ EXPOSED_HEADERS = [
     "Idempotency-Replayed",
     "Link",
     "Location",
+    "Tus-Resumable",
+    "Upload-Expires",
+    "Upload-Length",
+    "Upload-Offset",
     "Mien-Complete",
     "Preference-Applied",
     "Retry-After",
@@ -56,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     errors.install(app)
-    for module in (jobs, batches, frames, digests, events, renditions, models, health, metrics, pages):
+    for module in (jobs, batches, uploads, frames, digests, events, renditions, models, health, metrics, pages):
         app.include_router(module.router)
     app.mount("/static", pages.PageFiles(directory=pages.WEB), name="static")
     app.openapi = cache(partial(document, app))  # type: ignore[method-assign]  # FastAPI's documented way to extend it

@@ -43,6 +43,10 @@ class Settings(SharedSettings):
         1024, ge=0, description="Fewest bytes a second of a request body, over each upload window; 0: no limit."
     )
     upload_window_s: float = Field(20, gt=0, allow_inf_nan=False, description="That window, seconds.")
+    upload_ttl_s: int = Field(
+        86_400, ge=1, description="How long a resumable upload lives of which no job was made, seconds."
+    )
+    max_open_uploads: int = Field(100, ge=1, description="Most resumable uploads that a key may have open.")
     max_queue: int = Field(1000, ge=0, description="Most jobs waiting in one queue; 0: no limit.")
     rate_limit: int = Field(0, ge=0, description="Most requests a minute for each key, or address; 0: no limit.")
     cors_origins: Words = Field(

@@ -61,7 +61,7 @@ class Sweeper:
         return len(removed)
 
     async def _is_known(self, job_id: str) -> bool:
-        return bool(await self._redis.exists(keys.job(job_id), keys.upload(job_id)))
+        return bool(await self._redis.exists(keys.job(job_id), keys.upload(job_id), keys.resumable(job_id)))
 
     async def _forget_old(self) -> None:
         """Drop list entries of jobs that expired long ago, and entries of batches at once: nobody is told of those."""

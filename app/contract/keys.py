@@ -86,6 +86,16 @@ def upload(job_id: str) -> str:
     return f"{PREFIX}upload:{job_id}"
 
 
+def resumable(upload_id: str) -> str:
+    """Hash of a resumable upload: `owner`, `length`, `offset`, `name`, `expires_at`, `writer`, and its pieces."""
+    return f"{PREFIX}resumable:{upload_id}"
+
+
+def open_resumable(owner: str) -> str:
+    """Sorted set of an owner's resumable uploads of which no job was made, by when they expire."""
+    return f"{PREFIX}resumable-open:{owner}"
+
+
 def idempotency(owner: str, digest: str) -> str:
     """Hash of a submission that had an Idempotency-Key: `fingerprint` and `job`.  digest: SHA-256 of the key."""
     return f"{PREFIX}idempotency:{owner}:{digest}"

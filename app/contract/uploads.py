@@ -164,6 +164,10 @@ class UploadStore:
                 file.write(b"mien")
             self._fs.rm(probe)
 
+    def free_bytes(self) -> int | None:
+        """Room that is left; None where nobody knows."""
+        return shutil.disk_usage(self._root).free if self.is_folder else None
+
     def _folder(self, job_id: str) -> str:
         if not JOB_ID.fullmatch(job_id):
             raise ValueError(f"not a job id: {job_id!r}")

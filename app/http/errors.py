@@ -9,12 +9,15 @@
     ├── UploadTooSlow         408  upload_too_slow
     ├── Conflict              409  conflict
     ├── Gone                  410  gone
+    ├── UnsupportedVersion    412  unsupported_version
     ├── UploadTooLarge        413  upload_too_large
     ├── UnsupportedMedia      415  unsupported_media
     ├── InvalidOption         422  invalid_option
     ├── IdempotencyMismatch   422  idempotency_mismatch
     ├── RateLimited           429  rate_limited
+    ├── TooManyUploads        429  too_many_uploads
     ├── QueueFull             429  queue_full
+    ├── ChecksumMismatch      460  checksum_mismatch
     ├── InternalError         500  internal
     ├── Unavailable           503  unavailable
     ├── ResultsFull           503  storage_full
@@ -130,6 +133,12 @@ class Gone(ProblemError):
     status, code, title = 410, "gone", "Expired"
 
 
+class UnsupportedVersion(ProblemError):
+    """The client speaks another version of the tus protocol, or none."""
+
+    status, code, title = 412, "unsupported_version", "Version of the protocol not supported"
+
+
 class UploadTooLarge(ProblemError):
     """Over the limit on bytes or frames."""
 
@@ -164,6 +173,18 @@ class QueueFull(ProblemError):
     """As many jobs wait as may."""
 
     status, code, title = 429, "queue_full", "Queue full"
+
+
+class TooManyUploads(ProblemError):
+    """As many resumable uploads are open as may be."""
+
+    status, code, title = 429, "too_many_uploads", "Too many open uploads"
+
+
+class ChecksumMismatch(ProblemError):
+    """The bytes have another checksum than the client says."""
+
+    status, code, title = 460, "checksum_mismatch", "Checksum mismatch"
 
 
 class InternalError(ProblemError):

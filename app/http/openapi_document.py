@@ -197,6 +197,13 @@ EXAMPLES: dict[str, Any] = {
             "frames": "http://127.0.0.1:8000/v1/batches/pilot/frames",
         },
     },
+    "UploadView": {
+        "id": _JOB_ID,
+        "length": 524288000,
+        "offset": 8388608,
+        "name": "interview.mp4",
+        "expires_at": "2026-11-25T07:49:22.351Z",
+    },
     "Rendering": {"job_id": _JOB_ID, "state": "running", "progress": 0.4},
     "Model": _MODEL,
     "ModelList": {"models": [_MODEL]},

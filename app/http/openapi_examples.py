@@ -12,6 +12,7 @@ from app.contract.jobs import Job
 from app.contract.naming import Naming
 from app.contract.options import JobOptions
 from app.contract.renditions import Rendition
+from app.contract.sources import Source
 from app.http import errors
 
 _KINDS = (
@@ -21,12 +22,15 @@ _KINDS = (
     errors.UploadTooSlow,
     errors.Conflict,
     errors.Gone,
+    errors.UnsupportedVersion,
     errors.UploadTooLarge,
     errors.UnsupportedMedia,
     errors.InvalidOption,
     errors.IdempotencyMismatch,
     errors.RateLimited,
     errors.QueueFull,
+    errors.TooManyUploads,
+    errors.ChecksumMismatch,
     errors.Unavailable,
     errors.ResultsFull,
     errors.StorageFull,
@@ -132,7 +136,7 @@ def submission_docs() -> dict[str, Any]:
     """Parameters and bodies of `POST /v1/jobs`, which the route reads itself, as a stream."""
     options = {
         name: _plain(option)
-        for kind in (JobOptions, Naming)
+        for kind in (JobOptions, Naming, Source)
         for name, option in kind.model_json_schema()["properties"].items()
     }
     options["metadata"] = {"type": "string", "description": options["metadata"]["description"]}
@@ -178,10 +182,19 @@ def submission_docs() -> dict[str, Any]:
             "required": True,
             "content": {
                 "multipart/form-data": form_content,
+                "application/json": {"schema": _as_json()},
                 **{name: {"schema": binary} for name in (*_FILE_TYPES, "application/octet-stream")},
             },
         },
     }
+
+
+def _as_json() -> dict[str, Any]:
+    """Schema of a body of JSON, which says where the content is."""
+    properties: dict[str, Any] = {}
+    for kind in (Source, JobOptions, Naming):
+        properties |= kind.model_json_schema()["properties"]
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _plain(option: dict[str, Any]) -> dict[str, Any]:

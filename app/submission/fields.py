@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.contract.naming import METADATA_PREFIX, Naming, name_of_file
 from app.contract.options import LISTS, JobOptions
+from app.contract.sources import Source
 from app.http.errors import InvalidOption, invalid_option
 
 MAX_VALUE_BYTES = 64 * 1024
@@ -33,8 +34,8 @@ class OptionFields:
     @staticmethod
     def check_name(name: str) -> None:
         """Raises: InvalidOption if there is no such option."""
-        if not _is_option(name) and not _is_naming(name):
-            known = ", ".join([*JobOptions.model_fields, *Naming.model_fields])
+        if not _is_option(name) and not _is_naming(name) and not _is_source(name):
+            known = ", ".join([*JobOptions.model_fields, *Naming.model_fields, *Source.model_fields])
             raise InvalidOption(
                 f"There is no option {name[:64]!r}; there are: {known}. What is to be labelled goes in a form's part "
                 "`file`, several images in parts `frames`.",
@@ -66,11 +67,15 @@ class OptionFields:
 
     def naming(self) -> Naming:
         """Name and metadata; the name of the files where none is given.  Raises: InvalidOption."""
-        given = _naming({name: value for name, value in self._together().items() if not _is_option(name)})
+        given = _naming({name: value for name, value in self._together().items() if _is_naming(name)})
         files = self._first_file
         if files and self._files > 1:
             files = f"{files} and {self._files - 1} more"
         return given.model_copy(update={"name": given.name or files or None})
+
+    def source(self) -> Source:
+        """Where the content is.  Raises: InvalidOption."""
+        return _parse(Source, {name: value for name, value in self._together().items() if _is_source(name)})
 
     def _together(self) -> dict[str, str]:
         query, form = self._values["query"], self._values["form"]
@@ -82,6 +87,8 @@ class OptionFields:
 
 def _checked(one: Mapping[str, str]) -> BaseModel:
     """One field, parsed.  Raises: InvalidOption if it cannot have this value."""
+    if all(map(_is_source, one)):
+        return _parse(Source, one)
     return _parse(JobOptions, one) if all(map(_is_option, one)) else _naming(one)
 
 
@@ -91,6 +98,10 @@ def _is_option(name: str) -> bool:
 
 def _is_naming(name: str) -> bool:
     return name in Naming.model_fields or name.startswith(METADATA_PREFIX)
+
+
+def _is_source(name: str) -> bool:
+    return name in Source.model_fields
 
 
 def _naming(values: Mapping[str, str]) -> Naming:

@@ -27,7 +27,7 @@ class Inbox:
 
     def __init__(self, store: UploadStore, job_id: str) -> None:
         self._store = store
-        self._job_id = job_id
+        self.job_id = job_id
         self._writer: UploadWriter | None = None
         self._archive: zipfile.ZipFile | None = None
         self._entry: IO[bytes] | None = None
@@ -88,7 +88,7 @@ class Inbox:
 
     def _put(self, data: bytes, kind: Kind | None, last: bool) -> None:
         if self._writer is None:
-            self._writer = self._store.create(self._job_id)
+            self._writer = self._store.create(self.job_id)
         if kind is not None:
             self._stored = STORED[kind.reading] if kind.is_image else kind
         if kind is not None and kind.is_image:

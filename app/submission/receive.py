@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from app.contract.media import KINDS, SUPPORTED
+from app.contract.sources import Source
 from app.http.errors import BadRequest, InvalidOption, UnsupportedMedia, UploadTooLarge
 from app.settings import Settings
 from app.submission.fields import MAX_VALUE_BYTES, OptionFields
@@ -16,6 +19,7 @@ from app.submission.multipart import PartEnd, PartStart, parts
 from app.submission.pace import paced
 
 FORM = "multipart/form-data"
+JSON = "application/json"
 PICTURES = ("video/", "image/")
 OTHERS = {name for kind in KINDS for name in kind.content_types if not name.startswith(PICTURES)}
 RAW_TYPES = (*PICTURES, *sorted(OTHERS), "application/x-zip", "application/octet-stream")
@@ -41,23 +45,59 @@ async def receive(
     try:
         if media == FORM:
             await _receive_form(content_type, body, inbox, options, check)
+        elif media == JSON:
+            await _receive_json(body, options, check)
         elif not media or media.startswith(RAW_TYPES):
-            await _receive_raw(body, inbox)
+            await _receive_raw(body, inbox, elsewhere=options.source().is_elsewhere)
         else:
             raise UnsupportedMedia(
                 f"The body is {media[:64]!r}; send multipart/form-data with a `file`, or the file itself: {SUPPORTED}."
             )
     except ClientDisconnect:
         raise BadRequest("The body ends early.") from None
-    if inbox.is_empty:
-        raise InvalidOption("The form has no `file` and no `frames`.", field="file")
+    elsewhere = options.source().is_elsewhere
+    if inbox.is_empty and not elsewhere:
+        raise InvalidOption(f"There is no `file`, no `frames` and no {' or '.join(Source.model_fields)}.", field="file")
+    if elsewhere and not inbox.is_empty:
+        raise InvalidOption("Send a file, or say where it is, not both.", field="file")
 
 
-async def _receive_raw(body: AsyncIterator[bytes], inbox: Inbox) -> None:
-    inbox.begin("file")
+async def _receive_raw(body: AsyncIterator[bytes], inbox: Inbox, *, elsewhere: bool) -> None:
+    if not elsewhere:
+        inbox.begin("file")
     async for data in body:
+        if inbox.is_empty and data:  # it is said where the content is, and here is some
+            inbox.begin("file")
         await inbox.write(data)
-    await inbox.end()
+    if not inbox.is_empty:
+        await inbox.end()
+
+
+async def _receive_json(body: AsyncIterator[bytes], options: OptionFields, check: OptionCheck) -> None:
+    """Options as one JSON object; null is as if absent."""
+    text = bytearray()
+    async for data in body:
+        text += data
+        if len(text) > MAX_VALUE_BYTES:
+            raise InvalidOption(f"More than {MAX_VALUE_BYTES} bytes of options.")
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadRequest("The body is not JSON.") from None
+    if not isinstance(given, dict):
+        raise BadRequest("The body is no JSON object.")
+    for name, value in given.items():
+        if value is not None:
+            worded = _worded(value)
+            options.add("form", name, worded)
+            await check(name, worded)
+
+
+def _worded(value: Any) -> str:
+    """A JSON value as a form carries it."""
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return ",".join(value)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 async def _receive_form(

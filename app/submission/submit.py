@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from fastapi import Request
 from redis.exceptions import RedisError
@@ -16,10 +17,12 @@ from app.contract import heartbeats, keys
 from app.contract.jobs import InputInfo, JobRecord, ModelRef, utc_now
 from app.contract.naming import Naming
 from app.contract.options import JobOptions
+from app.contract.sources import Source
 from app.jobs.admission import check_queues, check_room
 from app.jobs.store import UndecidedError
 from app.services import Services
 from app.submission import idempotency
+from app.submission.adoption import Submission, adopt
 from app.submission.bundle import Bundle, Bundles
 from app.submission.fields import OptionFields
 from app.submission.inbox import Inbox
@@ -28,11 +31,13 @@ from app.webhooks.targets import check_target
 
 
 @dataclass(frozen=True)
-class Submission:
-    """A queued job.  replayed: another request with the same Idempotency-Key had made it."""
+class Wanted:
+    """What a submission asks for, checked."""
 
-    record: JobRecord
-    replayed: bool
+    options: JobOptions
+    naming: Naming
+    source: Source
+    bundle: Bundle
 
 
 async def submit(request: Request, services: Services, owner: str) -> Submission:
@@ -48,23 +53,20 @@ async def submit(request: Request, services: Services, owner: str) -> Submission
     inbox = Inbox(services.uploads, job_id)
     try:
         async with _under_way(services, job_id):
-            options, naming = await _receive(request, services, bundles, inbox)
-            media, received = await inbox.commit()
-            bundle = await bundles.of(options.model)
-            record = _record(services, job_id, owner, bundle, options, media, received)
-            record.name, record.metadata, record.batch = naming.name, naming.metadata, naming.batch
-            record.request_id = request.scope.get("request_id", "")
-            record.idempotency = key
-            made = await _create_once(services, record)
+            wanted = await _receive(request, services, bundles, inbox)
+            make = partial(_make, request, services, owner, key, wanted)
+            if wanted.source.upload:
+                made = await adopt(services, owner, wanted.source.upload, key, wanted.options, inbox, make)
+            else:
+                made = await make(job_id, *await inbox.commit())
     except UndecidedError:  # if the job was made it is done; if not, its input is swept
         raise
     except BaseException:
         await asyncio.shield(inbox.abort())
         raise
-    if made == job_id:
-        return Submission(record, replayed=False)
-    await inbox.abort()
-    return Submission(await services.jobs.get(made, owner), replayed=True)
+    if made.replayed:
+        await inbox.abort()
+    return made
 
 
 async def _refuse_if_full(request: Request, services: Services, bundles: Bundles, key: str) -> None:
@@ -82,8 +84,8 @@ async def _refuse_if_full(request: Request, services: Services, bundles: Bundles
     await check_queues(services.queueing, queues, services.settings.max_queue)
 
 
-async def _receive(request: Request, services: Services, bundles: Bundles, inbox: Inbox) -> tuple[JobOptions, Naming]:
-    """The whole body: its content goes into the inbox, its options and naming are returned, checked."""
+async def _receive(request: Request, services: Services, bundles: Bundles, inbox: Inbox) -> Wanted:
+    """The whole body: its content goes into the inbox, all else is returned."""
     fields = OptionFields()
 
     async def check(name: str, value: str) -> None:
@@ -93,9 +95,33 @@ async def _receive(request: Request, services: Services, bundles: Bundles, inbox
             check_target(value, services.settings)
 
     await receive(request, inbox, fields, services.settings, check)
-    options, naming = fields.finish(), fields.naming()
-    (await bundles.of(options.model)).check(options)
-    return options, naming
+    options = fields.finish()
+    bundle = await bundles.of(options.model)
+    bundle.check(options)
+    return Wanted(options, fields.naming(), fields.source(), bundle)
+
+
+async def _make(
+    request: Request,
+    services: Services,
+    owner: str,
+    key: str,
+    wanted: Wanted,
+    job_id: str,
+    media: str,
+    sizes: InputInfo,
+    file_name: str = "",
+) -> Submission:
+    """The job of a stored input, or the one that another request with the same key has made."""
+    record = _record(services, job_id, owner, wanted.bundle, wanted.options, media, sizes)
+    naming = wanted.naming
+    record.name, record.metadata, record.batch = naming.name or file_name or None, naming.metadata, naming.batch
+    record.request_id = request.scope.get("request_id", "")
+    record.idempotency = key
+    made = await _create_once(services, record)
+    if made == job_id:
+        return Submission(record, replayed=False)
+    return Submission(await services.jobs.get(made, owner), replayed=True)
 
 
 async def _create_once(services: Services, record: JobRecord) -> str:

@@ -13,6 +13,7 @@ import pytest
 from app.contract.jobs import Job
 from app.contract.naming import Naming
 from app.contract.options import JobOptions
+from app.contract.sources import Source
 from app.http import errors
 from app.http.openapi_document import EXAMPLES
 from app.main import create_app
@@ -22,7 +23,7 @@ from model_store.members import MEMBERS
 
 REFERENCE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 DOCUMENT: dict[str, Any] = create_app(Settings()).openapi()
-FIELDS = {*JobOptions.model_fields, *Naming.model_fields}  # of a submission
+FIELDS = {*JobOptions.model_fields, *Naming.model_fields, *Source.model_fields}  # of a submission
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 
 
@@ -104,6 +105,7 @@ ANSWERS = {
     "member": {"MemberInfo"},
     "prior of a model": {"PriorInfo"},
     "worker": {"WorkerInfo"},
+    "resumable upload": {"UploadView"},
     "readiness": {"Ready"},
     "liveness": {"Live"},
     "video or picture that is being made": {"Rendering"},
@@ -217,7 +219,7 @@ def test_examples_show_members_that_there_can_be() -> None:
 
 def test_the_client_in_the_reference_works(api: httpx.Client, worker: Any, make_frames: Any, tmp_path: Path) -> None:
     """The Python client of the reference submits, waits and reads as it stands."""
-    found = re.search(r"```python\n(.*?)```", REFERENCE, re.DOTALL)
+    found = re.search(r"## A client in Python.*?```python\n(.*?)```", REFERENCE, re.DOTALL)
     assert found is not None
     names: dict[str, Any] = {}
     exec(found[1].replace("http://127.0.0.1:8000", str(api.base_url)), names)

@@ -23,6 +23,7 @@ MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(2000)
 
 # The fields of a job, as the public contract lists them.
 JOB_FIELDS = {
+    "batch",
     "id",
     "state",
     "created_at",
