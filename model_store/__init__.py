@@ -1,4 +1,4 @@
-"""Model bundles: their format, their verification, and the bundle that ships.
+"""Model bundles: their format, their verification, and the default bundle.
 
-Knows neither the front end nor the worker: a bundle is data, what its tensors mean is the worker's business.
+Independent of front end and worker: a bundle is data, and the worker interprets its tensors.
 """

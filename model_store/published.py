@@ -1,7 +1,7 @@
 """Import of the published checkpoints (xinqi-fan/ABAW2021) into a bundle, and of VGGFace2 weights into a backbone.
 
-The files are pickles; they are read with PyTorch's weights-only reader, which runs no code from them, with
-`argparse.Namespace` as the one class allowed besides tensors.
+The files are pickles.  PyTorch's weights-only reader reads them without running code; its allow-list has
+`argparse.Namespace` besides tensors.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from model_store.members import MEMBERS, FrameHeadSpec, HeadSpec, RecurrentHeadS
 LABELS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 CROP_PX = 224
-# Five points of the 112 x 112 faces that Aff-Wild2 is distributed with.  Source: Deng et al. 2019, ArcFace.
+# Landmarks of Aff-Wild2's 112 x 112 aligned faces, pixels.  Source: Deng et al. 2019, ArcFace.
 TEMPLATE_112 = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
-# The published sizes are what manifests have where they give none.
+# The defaults of the specs are the published sizes.
 BACKBONE, GRU, TRANSFORMER = ResNet50CaffeSpec(), RecurrentHeadSpec(), TransformerHeadSpec(position_axis="batch")
 EMBEDDING, HIDDEN = GRU.embedding, GRU.hidden
 INNER = int(EMBEDDING * TRANSFORMER.mlp_ratio)
@@ -48,8 +48,8 @@ Shapes = dict[str, tuple[int, ...]]
 def import_published(files: Mapping[str, Path], name: str, out: Path) -> Manifest:
     """Write a bundle of the three published checkpoints to the folder `out`.
 
-    Equal fusion weights, published preprocessing and position rule; equal backbones become one file.
-    Raises: BundleError, with one sentence, if a file is not such a checkpoint; then nothing is written.
+    files: a checkpoint for each member.  Equal fusion weights, published preprocessing and position rule; equal
+    backbones become one file.  Raises: BundleError if a file is not such a checkpoint; then nothing is written.
     """
     states = {member: _read_member(path, member) for member, path in files.items()}
     with NewBundle(out) as folder:
@@ -80,9 +80,9 @@ def import_published(files: Mapping[str, Path], name: str, out: Path) -> Manifes
 
 
 def import_backbone(path: Path, out: Path) -> None:
-    """Write `resnet50_ft_dag.pth` as a safetensors backbone that training can start from.
+    """Convert `resnet50_ft_dag.pth` to a safetensors backbone, a starting point of training.
 
-    Raises: BundleError if the file is no such checkpoint or `out` exists; then nothing is written.
+    Raises: BundleError if the file is not this checkpoint or `out` exists; then nothing is written.
     """
     expected = _backbone_shapes() | {
         "classifier.weight": (VGGFACE2_CLASSES, FEATURE, 1, 1),
@@ -96,14 +96,14 @@ def import_backbone(path: Path, out: Path) -> None:
 def _read_member(path: Path, member: str) -> Tensors:
     raw = _load(path)
     if not isinstance(raw, dict) or not isinstance(raw.get("model"), dict):
-        raise BundleError(f"{path} is no published checkpoint: it has no entry 'model' with a state dict")
+        raise BundleError(f"{path} is not a published checkpoint: it has no entry 'model' with a state dict")
     state = {str(key).removeprefix("module."): value for key, value in raw["model"].items()}
     return _checked(path, state, _prefixed_backbone() | _HEAD_SHAPES[member])
 
 
 def _load(path: Path) -> object:
     try:
-        # The reader also warns of pickles that it then refuses; the refusal is enough.
+        # The reader warns about pickles before it rejects them; the error suffices.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -111,16 +111,19 @@ def _load(path: Path) -> object:
         raise BundleError(f"{path} cannot be read: {error.strerror or error}") from None
     except pickle.UnpicklingError:
         raise BundleError(
-            f"{path} is refused: reading it would run code from the file, or it is no checkpoint"
+            f"{path} is refused: reading it would run code from the file, or it is not a checkpoint"
         ) from None
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError):
-        raise BundleError(f"{path} is no PyTorch checkpoint, or it is damaged") from None
+        raise BundleError(f"{path} is not a PyTorch checkpoint, or it is damaged") from None
 
 
 def _checked(path: Path, state: object, expected: Shapes) -> Tensors:
-    """The tensors of exactly the expected names and shapes, float32; batch counters are left out."""
+    """The tensors as float32, with exactly the expected names and shapes; batch counters are dropped.
+
+    Raises: BundleError for missing, extra, misshapen or non-finite tensors.
+    """
     if not isinstance(state, dict):
-        raise BundleError(f"{path} is no state dict")
+        raise BundleError(f"{path} is not a state dict")
     found = {str(key): value for key, value in state.items() if not str(key).endswith("num_batches_tracked")}
     if missing := sorted(expected.keys() - found.keys()):
         raise BundleError(f"{path} lacks {len(missing)} of the expected tensors, first {missing[0]!r}")
@@ -134,7 +137,7 @@ def _checked(path: Path, state: object, expected: Shapes) -> Tensors:
             raise BundleError(f"{path}: {key!r} is {given}, expected {shape}")
         tensors[key] = value.detach().to(torch.float32).numpy()
         if not np.isfinite(tensors[key]).all():
-            raise BundleError(f"{path}: {key!r} holds values that are not numbers")
+            raise BundleError(f"{path}: {key!r} has NaN or infinite values")
     return tensors
 
 
@@ -164,7 +167,7 @@ def _prefixed_backbone() -> Shapes:
 
 
 def _head_names() -> dict[str, dict[str, tuple[str, tuple[int, ...]]]]:
-    """Published key -> our key and shape, of what a head computes with."""
+    """{member: {published key: (key here, shape)}} of the tensors that heads use."""
     labels = len(LABELS)
     gates = 3 * HIDDEN
     recurrent: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -211,7 +214,7 @@ _HEADS = _head_names()
 _HEAD_SHAPES: dict[str, Shapes] = {
     member: {theirs: shape for theirs, (_, shape) in names.items()} for member, names in _HEADS.items()
 }
-# The classifier is stored as a 1x1 convolution; the unused norm and the position table are in the file, not in ours.
+# The published files store the classifier as a 1x1 convolution, and an unused norm and the position table.
 _HEAD_SHAPES["cnn"]["cnn.classifier.weight"] = (len(LABELS), FEATURE, 1, 1)
 _HEAD_SHAPES["cnn_transformer"] |= {
     "norm_cnn.weight": (EMBEDDING,),

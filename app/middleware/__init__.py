@@ -1,1 +1,1 @@
-"""What happens to every request, whatever its route; plain ASGI, so that streams stay streams."""
+"""Middleware of every request, as plain ASGI, so that responses keep streaming."""

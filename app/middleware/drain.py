@@ -1,8 +1,8 @@
-"""An early refusal still reaches clients that send their whole body before they read.
+"""Drain request bodies, so that an early error reaches clients that send their whole body before they read.
 
-Ordinary clients (browsers, curl, Python's) see a reset connection instead of the answer where the server stops reading.
-So before an error is sent, up to `DRAIN_BYTES` of the body are read and dropped.  Where more comes, or it comes slowly,
-the connection is closed with the answer.
+If a server stops reading, common clients (browsers, curl, Python's) see a reset connection instead of the response.  So
+before an error response, up to `DRAIN_BYTES` of the body are read and discarded within `DRAIN_S`.  If the body is
+longer or slower, the response closes the connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ERRORS = 400
 
 
 class DrainMiddleware:
-    """Reads the rest of the body before an error answer begins."""
+    """Reads the rest of the body before an error response starts."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -30,7 +30,7 @@ class DrainMiddleware:
             return
         headers = Headers(scope=scope)
         unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-        # A client that waits for `100 Continue` sends nothing before it has an answer.
+        # A client that waits for `100 Continue` sends no body before a response.
         began = "expect" not in headers
 
         async def counted() -> Message:
@@ -48,7 +48,7 @@ class DrainMiddleware:
         async def send_after(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] >= _ERRORS and unread and began:
                 answer = MutableHeaders(scope=message)
-                if "connection" not in answer:  # else its body is not worth waiting for
+                if "connection" not in answer:  # else the response already closes the connection
                     with suppress(TimeoutError):
                         await asyncio.wait_for(drain(), DRAIN_S)
                 if unread:

@@ -1,4 +1,4 @@
-"""What a proxy says of the client: `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix`, from trusted proxies only."""
+"""Forwarded headers: `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix`, accepted from trusted proxies only."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~\-]{1,64}){1,8}/?")
 
 _MARK = b"x-forwarded-"
-ADDRESSES = 1024  # of which it is remembered whether they are trusted
+ADDRESSES = 1024  # size of the cache of trusted and untrusted addresses
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ForwardedMiddleware:
-    """Puts the client's own address, scheme, host and path prefix into the scope."""
+    """Sets the client's original address, scheme, host and path prefix in the scope."""
 
     def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:
         """trusted: addresses and networks of proxies, or `*`.  Raises: ValueError if one is neither."""
         self.app = app
         self._everyone = "*" in trusted
         self._networks: list[Network] = [ipaddress.ip_network(name) for name in trusted if name != "*"]
-        self._trusts = lru_cache(ADDRESSES)(self._is_trusted)  # the same few addresses ask again and again
+        self._trusts = lru_cache(ADDRESSES)(self._is_trusted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
@@ -37,7 +37,7 @@ class ForwardedMiddleware:
             and any(name.startswith(_MARK) for name, _ in scope["headers"])
             and self._trusts(client[0])
         ):
-            # In place: what stands outside of this middleware sees the same request.
+            # In place, so that outer middleware sees the same values.
             scope.update(self._rewritten(scope, client))
         await self.app(scope, receive, send)
 
@@ -45,7 +45,7 @@ class ForwardedMiddleware:
         headers = Headers(scope=scope)
         changed: dict[str, object] = {}
         hops = [hop.strip() for hop in headers.get("x-forwarded-for", "").split(",") if hop.strip()]
-        # The nearest hop that is no proxy of ours: what stands further left anybody may have written.
+        # The rightmost untrusted hop: the client may have forged the entries to its left.
         outer = next((hop for hop in reversed(hops) if not self._trusts(hop)), hops[0] if hops else None)
         if outer is not None:
             changed["client"] = (outer, client[1])
@@ -59,7 +59,7 @@ class ForwardedMiddleware:
         prefix = headers.get("x-forwarded-prefix", "")
         if _PREFIX.fullmatch(prefix):
             root = prefix.rstrip("/")
-            # Paths come to us without the prefix; routing expects them with it.
+            # The proxy strips the prefix from the path; routing expects it.
             changed |= {"root_path": root, "path": root + scope["path"]}
         return changed
 

@@ -1,4 +1,4 @@
-"""HEAD for every address that has GET: the same answer without its body (RFC 9110, 9.3.2)."""
+"""HEAD for every GET route: the same response without its body (RFC 9110, 9.3.2)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class _BegunError(Exception):
-    """The answer's head is sent; its body need not be made."""
+    """The response's headers are sent; its body is not needed."""
 
 
 class HeadMiddleware:
-    """Asks the application as for GET and ends with the head of its answer, also where the body would have no end."""
+    """Runs the GET route and stops it after the headers, also if the body is endless."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""A request id for every request: the client's own where it is sensible, a new one otherwise; and a log line."""
+"""A request id for every request, the client's if it is well-formed, else a new one; and the access log."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "X-Request-ID"
 _SENSIBLE = re.compile(r"[A-Za-z0-9._\-]{1,64}")
-_QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})  # asked every few seconds by machines
+_QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})  # polled every few seconds
 
 log = structlog.get_logger("app.access")
 
 
 class RequestIdMiddleware:
-    """Puts `request_id` into the scope, the answer's header and every log line of the request."""
+    """Adds `request_id` to the scope, the response's header and every log line of the request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -44,7 +44,7 @@ class RequestIdMiddleware:
             try:
                 await self.app(scope, receive, send_with_id)
             finally:
-                # Neither headers nor the query are logged: they may hold keys.
+                # Headers and query are not logged, since they may contain keys.
                 write = log.debug if scope["path"] in _QUIET else log.info
                 job_id = scope.get("path_params", {}).get("job_id")
                 write(

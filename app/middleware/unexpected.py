@@ -1,6 +1,6 @@
-"""A mistake of ours is logged and answered inside what gives every answer its request id, CORS headers and log line.
+"""Unhandled exceptions: logged and answered with 500 inside the middleware that adds request id and CORS headers.
 
-Starlette's own place for it is outside all middleware.
+Starlette's own handler is outside all middleware.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 class UnexpectedMiddleware:
-    """Answers an exception that no handler took with a 500 problem."""
+    """Turns an unhandled exception into a 500 problem response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -35,5 +35,5 @@ class UnexpectedMiddleware:
             await self.app(scope, receive, watched)
         except Exception:
             log.exception("request_broke", method=scope["method"], path=scope["path"])
-            if not began:  # else the server closes the connection, as the answer has no end
+            if not began:  # else the server closes the connection, since the response is incomplete
                 await errors.problem_response(Request(scope), errors.unexpected())(scope, receive, send)

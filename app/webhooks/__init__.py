@@ -1,1 +1,1 @@
-"""Webhooks: who may be called, and how; the courier that calls is a process of its own, see `app.background`."""
+"""Webhooks: allowed targets, payload, signature, delivery.  The courier is a separate process, see `app.background`."""

@@ -1,8 +1,8 @@
-"""Delivers webhooks: what is due is taken from Redis, sent, and forgotten when a receiver took it.
+"""Delivers webhooks: leases due deliveries in Redis, sends them, and deletes those that a receiver accepts.
 
-A delivery that is taken but not finished (the process died) comes up again after its lease.  Attempts have growing
-pauses; 410 from the receiver, or the last attempt, ends them.  Many are under way at once, few to any one host, so a
-dead receiver delays nobody else.
+If the process dies, a delivery is due again when its lease ends.  Failed deliveries are retried with backoff until the
+last attempt or a 410 from the receiver.  Deliveries run concurrently with a limit for each host, so that a dead
+receiver does not delay others.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from app.webhooks.post import ANSWER_S, CONNECT_S, post
 from app.webhooks.signing import headers
 from app.webhooks.targets import ForbiddenTargetError, parse_target
 
-# Pauses before the attempts after the first: 10 attempts within about a day, as the standard recommends.
+# Backoff before each retry: 10 attempts within about a day, as the standard recommends.
 PAUSES_S = (5, 30, 120, 600, 1800, 3600, 7200, 21_600, 43_200)
-JITTER = 0.2  # so that receivers that come back are not met by all at once
+JITTER = 0.2  # spreads the retries, so that a recovering receiver does not get all at once
 LEASE_S = 2 * (CONNECT_S + ANSWER_S)
 LOOK_S = 0.5
 AT_ONCE = 24
@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 
 
 class Courier:
-    """Delivers until it is cancelled."""
+    """Delivers due webhooks."""
 
     def __init__(self, connection: redis.asyncio.Redis, settings: Settings) -> None:
         self._redis = connection
@@ -52,16 +52,16 @@ class Courier:
         self._again = connection.register_script(TRY_AGAIN)
         self._hosts: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE_A_HOST))
         self._under_way: set[asyncio.Task[None]] = set()
-        self._threads = ThreadPoolExecutor(AT_ONCE, "webhook")  # dead receivers hold them for long: nobody else's
+        self._threads = ThreadPoolExecutor(AT_ONCE, "webhook")  # a separate pool, since dead receivers block threads
 
     def close(self) -> None:
-        """Give up what is under way: it is due again after its lease."""
+        """Cancel running deliveries; they are due again when their leases end."""
         for task in self._under_way:
             task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def deliver_due(self) -> None:
-        """Begin to deliver what is due, as far as there is room; to be called every `LOOK_S`."""
+        """Start due deliveries up to the limit `AT_ONCE`.  Call it every `LOOK_S`."""
         room = AT_ONCE - len(self._under_way)
         if room <= 0:
             return
@@ -72,7 +72,7 @@ class Courier:
             task.add_done_callback(self._delivered)
 
     def _delivered(self, task: asyncio.Task[None]) -> None:
-        """It ended; where it broke, it is due again after its lease."""
+        """Log a failed task; its delivery is due again when its lease ends."""
         self._under_way.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("webhook_broke", exc_info=error)
@@ -102,7 +102,7 @@ class Courier:
         await self._again(keys=[keys.webhook(job_id), keys.WEBHOOKS], args=[job_id, pause_s, attempts])
 
     async def _attempt(self, delivery: Delivery) -> str:
-        """-> delivered | refused | busy, or why it failed."""
+        """-> delivered | refused | busy, or the reason of the failure."""
         try:
             target = parse_target(delivery.url, self._settings)
         except (ForbiddenTargetError, ValueError):

@@ -1,4 +1,4 @@
-"""What a webhook carries."""
+"""The payload of a webhook."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Delivery:
-    """A webhook that is to be sent.  attempts: made so far.  name, metadata: of the job, the latter as JSON."""
+    """A pending webhook.  attempts: made so far.  name, metadata: the job's, the latter as JSON."""
 
     job_id: str
     url: str
@@ -20,7 +20,7 @@ class Delivery:
     metadata: str = "{}"
 
     def body(self) -> bytes:
-        """Thin: the receiver asks for the rest, with its key."""
+        """The JSON body.  It is minimal: the receiver requests the job with its own key."""
         return json.dumps(
             {
                 "type": f"job.{self.state}",

@@ -1,4 +1,4 @@
-"""One POST to one checked address: no redirects, no proxies, nothing of the answer but its status."""
+"""One POST to a checked address, without redirects or proxies; only the response's status is read."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from app.settings import Settings
 from app.webhooks.targets import Target, resolve
 
 CONNECT_S = 5
-ANSWER_S = 15  # for the whole delivery: a receiver that drips bytes does not hold us up
+ANSWER_S = 15  # deadline of the whole delivery, also for a receiver that sends single bytes slowly
 
 
 def post(target: Target, body: bytes, headers: Mapping[str, str], settings: Settings) -> int:
-    """Send the body -> the answer's status.  Blocks.
+    """Send the body and return the response's status.  Blocks.
 
     Raises: ForbiddenTargetError if the address is not allowed; OSError or http.client.HTTPException if there is no
-    answer in time.
+    response in time.
     """
     address = resolve(target, settings)
     stream = _connect(target, address)
@@ -43,13 +43,13 @@ def post(target: Target, body: bytes, headers: Mapping[str, str], settings: Sett
 
 
 def _connect(target: Target, address: str) -> socket.socket:
-    """A connection, for https one whose handshake is still to be made: it, too, has to be over in time."""
+    """Connect; for https without the TLS handshake, which must run under the caller's deadline."""
     raw = socket.create_connection((address, target.port), CONNECT_S)
     try:
         raw.settimeout(ANSWER_S)
         if target.scheme != "https":
             return raw
-        # The certificate is checked for the name that was asked for, whatever the address.
+        # The certificate is verified against the host name, not the address.
         context = ssl.create_default_context()
         return context.wrap_socket(raw, server_hostname=target.host, do_handshake_on_connect=False)
     except BaseException:
@@ -58,6 +58,6 @@ def _connect(target: Target, address: str) -> socket.socket:
 
 
 def _cut(connection: socket.socket) -> None:
-    """End the connection under whoever reads from it.  Not TLS's own shutdown, which changes what the reader uses."""
+    """Shut down the TCP connection that another thread reads; `SSLSocket.shutdown` would change the reader's state."""
     with suppress(OSError):
         socket.socket.shutdown(connection, socket.SHUT_RDWR)

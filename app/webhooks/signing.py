@@ -11,7 +11,7 @@ import hmac
 
 
 def headers(key: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers that let a receiver check who sent the body, and when (seconds since the epoch)."""
+    """The headers with which a receiver verifies sender and time.  timestamp: seconds since the epoch."""
     signed = b".".join([message_id.encode(), str(timestamp).encode(), body])
     signature = base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
     return {

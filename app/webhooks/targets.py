@@ -1,7 +1,7 @@
-"""Whom a webhook may reach: hosts that the operator names, at public addresses.
+"""Allowed webhook targets: hosts on the operator's allow-list, at public addresses.
 
-A name is resolved once, every address it has is checked, and the connection goes to the address that was checked: what
-the name means a moment later does not matter.
+A name is resolved once, all its addresses are checked, and the connection uses a checked address: DNS rebinding has no
+effect.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _PORTS = {"https": 443, "http": 80}
 
 
 class ForbiddenTargetError(Exception):
-    """The URL may not be called; the message says why."""
+    """The URL is not allowed; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A webhook's receiver.  path: with the query."""
+    """A webhook's receiver.  path: includes the query."""
 
     scheme: str
     host: str
@@ -38,15 +38,15 @@ class Target:
 
 
 def parse_target(url: str, settings: Settings) -> Target:
-    """The receiver that a URL names.  Raises: ForbiddenTargetError if the operator does not allow it."""
+    """Parse a URL.  Raises: ForbiddenTargetError if the operator does not allow it; ValueError if it is malformed."""
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".").lower()
     if not settings.callback_hosts:
         raise ForbiddenTargetError("this service sends no webhooks")
     if parts.scheme != "https" and not (parts.scheme == "http" and settings.callback_private):
-        raise ForbiddenTargetError("only https is called")
+        raise ForbiddenTargetError("the URL must be https")
     if parts.username is not None or parts.password is not None:
-        raise ForbiddenTargetError("the URL must not hold a user name")
+        raise ForbiddenTargetError("the URL must not contain a user name or password")
     port = parts.port or _PORTS[parts.scheme]
     allowed = {name.lower() for name in settings.callback_hosts}
     named = host if ":" not in host else f"[{host}]"
@@ -65,9 +65,9 @@ def check_target(url: str, settings: Settings) -> None:
 
 
 def resolve(target: Target, settings: Settings) -> str:
-    """An address of the receiver that may be called.  Blocks.
+    """Resolve the receiver to an allowed address.  Blocks.
 
-    Raises: OSError if the name has no address; ForbiddenTargetError if any of its addresses is not public.
+    Raises: OSError if the name has no address; ForbiddenTargetError if any address is not public.
     """
     found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     addresses = [str(entry[4][0]) for entry in found]
@@ -78,7 +78,7 @@ def resolve(target: Target, settings: Settings) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is a host's on the public internet, also when an IPv6 address wraps an IPv4 one."""
+    """Whether an IP address is a public unicast address; an IPv4 address embedded in IPv6 is checked itself."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)

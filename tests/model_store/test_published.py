@@ -113,7 +113,7 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path, capsys: pytes
         "lacks": {k: v for k, v in good.items() if k != "cnn.classifier.bias"},
         "unexpected": good | {"surprise": torch.zeros(1)},
         "expected": good | {"cnn.classifier.bias": torch.zeros(8)},
-        "not numbers": good | {"cnn.classifier.bias": torch.full((7,), torch.nan)},
+        "NaN": good | {"cnn.classifier.bias": torch.full((7,), torch.nan)},
     }
     for word, state in bad.items():
         path = _save(tmp_path / "bad.pth", state)
