@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import socket
 import sys
@@ -10,6 +11,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Annotated, Any
 
+import structlog
 import typer
 import uvicorn
 from fastapi import FastAPI
@@ -17,7 +19,7 @@ from pydantic import ValidationError
 
 from app import logs
 from app.background.child import background
-from app.contract.settings import described, mistakes
+from app.contract.settings import described, misspelt, mistakes
 from app.contract.uploads import UnusableStoreError, UploadStore
 from app.http.protocol import BoundedProtocol
 from app.main import create_app
@@ -28,6 +30,8 @@ BAD_USAGE = 2
 SWITCH_S = 0.0005
 KEEP_ALIVE_S = 75  # proxies reuse connections that were idle for a minute: they, not this side, are to close them
 SHUTDOWN_S = 30  # for requests that are under way
+
+log = structlog.get_logger(__name__)
 
 
 def serve(
@@ -51,6 +55,8 @@ def serve(
         print(error, file=sys.stderr)
         raise typer.Exit(BAD_USAGE) from None
     logs.configure(settings.log_level, settings.log_json)
+    for name, meant in misspelt(Settings, os.environ).items():
+        log.warning("unknown_setting", name=name, meant=meant)
     app = create_app(settings)
     config = uvicorn.Config(
         app,

@@ -81,6 +81,11 @@ def worker(name: str) -> str:
     return f"{PREFIX}worker:{name}"
 
 
+def drained(name: str) -> str:
+    """Says that a worker is to take no more jobs."""
+    return f"{PREFIX}drained:{name}"
+
+
 def upload(job_id: str) -> str:
     """Says that an upload is on its way, so that it is not swept; expires unless refreshed."""
     return f"{PREFIX}upload:{job_id}"

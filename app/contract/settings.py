@@ -5,7 +5,9 @@ The front end adds its own in `app.settings`, the worker in `worker.settings`.
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from pydantic import Field, ValidationError, field_validator
@@ -13,13 +15,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.contract import heartbeats
 
+PREFIX = "MIEN_"
+RESEMBLES = 0.85  # of difflib's ratio
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 class SharedSettings(BaseSettings):
     """What a front end and its workers must agree on."""
 
-    model_config = SettingsConfigDict(env_prefix="MIEN_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
@@ -91,6 +95,20 @@ def mistakes(error: ValidationError) -> list[str]:
         name = str(wrong["loc"][0]).upper() if wrong["loc"] else ""
         lines.append(f"MIEN_{name}: {wrong['msg'].removeprefix('Value error, ')}")
     return lines
+
+
+def misspelt(settings: type[SharedSettings], names: Iterable[str]) -> dict[str, str]:
+    """Of variables' names those that resemble a setting's and are none -> what was probably meant.
+
+    Those of the other side, and of the compose file, resemble none so much.
+    """
+    known = [f"{PREFIX}{name.upper()}" for name in settings.model_fields]
+    found = {}
+    for name in sorted(names):
+        if name.startswith(PREFIX) and name not in known:
+            for meant in difflib.get_close_matches(name, known, 1, RESEMBLES):
+                found[name] = meant
+    return found
 
 
 def queue_name(bundle: str) -> str:

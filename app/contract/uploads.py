@@ -146,6 +146,17 @@ class UploadStore:
         names = (str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
         return [name for name in names if JOB_ID.fullmatch(name)]
 
+    def files(self, job_id: str) -> list[str]:
+        """Names of the whole files of a job, in order."""
+        self._fs.invalidate_cache()
+        try:
+            with os_errors():
+                entries = self._fs.ls(self._folder(job_id), detail=False)
+        except FileNotFoundError:
+            return []
+        names = (str(entry).rsplit("/", 1)[-1] for entry in entries)
+        return sorted(name for name in names if name and not name.endswith(PART))
+
     def space(self) -> Space | None:
         """Of a folder's file system; object storage does not tell."""
         if not self.is_folder:

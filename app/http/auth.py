@@ -33,3 +33,8 @@ def _given(request: Request) -> str:
     if scheme.lower() == "bearer" and key:
         return key.strip()
     return request.headers.get("x-api-key", "")
+
+
+def named_owner(name: str) -> str:
+    """The owner that a key's name stands for: jobs stay where they are when the key is rotated."""
+    return f"@{name}"

@@ -10,11 +10,14 @@ from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 
 from app.contract.workers import WorkerInfo
+from app.http.errors import ResultsFull
+from app.jobs.admission import check_room
 from app.routes.dependencies import ServicesDep
 from app.services import Services
 
 router = APIRouter(prefix="/health", tags=["health"])
 
+FULL_SHARE = 0.05  # of a store's room, or less than the largest upload: it is nearly full
 PROBE_S = 3  # a part that has not answered by then is missing
 
 
@@ -47,16 +50,22 @@ async def live() -> Live:
     responses={503: {"model": Ready, "description": "What is missing."}},
 )
 async def ready(services: ServicesDep, response: Response) -> Ready:
-    """200 where Redis answers, the upload store can be written, and at least one live worker takes jobs."""
-    workers, uploads = await asyncio.gather(_workers(services), services.writable.ask(PROBE_S))
+    """200 where Redis answers, the upload store can be written, both have room, and one live worker takes jobs."""
+    workers, uploads, space = await asyncio.gather(
+        _workers(services), services.writable.ask(PROBE_S), services.space.ask(PROBE_S)
+    )
     missing = []
     if workers is None:
         missing.append("redis: it does not answer")
     elif not any(worker.state in {"ready", "busy"} for worker in workers):
         states = ", ".join(f"{w.name} is {w.state}" + (f" ({w.detail})" if w.detail else "") for w in workers)
         missing.append("worker: none is ready" + (f"; {states}" if states else ""))
+    if workers is not None and not await _redis_has_room(services):
+        missing.append("redis: it nears its memory limit, and takes no new jobs")
     if not uploads:
         missing.append("uploads: the store cannot be written")
+    elif space is not None and space.free < min(services.settings.max_upload_bytes, FULL_SHARE * space.total):
+        missing.append("uploads: the store is nearly full")
     if missing:
         response.status_code = 503
     return Ready(
@@ -73,3 +82,13 @@ async def _workers(services: Services) -> list[WorkerInfo] | None:
         return await asyncio.wait_for(services.registry.live_workers(), PROBE_S)
     except (RedisError, TimeoutError):
         return None
+
+
+async def _redis_has_room(services: Services) -> bool:
+    try:
+        await asyncio.wait_for(check_room(services.redis), PROBE_S)
+    except ResultsFull:
+        return False
+    except (RedisError, TimeoutError):
+        return True  # that it does not answer is said otherwise
+    return True

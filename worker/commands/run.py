@@ -14,11 +14,12 @@ from typing import Annotated
 import structlog
 import typer
 
-from app.contract.settings import described
+from app.contract.settings import described, misspelt
 from app.contract.workers import process_name
 from worker.core import malloc
 from worker.decode.isolated import PROCESS
 from worker.errors import CommandError
+from worker.jobs.connection import await_redis
 from worker.process.logs import configure
 from worker.process.orphan_guard import child_environment, end_with_parent
 from worker.process.priority import step_back
@@ -41,6 +42,8 @@ def command(
     settings = WorkerSettings() if concurrency is None else WorkerSettings(concurrency=concurrency)
     name = process_name()
     configure(settings, name)
+    for unknown, meant in misspelt(WorkerSettings, os.environ).items():
+        log.warning("unknown_setting", name=unknown, meant=meant)
     step_back(settings.nice)
     if supervised is not None:
         end_with_parent()
@@ -68,7 +71,8 @@ def command(
 def _serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> None:
     PROCESS.start()  # loads while we do; a supervisor needs neither it nor torch
     with malloc.only_growing():
-        from worker.process.worker_main import serve  # noqa: PLC0415
+        await_redis(settings.redis_url)  # whose absence is told before torch is loaded
+    from worker.process.worker_main import serve  # noqa: PLC0415
 
     serve(settings, name, on_stop)
 

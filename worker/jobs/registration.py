@@ -18,6 +18,8 @@ from app.contract.workers import MemberInfo, ModelInfo, PriorInfo, WorkerInfo
 from model_store.manifest import Manifest
 from model_store.members import MEMBERS
 
+DRAINED = "drained by the operator: it ends the jobs that it has and takes no others"
+
 log = structlog.get_logger(__name__)
 
 
@@ -54,6 +56,7 @@ def model_info(manifest: Manifest, queue: str) -> ModelInfo:
 class Registration:
     """Keeps a worker's `WorkerInfo` alive in Redis until `close`; `say` changes it at once.
 
+    drained: an operator wants it to take no more jobs.
     measure: fields of it that change by themselves, looked at with each beat.
     """
 
@@ -64,6 +67,7 @@ class Registration:
         self._info = info
         self._measure = measure
         self._frames = 0
+        self.drained = False
         self._model: ModelInfo | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -133,11 +137,21 @@ class Registration:
         with self._lock:
             now = {"rss_bytes": _rss_bytes(), "frames_done": self._frames, **self._measure()}
             self._info = self._info.model_copy(update=now)
-            names = [keys.worker(self._info.name), keys.WORKERS, keys.MODELS]
+            names = [keys.worker(self._info.name), keys.WORKERS, keys.MODELS, keys.drained(self._info.name)]
             said = [self._info.name, self._info.model_dump_json(), str(heartbeats.WORKER_TTL_S)]
             if self._model is not None:
                 said += [self._model.name, self._model.model_dump_json()]
-            self._connection.eval(WORKER_BEAT, len(names), *names, *said)
+            self._take(bool(self._connection.eval(WORKER_BEAT, len(names), *names, *said)))
+
+    def _take(self, drained: bool) -> None:
+        """An operator's wish; the next beat tells that it is followed."""
+        if drained == self.drained:
+            return
+        self.drained = drained
+        if self._info.state in {"ready", "busy"} or self._info.detail == DRAINED:
+            state = "stopping" if drained else "busy" if self._info.jobs_running else "ready"
+            self._info = self._info.model_copy(update={"state": state, "detail": DRAINED if drained else None})
+        log.info("drained" if drained else "takes_jobs_again", jobs_running=self._info.jobs_running)
 
 
 def _rss_bytes() -> int | None:

@@ -119,6 +119,7 @@ class ResidentWorker(SimpleWorker):
     functions: what jobs may ask for.
     on_stop: called once, from a thread, at the first SIGTERM; running jobs are then to end soon by themselves.
     on_giving_up: called, from a thread, if they do not, just before the process ends.
+    is_drained: whether no jobs are to be taken now.
     """
 
     death_penalty_class = _NoDeathPenalty
@@ -133,6 +134,7 @@ class ResidentWorker(SimpleWorker):
         concurrency: int = 1,
         settings: SharedSettings | None = None,
         on_giving_up: Callable[[], None] = lambda: None,
+        is_drained: Callable[[], bool] = lambda: False,
     ) -> None:
         job_class = allowing(functions)
         queues = [Queue(queue_name, connection=connection, serializer=JSONSerializer, job_class=job_class)]
@@ -148,6 +150,7 @@ class ResidentWorker(SimpleWorker):
         settings = settings or SharedSettings()
         self._heartbeat_s, self._heartbeat_ttl_s = settings.heartbeat_s, settings.heartbeat_ttl_s
         self._on_stop, self._on_giving_up = on_stop, on_giving_up
+        self._is_drained = is_drained
         self._slots = threading.Semaphore(concurrency)
         self._pool = ThreadPoolExecutor(concurrency, "job")
         self._running: dict[str, tuple[Job, Execution]] = {}  # by execution
@@ -231,12 +234,15 @@ class ResidentWorker(SimpleWorker):
     def _round(self, burst: bool) -> bool | None:
         """Wait for a slot, and for a job to fill it.
 
-        -> whether a job came; None while all slots are taken.
+        -> whether a job came; None while none is to be taken, since all slots are.
         """
         state = WorkerStatus.BUSY if self._running else WorkerStatus.IDLE
         if state != self.get_state():
             self.set_state(state)
         self.heartbeat()
+        if self._is_drained():
+            time.sleep(POLL_S)
+            return None
         # A slot first: a job that is popped is run at once, so that it never waits in nobody's registry.
         if not self._slots.acquire(timeout=POLL_S):
             return None

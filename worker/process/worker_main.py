@@ -21,7 +21,7 @@ from worker.ensemble.precision import PrecisionError
 from worker.errors import CommandError
 from worker.faces import DetectorError
 from worker.inference import serving
-from worker.jobs.connection import Patience, connect
+from worker.jobs.connection import Patience, address_of, connect
 from worker.jobs.idle_unload import IdleUnloader
 from worker.jobs.label_job import Service, give_up, label_job
 from worker.jobs.registration import Registration, model_info
@@ -47,7 +47,7 @@ def serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> N
 
 
 def _serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> None:
-    patience = Patience()
+    patience = Patience(address_of(settings.redis_url))
     connection = connect(settings.redis_url, patience)
     manifest = read_manifest(find_bundle(settings.bundle))
     queue = settings.default_queue
@@ -64,6 +64,7 @@ def _serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> 
     try:
 
         def load() -> serving.Serving:
+            log.info("loading", bundle=settings.bundle, device=settings.device)
             loaded = serving.load(settings, jobs=settings.concurrency)
             metrics.add(connection, {metrics.MODEL_LOADS: 1})
             return loaded
@@ -84,7 +85,15 @@ def _serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> 
         store = UploadStore(settings.uploads)
         functions: dict[str, Callable[[str], object]] = {}
         worker = ResidentWorker(
-            queue, connection, name, functions, stop, settings.concurrency, settings, lambda: give_up(service)
+            queue,
+            connection,
+            name,
+            functions,
+            stop,
+            settings.concurrency,
+            settings,
+            lambda: give_up(service),
+            lambda: registration.drained,
         )
         service = Service(settings, connection, store, unloader, registration, watchdog, stopping, worker.stop)
         functions[keys.LABEL_FUNCTION] = partial(label_job, service)

@@ -187,6 +187,28 @@ redis.call('PUBLISH', ARGV[1], -1)
 return 'ok'
 """
 
+# An operator has an ended job done anew, before all others: it is as if it had never been taken.  KEYS[2]: its queue,
+# KEYS[3]: RQ's record.  ARGV: job id, frames prefix + job id + ':', channel, name of its queue.
+# -> ok | gone | queued | running
+REOPEN = (
+    ALLOW_OOM
+    + CHANGED
+    + WAIT_AGAIN
+    + f"""
+local job = redis.call('HMGET', KEYS[1], 'state', 'execution', 'idempotency')
+if not job[1] then return 'gone' end
+if job[1] == 'queued' or job[1] == 'running' then return job[1] end
+redis.call('HDEL', KEYS[1], 'finished_at', 'started_at', 'error', 'sealed', 'ending', 'ending_ttl_s',
+  'cancel_requested')
+redis.call('HSET', KEYS[1], 'attempts', 0)
+redis.call('PERSIST', KEYS[1])
+if job[3] and job[3] ~= '' then redis.call('PERSIST', job[3]) end
+redis.call('HSET', '{keys.OPEN}', ARGV[1], ARGV[4])
+wait_again(ARGV[1], job[2] or '', ARGV[2], ARGV[3], 'LPUSH')
+return 'ok'
+"""
+)
+
 # Give a job back.  KEYS[2]: its queue, KEYS[3]: RQ's record.  ARGV: execution ('' where it was not claimed yet), job
 # id, frames prefix + job id + ':', channel, `charged` where the execution counts as an attempt, time to live in
 # seconds, fields of a job that was to be cancelled, as a JSON list: such a job does not wait again, recovery ends it;

@@ -5,15 +5,16 @@ from __future__ import annotations
 # A worker lives.  By the clock of Redis, which all hosts share; drops the names of workers that ended without a word.
 # Makes the bundle known again where Redis has lost it.  Also done where Redis is at its memory limit: front ends are to
 # know who lives.
-# KEYS: what the worker says, all workers, all bundles.  ARGV: name, information, its time to live in seconds, and, once
-# it is known, the bundle's name and what is known of it.
+# KEYS: what the worker says, all workers, all bundles, whether it is drained.
+# ARGV: name, information, its time to live in seconds, and, once it is known, its bundle's name and information.
+# -> whether it is drained
 WORKER_BEAT = """#!lua flags=allow-oom
 local now = tonumber(redis.call('TIME')[1])
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 redis.call('ZADD', KEYS[2], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[3])
 if ARGV[4] then redis.call('HSETNX', KEYS[3], ARGV[4], ARGV[5]) end
-return 1
+return redis.call('EXISTS', KEYS[4])
 """
 
 # An execution lives.  KEYS: RQ's running, the execution's record, RQ's record of the worker.  ARGV: entry in the first,

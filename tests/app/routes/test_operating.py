@@ -19,9 +19,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.contract import keys, metrics
-from app.contract.uploads import UploadStore
+from app.contract.settings import misspelt
+from app.contract.uploads import Space, UploadStore
 from app.routes import health
 from app.settings import Settings
+from tests.service import ROOT
+from worker.settings import WorkerSettings
 
 # Of one front end; everything else is of the whole service.
 OF_PROCESS = {
@@ -47,6 +50,36 @@ def test_ready_says_what_is_missing(api: httpx.Client, worker: Any, uploads: Pat
     uploads.rmdir()
     uploads.write_text("not a folder")
     assert api.get("/health/ready").json()["uploads"] is False
+
+
+def test_ready_tells_what_is_nearly_full(make_api: Any, worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before uploads fail or jobs are refused, the front end is not ready; reading goes on."""
+    worker.announce()
+    api = make_api(max_upload_bytes=1000)
+    assert api.get("/health/ready").status_code == 200
+    monkeypatch.setattr(UploadStore, "space", lambda _: Space(999, 10**6))
+    answer = make_api(max_upload_bytes=1000).get("/health/ready")
+    assert (answer.status_code, answer.json()["missing"]) == (503, ["uploads: the store is nearly full"])
+    assert answer.json()["uploads"] is True
+    used = worker.redis.info("memory")["used_memory"]
+    worker.redis.config_set("maxmemory", round(used / 0.9))
+    try:
+        assert api.get("/health/ready").json()["missing"] == ["redis: it nears its memory limit, and takes no new jobs"]
+    finally:
+        worker.redis.config_set("maxmemory", 0)
+    assert api.get("/v1/jobs").status_code == 200
+
+
+def test_misspelt_settings_are_named() -> None:
+    """What resembles a setting and is none is found; those of the other side and of compose resemble none."""
+    assert misspelt(Settings, ["MIEN_REDIS_ULR", "MIEN_API_KEY", "REDIS_ULR", "MIEN_PORT"]) == {
+        "MIEN_REDIS_ULR": "MIEN_REDIS_URL",
+        "MIEN_API_KEY": "MIEN_API_KEYS",
+    }
+    example = re.findall(r"^#?(MIEN_[A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    everything = {f"MIEN_{name.upper()}" for name in {**Settings.model_fields, **WorkerSettings.model_fields}}
+    for settings in (Settings, WorkerSettings):
+        assert misspelt(settings, everything | set(example)) == {}
 
 
 def test_ready_without_redis(make_api: Any) -> None:

@@ -130,3 +130,21 @@ def test_what_a_job_wants_called_at_its_end_is_not(connection: redis.Redis, monk
     ResidentWorker(QUEUE, connection, "worker-of-the-test", LABELS, lambda: None).serve(burst=True)
     assert not queue.job_ids
     assert called == []
+
+
+def test_a_drained_worker_takes_no_job(connection: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it may again: the job waits in its queue meanwhile."""
+    monkeypatch.setattr("worker.jobs.rq_worker.POLL_S", 0.01)
+    waiting: list[int] = []
+
+    def is_drained() -> bool:
+        waiting.append(int(connection.llen(f"rq:queue:{QUEUE}")))
+        return len(waiting) < 4
+
+    ran: list[str] = []
+    Queue(QUEUE, connection=connection, serializer=JSONSerializer).enqueue(keys.LABEL_FUNCTION, "a job")
+    functions: Functions = {keys.LABEL_FUNCTION: ran.append}
+    worker = ResidentWorker(QUEUE, connection, "drained", functions, lambda: None, is_drained=is_drained)
+    worker.serve(burst=True)
+    assert waiting[:4] == [1] * 4
+    assert ran == ["a job"]
