@@ -1,4 +1,4 @@
-"""What the front end and the worker say to each other: pure data, no torch, no cv2, no redis, no web.
+"""The contract between front end and worker: pure data.
 
-pydantic, pydantic-settings, fsspec and the standard library only.
+Imports only pydantic, pydantic-settings, fsspec and the standard library: no torch, cv2, redis or web framework.
 """

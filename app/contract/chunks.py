@@ -1,15 +1,14 @@
 """The chunk codec: up to `CHUNK_FRAMES` frames as one compact byte string for Redis.
 
-Columns of fixed-point integers, each as differences to the previous value, byte planes apart, deflated: about 20 bytes
-a frame for one face and seven scores.  Quantising happens here and nowhere else, so whoever shows records (the API, or
-`worker label` without Redis) shows the same ones: scores in steps of 1/50,000 that still sum to exactly 1, boxes in
-1/8 pixel, times in microseconds.
+Columns of fixed-point integers, delta-encoded, split into byte planes and deflated: about 20 bytes a frame for one face
+and seven scores.  Values are quantised only here, so that the API and `worker label` (without Redis) return the same
+records: scores in steps of 1/50,000 that sum to exactly 1, boxes in 1/8 pixel, times in microseconds.
 
-Pictures whose size is not the job's are rare, so their sizes are two more columns of a version of its own; landmarks,
-pose and sharpness are more columns of a third one, which has the sizes, too.
+Frames whose size differs from the job's are rare: version 2 adds two columns with sizes.  Version 3 adds columns for
+landmarks, pose and sharpness, and has the sizes, too.
 
-Layout: version byte, then deflated: header (frames, faces, labels, members), then the columns in the order of
-`encode`.  A reader refuses versions it does not know.
+Layout: version byte, then deflated: header (frames, faces, labels, members) and the columns in the order of `encode`.
+A reader rejects unknown versions.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ TIME_STEPS = 1_000_000  # a second
 POSE_STEPS = 10  # a degree
 SHARPNESS_STEPS = 1000
 MAX_CHUNK_BYTES = 64 * 2**20  # inflated; 64 frames of 100 faces with every member take 1 MiB
-MAX_LABELS, MAX_MEMBERS = 256, MOST_MEMBERS  # each costs a column, also where there is no face
+MAX_LABELS, MAX_MEMBERS = 256, MOST_MEMBERS  # each takes a column, also without faces
 
 _HEADER = struct.Struct("<IIHH")
 _NO_DETECTION = -1
@@ -44,15 +43,15 @@ class ChunkError(ValueError):
 
 
 def encode(frames: Sequence[Frame]) -> bytes:
-    """Frames (at most `CHUNK_FRAMES`) -> bytes.  All faces have the same numbers of labels and members.
+    """At most `CHUNK_FRAMES` frames -> bytes.
 
-    Raises: ValueError if they have not.
+    Raises: ValueError for more frames, or if faces differ in their numbers of labels or members.
     """
     faces = [face for frame in frames for face in frame.faces]
     labels = len(faces[0].scores) if faces else 0
     members = len(faces[0].members) if faces else 0
     if len(frames) > CHUNK_FRAMES or any(len(f.scores) != labels or len(f.members) != members for f in faces):
-        raise ValueError("a chunk holds at most 64 frames whose faces have equally many labels and members")
+        raise ValueError("a chunk holds at most 64 frames whose faces have the same numbers of labels and members")
     scores = [quantise(face.scores) for face in faces]
     member_scores = [[quantise(face.members[m]) for face in faces] for m in range(members)]
     columns = [
@@ -129,9 +128,9 @@ def decode(data: bytes) -> list[Frame]:
 
 
 def quantise(probabilities: Sequence[float]) -> list[int]:
-    """Probabilities (K,), sum 1 -> integers that sum to exactly `SCORE_STEPS`, by the largest remainders.
+    """Probabilities (K,), sum 1 -> integers that sum to exactly `SCORE_STEPS`, by the largest remainder method.
 
-    Raises: ValueError if they are not probabilities.
+    Raises: ValueError if a value is negative or the sum is not about 1.
     """
     total = sum(probabilities)
     if not 0.99 < total < 1.01 or min(probabilities) < 0:
@@ -149,7 +148,7 @@ def _detection_steps(score: float | None) -> int:
 
 
 def _pack(values: Iterable[int]) -> bytes:
-    """A column: width of a value in bytes, then its differences as byte planes, lowest first."""
+    """Encode a column: a byte with the width of a value in bytes, then the differences as byte planes, lowest first."""
     previous = 0
     differences = []
     for value in values:
@@ -171,7 +170,7 @@ def _bits(code: str) -> int:
 
 
 class _Columns:
-    """Reads what `_pack` wrote, one column after the other."""
+    """Reads consecutive columns of `_pack`."""
 
     def __init__(self, body: bytes, offset: int) -> None:
         self._body = body

@@ -1,15 +1,15 @@
-"""The colours of the labels, in one place: timeline, annotated video and page show the same ones.
+"""The colours of the labels, shared by timeline, annotated video and page.
 
-Chosen so that people with any common colour blindness can tell them apart: hues by custom (a warm anger, a green
-disgust), lightness and chroma by search, the least difference in mind.  Okabe and Ito's palette, the usual answer, has
-a grey and a purple that are nearly one colour without green-sensitive cones.  A test holds the difference.
+They are distinguishable with any common colour blindness.  Hues follow custom (warm for anger, green for disgust); a
+search over lightness and chroma maximised the smallest difference.  In Okabe and Ito's palette, the usual choice, grey
+and purple are nearly equal without green-sensitive cones.  A test checks the smallest difference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# The seven basic labels, always in the same colour.
+# The seven basic labels have fixed colours.
 LABEL_COLOURS: dict[str, str] = {
     "Neutral": "#B5B0A8",  # warm grey
     "Anger": "#CF3B12",  # vermilion
@@ -24,7 +24,7 @@ SPARE_COLOURS = ("#E58A00", *LABEL_COLOURS.values())
 
 
 def colours(labels: Sequence[str]) -> dict[str, str]:
-    """A colour (`#RRGGBB`) for each label: the basic ones have theirs, others take the rest in order."""
+    """A colour (`#RRGGBB`) for each label: basic labels have fixed ones, others get the remaining ones in order."""
     free = iter([*SPARE_COLOURS[:1], *(colour for name, colour in LABEL_COLOURS.items() if name not in labels)])
     return {label: LABEL_COLOURS.get(label) or next(free, SPARE_COLOURS[0]) for label in labels}
 

@@ -1,6 +1,6 @@
-"""Frame records: what a job returns for every sampled frame, in order.
+"""Frame records: a job's result for every sampled frame, in order.
 
-`Frame` and `Face` are the stored form (scores in label order, no names); `frame_record` gives the public JSON.
+`Frame` and `Face` are the stored form (scores in label order, no names); `frame_record` returns the public JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ POSE = ("yaw", "pitch", "roll")
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """What a face looks like besides its expression, with `landmarks=true`.
+    """A face's properties besides its expression, with `landmarks=true`.
 
     landmarks: five x, y in shown, square pixels: the person's right eye, left eye, nose tip, right and left mouth
     corner.  pose: yaw, pitch, roll in degrees: positive towards the picture's right, up, and clockwise.  sharpness:
@@ -35,8 +35,8 @@ class Face:
     """A labelled face of one frame.
 
     track_id: one face over time.  bbox: x, y, width, height in shown, square pixels, origin top left.
-    detection_score: 0..1, None where the frame was given as a crop.  scores: (K,) fused probabilities in label order.
-    members: one (K,) tuple of probabilities a member, in the job's member order.  looks: where the job asks for it.
+    detection_score: 0..1, None if the input is face crops.  scores: (K,) fused probabilities in label order.
+    members: (K,) probabilities of each member, in the job's member order.  looks: None unless the job asks for it.
     """
 
     track_id: int
@@ -48,7 +48,7 @@ class Face:
 
     @property
     def size_px(self) -> float:
-        """Side of the square that is as large as the box."""
+        """Side of a square with the area of the box, in pixels."""
         return round(math.sqrt(max(self.bbox[2] * self.bbox[3], 0.0)), 2)
 
 
@@ -56,7 +56,7 @@ class Face:
 class Frame:
     """One sampled frame.  frame_index: index in the source, from 0.  timestamp_s: the container's presentation time.
 
-    size: width and height of its picture, where they are not the job's.
+    size: (width, height) of its picture, None if equal to the job's.
     """
 
     frame_index: int
@@ -66,7 +66,7 @@ class Frame:
 
 
 class PoseRecord(BaseModel):
-    """How a head is turned, degrees."""
+    """The rotation of a head, in degrees."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -109,7 +109,7 @@ class FrameRecord(BaseModel):
 
 
 def frame_record(frame: Frame, labels: Sequence[str], members: Sequence[str] = ()) -> dict[str, Any]:
-    """The public JSON of a stored frame.  members: names in the job's order to include each member's scores."""
+    """The public JSON of a stored frame.  members: names in the job's order; empty leaves members' scores out."""
     record: dict[str, Any] = {
         "frame_index": frame.frame_index,
         "timestamp_s": frame.timestamp_s,

@@ -1,4 +1,4 @@
-"""Every Redis key and channel of Mien, in one place.  RQ keeps its own under `rq:`."""
+"""Every Redis key and channel of Mien.  RQ's keys start with `rq:`."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import re
 PREFIX = "mien:"
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 
-WORKERS = f"{PREFIX}workers"  # sorted set: worker name by the time it was last seen, by the clock of Redis
-MODELS = f"{PREFIX}models"  # hash: bundle name -> ModelInfo as JSON, of every bundle that ever was served here
+WORKERS = f"{PREFIX}workers"  # sorted set: worker name by the time of its last heartbeat, by Redis' clock
+MODELS = f"{PREFIX}models"  # hash: bundle name -> ModelInfo as JSON, of every bundle ever served
 JOBS = f"{PREFIX}jobs:"  # + owner: sorted set of job ids by creation, milliseconds since the epoch
-BATCHES = f"{PREFIX}batch:"  # + owner + ":" + name: likewise, of those that carry the name
+BATCHES = f"{PREFIX}batch:"  # + owner + ":" + name: likewise, of the jobs with that name
 FRAMES = f"{PREFIX}frames:"  # + job id + ":" + execution: list of chunks
 
-WEBHOOKS = f"{PREFIX}webhooks"  # sorted set: job id by the time its webhook is to be sent next, seconds
-METRICS = f"{PREFIX}metrics"  # hash: counters that all workers add to, see `metrics`
+WEBHOOKS = f"{PREFIX}webhooks"  # sorted set: job id by the due time of its webhook, seconds since the epoch
+METRICS = f"{PREFIX}metrics"  # hash: counters shared by all workers, see `metrics`
 OPEN = f"{PREFIX}open"  # hash: id of every job that has not ended -> its queue
-SWEEP_LOCK = f"{PREFIX}sweep"  # held by the one process that removes what expired
+SWEEP_LOCK = f"{PREFIX}sweep"  # lock of the sweep of expired data
 
-# What a job in RQ asks for; a worker refuses every other function.  Names, not places in the code.
+# The function of a job in RQ; a worker rejects all others.  Names, not import paths.
 LABEL_FUNCTION = "mien.label"
 
-# What is made of kept inputs, see `renditions`: a queue of its own, for a process without CUDA.
+# Renditions of kept inputs, see `renditions`: a separate queue, for a process without CUDA.
 RENDER_QUEUE = "mien-render"
 
-# What jobs ask for that were queued by earlier releases -> what that is called now.
+# Functions of jobs that earlier releases queued -> their present names.
 FORMER_RENDER_FUNCTION = "worker.render.render_job"
 FORMER_FUNCTIONS = {"worker.service.label_job": LABEL_FUNCTION, FORMER_RENDER_FUNCTION: "mien.render"}
 
@@ -32,17 +32,17 @@ RQ_QUEUES = "rq:queues"  # set: the key of every queue
 
 
 def rq_queue(queue: str) -> str:
-    """RQ's list of the jobs that wait.  RQ's keys are named here where Mien's scripts change them, too."""
+    """RQ's list of queued jobs.  Only the RQ keys that Mien's scripts change are named here."""
     return f"rq:queue:{queue}"
 
 
 def rq_taken(queue: str) -> str:
-    """RQ's list of jobs that a worker has popped and not begun yet."""
+    """RQ's list of jobs that a worker has popped but not started."""
     return f"rq:queue:{queue}:intermediate"
 
 
 def rq_running(queue: str) -> str:
-    """RQ's sorted set of executions, `job id:execution`, by the time up to which their worker is known to live."""
+    """RQ's sorted set of executions, `job id:execution`, by the end of their leases."""
     return f"rq:wip:{queue}"
 
 
@@ -62,7 +62,7 @@ def frames(job_id: str, execution: str) -> str:
 
 
 def changed(job_id: str) -> str:
-    """Channel that says a job changed; the message is its revision."""
+    """Channel of a job's changes; the message is the new revision."""
     return f"{PREFIX}changed:{job_id}"
 
 
@@ -77,7 +77,7 @@ def batch(owner: str, name: str) -> str:
 
 
 def worker(name: str) -> str:
-    """What a live worker says of itself, see `workers.WorkerInfo`; expires when it stops saying so."""
+    """A live worker's record, see `workers.WorkerInfo`; expires without heartbeats."""
     return f"{PREFIX}worker:{name}"
 
 
@@ -87,7 +87,7 @@ def drained(name: str) -> str:
 
 
 def upload(job_id: str) -> str:
-    """Says that an upload is on its way, so that it is not swept; expires unless refreshed."""
+    """Heartbeat of an upload in progress, which protects it from the sweep; expires unless refreshed."""
     return f"{PREFIX}upload:{job_id}"
 
 
@@ -102,15 +102,15 @@ def open_resumable(owner: str) -> str:
 
 
 def idempotency(owner: str, digest: str) -> str:
-    """Hash of a submission that had an Idempotency-Key: `fingerprint` and `job`.  digest: SHA-256 of the key."""
+    """Hash of a submission with an Idempotency-Key: `fingerprint` and `job`.  digest: SHA-256 of the key."""
     return f"{PREFIX}idempotency:{owner}:{digest}"
 
 
 def rate(owner: str) -> str:
-    """When an owner's, or an address's, next request is due."""
+    """State of the rate limit of an owner or an address."""
     return f"{PREFIX}rate:{owner}"
 
 
 def webhook(job_id: str) -> str:
-    """Hash of a webhook that is to be sent: `url`, `state`, `finished_at`, `attempts`, `request_id`."""
+    """Hash of a pending webhook: `url`, `state`, `finished_at`, `attempts`, `request_id`, `name`, `metadata`."""
     return f"{PREFIX}webhook:{job_id}"

@@ -1,6 +1,6 @@
-"""Every kind of input, described once: how its first bytes tell it, what clients call it, how the worker reads it.
+"""The kinds of input: magic bytes, names for clients, and how the worker reads them.
 
-A further kind is a row of `KINDS`; the worker's decoder has to read it.
+A new kind is a row of `KINDS` that the worker's decoder supports.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-HEAD_BYTES = 512  # enough to tell every kind: a tar's mark ends at byte 262, a second MPEG-TS packet starts at 188
+HEAD_BYTES = 512  # enough for all kinds: a tar's magic ends at byte 262, a second MPEG-TS packet starts at 188
 
 AVIF_BRANDS = (b"avif", b"avis")
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")  # stills; sequences of other brands are video tracks
 
-# How an input is stored and decoded.  Images, alone or several, are stored as one uncompressed zip, in order.
+# How an input is stored and decoded.  Images, one or several, are stored as one uncompressed zip, in order.
 Reading = Literal["video", "zip", "tar"]
 InputKind = Literal["video", "frames"]  # as clients see it
 
@@ -23,8 +23,8 @@ InputKind = Literal["video", "frames"]  # as clients see it
 class Kind:
     """A kind of input.
 
-    name: of a stored one, as in a job's record; of an image, its suffix in the zip.  words: what clients read.
-    content_types: those that a body may have.  begins: whether a file with these first `HEAD_BYTES` is one.
+    name: as in a job's record; for an image, its suffix in the zip.  words: its name in messages to clients.
+    content_types: accepted for a request body.  begins: whether a file with these first `HEAD_BYTES` is of this kind.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Kind:
 
     @property
     def input_kind(self) -> InputKind:
-        """What clients see of it: a clip of images has no times of its own."""
+        """The kind as clients see it: images have no timestamps of their own."""
         return "video" if self.reading == "video" else "frames"
 
 
@@ -57,7 +57,7 @@ def _is_mp4(head: bytes) -> bool:
     return head[4:8] in boxes and not _brand(*HEIC_BRANDS, *AVIF_BRANDS)(head)
 
 
-# In this order a file is tried; MPEG-TS has the weakest mark.
+# In the order of the checks; MPEG-TS has the weakest magic bytes.
 KINDS = (
     Kind("mp4", "MP4, MOV or 3GP", ("video/mp4", "video/quicktime", "video/3gpp"), _is_mp4),
     Kind("matroska", "WebM or Matroska", ("video/webm", "video/x-matroska"), _starts(b"\x1a\x45\xdf\xa3")),
@@ -79,7 +79,7 @@ KINDS = (
     Kind("mpegts", "MPEG-TS", ("video/mp2t",), lambda head: head[:1] == head[188:189] == b"G"),
     Kind("m2ts", "M2TS", ("video/vnd.dlna.mpeg-tts",), lambda head: head[4:5] == head[196:197] == b"G"),
 )
-STORED = {kind.name: kind for kind in KINDS if not kind.is_image}  # what a job's record may name
+STORED = {kind.name: kind for kind in KINDS if not kind.is_image}  # the kinds in jobs' records
 
 _VIDEOS = ", ".join(kind.words for kind in KINDS if kind.reading == "video")
 _IMAGES = [kind.words for kind in KINDS if kind.is_image]

@@ -1,8 +1,8 @@
-"""An upload that comes in pieces: each is stored for good when it comes, and together they become a job's input.
+"""Resumable uploads: each piece is durable on arrival, and together the pieces become a job's input.
 
-In a folder they are written into one file.  In object storage, which cannot append, each is an object of its own; at
-the end the storage joins them (S3: a multipart upload that copies parts), so no byte passes here twice.  Which objects
-count their caller knows, as writers by where pieces begin: of two requests that send the same bytes one is late.
+In a folder they are written to one file.  Object storage cannot append, so each piece is an object, and the storage
+joins them at the end (S3: a multipart upload that copies parts) without transferring the bytes again.  If two requests
+send the same bytes, the caller's `writers` name the valid objects.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Mapping
 
 from app.contract.uploads import INPUT, PART, READ_BYTES, UploadStore, os_errors
 
-PIECE_BYTES = 8 * 2**20  # what a piece should have
-LEAST_PART_BYTES = 5 * 2**20  # S3 joins no smaller parts, but for the last
+PIECE_BYTES = 8 * 2**20  # preferred size of a piece
+LEAST_PART_BYTES = 5 * 2**20  # S3's minimum size of a part, except the last
 _PIECE = "piece-"
 
-Writers = Mapping[int, str]  # of pieces, by where they begin
+Writers = Mapping[int, str]  # start of a piece -> token of its writer
 
 
 class Pieces:
-    """The pieces of one upload.  Every method blocks; raises OSError where the storage does."""
+    """The pieces of one upload.  Every method blocks, and raises OSError if the storage fails."""
 
     def __init__(self, store: UploadStore, upload_id: str) -> None:
         self._store = store
@@ -28,9 +28,10 @@ class Pieces:
         self._folder = store._folder(upload_id)
 
     def resume(self, offset: int, writers: Writers) -> tuple[int, bytes]:
-        """Where the next piece has to begin so that bytes from `offset` on can follow, and what it begins with.
+        """The start of the next piece, and its first bytes, before the data from `offset` on.
 
-        That is `offset` and nothing, unless the last object is too small for a part: then it is written anew.
+        Usually `offset` and no bytes.  If the last object is too small for a part, its start and content: it is
+        written again.
         """
         start = max((start for start in writers if start < offset), default=offset)
         if self._store.is_folder or not 0 < offset - start < LEAST_PART_BYTES:
@@ -53,7 +54,7 @@ class Pieces:
             file.write(data)
 
     def complete(self, length: int, writers: Writers) -> None:
-        """The first `length` bytes become the job's input; done again it changes nothing."""
+        """Make the first `length` bytes the job's input; idempotent."""
         if self._store.is_folder:
             if os.path.exists(self._input + PART):
                 os.truncate(self._input + PART, length)

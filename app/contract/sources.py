@@ -1,4 +1,4 @@
-"""Where a submission's content is, if it is not in the request."""
+"""The source of a submission's content, if it is not in the request body."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Source(BaseModel):
-    """A resumable upload, or nothing: then the request's body has the content."""
+    """A resumable upload; without one the request body has the content."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -16,5 +16,5 @@ class Source(BaseModel):
 
     @property
     def is_elsewhere(self) -> bool:
-        """The request's body has no content."""
+        """Whether the content is not in the request body."""
         return self.upload is not None

@@ -1,7 +1,7 @@
-"""The upload store: what is kept of a job in files, in a folder that both sides share or in S3-compatible storage.
+"""The upload store: jobs' files in a folder shared by both sides or in S3-compatible storage.
 
-A job's input is `<store>/<job id>/input`, beside it lies what was made of it (`renditions`); no name is a client's.
-A file appears whole or not at all.
+A job's input is `<store>/<job id>/input`, with its renditions beside it; names never come from clients.  Files appear
+atomically.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from fsspec.implementations.local import LocalFileSystem
 from app.contract.keys import JOB_ID
 
 INPUT = "input"
-PART = ".part"  # ends the name of a file that is being written
+PART = ".part"  # suffix of a file during writing
 READ_BYTES = 2**18
 
 
 @contextmanager
 def os_errors() -> Iterator[None]:
-    """Object storage raises its client's own errors where a folder raises OSError: those become one, too."""
+    """Convert the exceptions of object storage clients to OSError, as a folder raises it."""
     try:
         yield
-    except (OSError, ValueError):  # ValueError: our own, of a wrong id
+    except (OSError, ValueError):  # ValueError: raised here for an invalid id
         raise
     except Exception as error:
         raise OSError(errno.EIO, f"the upload store failed: {type(error).__name__}") from error
 
 
 class UnusableStoreError(OSError):
-    """The store cannot be one, whatever is tried later; the message is one line that names the setting."""
+    """The store's configuration is wrong, so retries cannot help; the message is one line that names the setting."""
 
 
 class Space(NamedTuple):
-    """Room of a store, bytes."""
+    """Disk space of a store, bytes."""
 
     free: int
     total: int
 
 
 class _Fetched(fsspec.callbacks.Callback):  # type: ignore[misc]
-    """Tells how many bytes were copied."""
+    """Reports the number of bytes copied."""
 
     def __init__(self, told: Callable[[int], None]) -> None:
         super().__init__()
@@ -61,12 +61,12 @@ class _Fetched(fsspec.callbacks.Callback):  # type: ignore[misc]
 
 
 class UploadStore:
-    """Inputs by job id.  Every method blocks; raises OSError where the storage does."""
+    """Files by job id.  Every method blocks, and raises OSError if the storage fails."""
 
     def __init__(self, url: str) -> None:
         """url: a folder, or an fsspec URL such as `s3://bucket/prefix` (which needs that protocol's package).
 
-        Raises: UnusableStoreError.  Object storage is asked only when it is used.
+        Raises: UnusableStoreError.  Object storage is not contacted here.
         """
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url)
@@ -92,14 +92,14 @@ class UploadStore:
     def local_path(
         self, job_id: str, name: str = INPUT, fetched: Callable[[int], None] = lambda count: None
     ) -> Iterator[Path]:
-        """A file of the job as a file on this machine, for decoders that need one; a copy is removed afterwards.
+        """A job's file as a local path, for decoders that need one; a copy is removed afterwards.
 
-        fetched: told how many bytes are copied so far.  Raises: FileNotFoundError if there is none.
+        fetched: called with the number of bytes copied so far.  Raises: FileNotFoundError if there is no such file.
         """
         source = self._path(job_id, name)
         if self.is_folder:
             with open(source, "rb") as file:
-                file.read(1)  # a storage that fails is told from an input that cannot be decoded
+                file.read(1)  # separates a storage failure from an undecodable input
             yield Path(source)
             return
         folder = Path(tempfile.mkdtemp(prefix="mien-input-"))
@@ -111,13 +111,13 @@ class UploadStore:
             shutil.rmtree(folder, ignore_errors=True)
 
     def exists(self, job_id: str, name: str = INPUT) -> bool:
-        """Whether the whole file is there."""
+        """Whether the complete file exists."""
         self._fs.invalidate_cache()
         with os_errors():
             return bool(self._fs.exists(self._path(job_id, name)))
 
     def size(self, job_id: str, name: str) -> int:
-        """Bytes of a file.  Raises: FileNotFoundError if there is none."""
+        """Size of a file in bytes.  Raises: FileNotFoundError if there is none."""
         self._fs.invalidate_cache()
         with os_errors():
             return int(self._fs.size(self._path(job_id, name)))
@@ -131,12 +131,12 @@ class UploadStore:
                 yield piece
 
     def delete(self, job_id: str) -> None:
-        """Remove everything of a job; no error where there is nothing."""
+        """Remove all files of a job, if any."""
         with suppress(FileNotFoundError), os_errors():
             self._fs.rm(self._folder(job_id), recursive=True)
 
     def job_ids(self) -> list[str]:
-        """Jobs of which something is stored."""
+        """Ids of the jobs with stored files."""
         self._fs.invalidate_cache()
         try:
             with os_errors():
@@ -158,7 +158,7 @@ class UploadStore:
         return sorted(name for name in names if name and not name.endswith(PART))
 
     def space(self) -> Space | None:
-        """Of a folder's file system; object storage does not tell."""
+        """The space of a folder's file system; None for object storage."""
         if not self.is_folder:
             return None
         usage = shutil.disk_usage(self._root)
@@ -193,7 +193,7 @@ class UploadStore:
             os.replace(path + PART, path)
 
     def _abort(self, job_id: str, name: str) -> None:
-        """A job without its input is nothing; without its video it is what it was."""
+        """Discard a file.  An input takes the job's other files with it; a rendition does not."""
         if name == INPUT:
             self.delete(job_id)
         elif self.is_folder:
@@ -202,7 +202,7 @@ class UploadStore:
 
 
 class UploadWriter:
-    """Writes one file.  `commit` makes it visible, `abort` leaves nothing; one of the two must be called."""
+    """Writes one file.  `commit` makes it visible, `abort` discards it; one of the two must be called."""
 
     def __init__(self, store: UploadStore, job_id: str, name: str, file: IO[bytes] | Any) -> None:
         self._store = store
@@ -217,7 +217,7 @@ class UploadWriter:
         return len(data)
 
     def commit(self) -> None:
-        """The file is complete."""
+        """Make the complete file visible."""
         if self._store.is_folder:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -226,12 +226,12 @@ class UploadWriter:
         self._store._commit(self._job_id, self._name)
 
     def abort(self) -> None:
-        """Forget everything written."""
+        """Discard everything written."""
         discard = getattr(self._file, "discard", None)
         with suppress(OSError), os_errors():
             if discard is not None and not self._store.is_folder:
                 discard()
-                self._file.closed = True  # what was discarded must not be sent when the object goes
+                self._file.closed = True  # or the object's finaliser would upload the discarded data
             else:
                 self._file.close()
         self._store._abort(self._job_id, self._name)

@@ -1,4 +1,4 @@
-"""What workers say of themselves and of the bundles they serve."""
+"""The records that workers publish: of themselves and of their bundles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WorkerState = Literal["starting", "ready", "busy", "stopping", "failed"]
 
 
 def process_name() -> str:
-    """A name for this process that no other worker has, by which an operator finds its host and process id."""
+    """A unique name of this process, made of host name, process id and a random suffix."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
@@ -52,7 +52,7 @@ class WorkerInfo(BaseModel):
 
 
 class MemberInfo(BaseModel):
-    """A member as clients see it.  title, short, note: its name for people, and what it looks at."""
+    """A member as clients see it.  title, short: display name and abbreviation.  note: what it reads."""
 
     name: str
     title: str = ""
@@ -65,9 +65,9 @@ class MemberInfo(BaseModel):
 
 
 class PriorInfo(BaseModel):
-    """What a bundle knows of its labels' frequencies.  shares: of each label in training, sum 1.
+    """A bundle's label frequencies.  shares: of each label in training, sum 1.
 
-    trained: how much of them its members' scores hold.  default: how much a job's do that gives no `prior`.
+    trained: the exponent, 0 to 1, with which its members' scores contain them.  default: that of a job without `prior`.
     """
 
     shares: tuple[float, ...]
@@ -76,9 +76,9 @@ class PriorInfo(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """A bundle as clients see it: what it answers, how good it is, and where it comes from.
+    """A bundle as clients see it: labels, members, measured quality and provenance.
 
-    prior: null where jobs cannot choose one.
+    prior: null if jobs cannot choose one.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""A worker process from start to end, the renderer beside it, and the supervisor of several."""
+"""The processes of a worker: the worker itself, its renderer, and the supervisor of several workers."""

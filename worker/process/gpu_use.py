@@ -1,4 +1,4 @@
-"""How much of its GPU is used, as the NVIDIA driver and PyTorch tell it."""
+"""GPU memory and utilisation, from the NVIDIA driver and PyTorch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Measured = dict[str, Any]  # fields of WorkerInfo
 
 
 class GpuUse:
-    """Measures one device.  Where the driver does not tell (no driver, MIG, a GPU that fails) fields are None."""
+    """Measures one device.  Values that the driver lacks (no driver, MIG, a failed GPU) are None or left out."""
 
     def __init__(self, choose: Callable[[], torch.device]) -> None:
-        """choose: the worker's device, asked once CUDA is in use: before that it must not be touched."""
+        """choose: returns the worker's device; called only after CUDA is initialised, never to initialise it."""
         self._choose = choose
         self._handle: Any = None
 
@@ -30,7 +30,7 @@ class GpuUse:
         try:
             if self._handle is None:
                 pynvml.nvmlInit()
-                # By its UUID: CUDA_VISIBLE_DEVICES counts GPUs otherwise than the driver does.
+                # By UUID, since CUDA_VISIBLE_DEVICES changes CUDA's numbering but not the driver's.
                 uuid = torch.cuda.get_device_properties(device).uuid
                 self._handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
             measured["gpu_memory_total_bytes"] = int(pynvml.nvmlDeviceGetMemoryInfo(self._handle).total)

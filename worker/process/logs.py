@@ -1,4 +1,4 @@
-"""The worker's logs: one line an event on stderr, as text or JSON, with the job's and the request's ids."""
+"""The worker's logs: one line for each event on stderr, as text or JSON, with job and request ids."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from app.contract.settings import SharedSettings
 
 
 def configure(settings: SharedSettings, worker: str = "") -> None:
-    """Set up structlog for this process; libraries' own log lines below warnings are left out.
+    """Configure structlog for this process; libraries' log lines below warnings are dropped.
 
-    worker: its name, which stands in every JSON line beside the host's; whoever reads text knows where he looks.
+    worker: its name, which JSON lines contain beside the host's; text lines contain neither.
     """
     where = {"host": socket.gethostname()} | ({"worker": worker} if worker else {})
     shared: list[structlog.typing.Processor] = [
@@ -27,7 +27,7 @@ def configure(settings: SharedSettings, worker: str = "") -> None:
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if settings.log_json
         else [
-            # Plain tracebacks: those with the values of variables would put passwords into the log.
+            # Plain tracebacks: rich ones show variables, which may hold passwords.
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
     )

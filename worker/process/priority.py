@@ -1,4 +1,4 @@
-"""The worker's CPU priority: on one host with a front end, requests go before labelling."""
+"""The worker's CPU priority: on a host with a front end, requests take precedence over labelling."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def step_back(nice: int) -> None:
-    """Run at this niceness (0 to 19), or at the present one where that is higher.
+    """Set the niceness (0 to 19) of the process; a higher one stays.
 
-    For the whole process, so before any thread or child starts: they inherit it.
+    Call it before a thread or child starts, since they inherit it.
     """
     nice = max(nice, os.getpriority(os.PRIO_PROCESS, 0))
     os.setpriority(os.PRIO_PROCESS, 0, nice)
-    # Linux may weigh whole sessions against each other, and niceness within a session only.  A session that this
-    # process leads, as under a supervisor, is the worker's alone.
+    # With autogroups Linux balances sessions, and niceness only counts within one.  A session that this process leads,
+    # as under a supervisor, contains only the worker.
     if os.getsid(0) == os.getpid():
         with suppress(OSError):
             AUTOGROUP.write_text(str(nice))

@@ -1,6 +1,6 @@
-"""The process that makes annotated videos, previews and thumbnails.
+"""The process that renders annotated videos, previews and thumbnails.
 
-A child of `worker run`, without CUDA, that ends with it.
+A child of `worker run`, without CUDA, that ends with its parent.
 
 python -m worker.process.renderer_main
 """
@@ -22,7 +22,7 @@ from worker.process.orphan_guard import end_with_parent
 
 
 def main() -> None:
-    """Draw until SIGTERM, or until the parent is gone."""
+    """Serve the render queue until SIGTERM or the end of the parent."""
     settings = SharedSettings()
     name = f"render-{process_name()}"
     configure(settings, name)

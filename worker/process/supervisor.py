@@ -1,6 +1,6 @@
-"""Several workers on one host, one a device: starts them, starts them again when they die, stops them together.
+"""Supervisor of one worker for each device of a host: starts, restarts and stops them.
 
-This process never touches CUDA, nor imports torch: a GPU that fails takes its own worker with it and no other.
+This process does not use CUDA or import torch: a failed GPU ends its own worker and no other.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from worker.process.orphan_guard import child_environment
 from worker.settings import ALL_DEVICES
 
 CHECK_S = 0.2
-FIRST_PAUSE_S = 1.0  # before a worker that died is started again; doubles each time ...
+FIRST_PAUSE_S = 1.0  # backoff before a restart; doubles with each failure ...
 LONGEST_PAUSE_S = 60.0  # ... up to this
-STEADY_S = 60.0  # who lived so long starts again at once
-CANNOT_SERVE = 78  # EX_CONFIG: status of a worker that another try would not help
+STEADY_S = 60.0  # a worker that ran longer is restarted at once
+CANNOT_SERVE = 78  # EX_CONFIG: exit status of a worker that a restart would not help
 REASON_BYTES = 4096
 
-# Asked in a process of its own, since an answer may take a CUDA context.
+# Runs in a separate process, since the query may create a CUDA context.
 COUNT = "import torch; print(torch.__version__, torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 
 log = structlog.get_logger(__name__)
 
 
 class SupervisorError(Exception):
-    """There is nothing to supervise; the message says why to the operator."""
+    """There is nothing to supervise; the message is the reason, for the operator."""
 
 
 class NoDevicesError(SupervisorError):
@@ -41,14 +41,14 @@ class NoDevicesError(SupervisorError):
 
 
 class NoWorkersError(SupervisorError):
-    """No worker can serve, and starting them again would not help."""
+    """No worker can serve, and restarts would not help."""
 
 
 @dataclass
 class _Worker:
-    """A device's worker: its process, when that started, how often in a row it died early, when it is due again.
+    """A device's worker.  started, due: monotonic seconds of its last start and next one.  failures: consecutive.
 
-    reason: the descriptor on which it says why it cannot serve.  refusal: what the last one said there, or "".
+    reason: descriptor of a pipe on which the worker writes why it cannot serve.  refusal: the last such reason, or "".
     """
 
     device: str
@@ -61,7 +61,7 @@ class _Worker:
 
 
 def cuda_devices() -> list[str]:
-    """Every GPU that PyTorch sees, `cuda:0` first.  Raises: NoDevicesError."""
+    """Every GPU that PyTorch finds, `cuda:0` first.  Raises: NoDevicesError."""
     command = [sys.executable, "-c", COUNT]
     asked = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 (our own words)
     version, _, count = asked.stdout.strip().rpartition(" ")
@@ -71,15 +71,15 @@ def cuda_devices() -> list[str]:
 
 
 def worker_command(concurrency: int) -> list[str]:
-    """Runs one of the workers, if a descriptor for its reason is added."""
+    """The command of a worker; the caller appends the descriptor for its reason."""
     return [sys.executable, "-m", "worker", "run", "--concurrency", str(concurrency), "--supervised"]
 
 
 def supervise(devices: Sequence[str], command: Sequence[str], on_stop: Callable[[], None] = lambda: None) -> None:
     """Keep the command running for each device, named in its `MIEN_DEVICE`, until SIGTERM or SIGINT.
 
-    A worker that ends with `CANNOT_SERVE` writes why to the descriptor that is its last argument.
-    on_stop: called then.  Returns when all have ended.  Raises: NoWorkersError once every worker ended so.
+    A worker that ends with `CANNOT_SERVE` writes the reason to the descriptor that is its last argument.
+    on_stop: called on the signal.  Returns when all workers have ended.  Raises: NoWorkersError if all ended so.
     """
     told: list[float] = []
 
@@ -99,7 +99,7 @@ def supervise(devices: Sequence[str], command: Sequence[str], on_stop: Callable[
     passed_on = 0
     running = [worker.process for worker in workers if worker.process is not None]
     while any(process.poll() is None for process in running):
-        if passed_on < len(told):  # a second signal ends workers at once
+        if passed_on < len(told):  # each signal is forwarded; a second one ends workers at once
             passed_on = len(told)
             for process in running:
                 process.terminate()
@@ -117,7 +117,7 @@ def _look_after(worker: _Worker, command: Sequence[str]) -> None:
         worker.failures = 0 if steady else worker.failures + 1
         pause = 0.0 if steady else min(FIRST_PAUSE_S * 2 ** (worker.failures - 1), LONGEST_PAUSE_S)
         worker.refusal = _reason(worker.reason, status)
-        if worker.refusal:  # others may serve; and somebody may mend it
+        if worker.refusal:  # others may serve, and an operator may fix it
             pause = LONGEST_PAUSE_S
         worker.process, worker.due = None, now + pause
         log.warning("worker_died", device=worker.device, status=status, again_in_s=pause, why=worker.refusal)
@@ -132,8 +132,8 @@ def _look_after(worker: _Worker, command: Sequence[str]) -> None:
 
 
 def _reason(descriptor: int, status: int) -> str:
-    """Why a worker that has ended so cannot serve, "" if it may when it is started again."""
-    os.set_blocking(descriptor, False)  # whoever else it left that to is not waited for
+    """The reason why an ended worker cannot serve, "" if a restart may help."""
+    os.set_blocking(descriptor, False)  # a child of the worker may still hold the other end
     try:
         said = os.read(descriptor, REASON_BYTES).decode(errors="replace")
     except BlockingIOError:

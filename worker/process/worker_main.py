@@ -1,4 +1,4 @@
-"""One worker process: loads the bundle once, says READY, takes jobs until SIGTERM."""
+"""One worker process: loads the bundle once, registers as ready, runs jobs until SIGTERM."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ log = structlog.get_logger(__name__)
 
 
 def serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> None:
-    """Serve the bundle until told to stop.  name: of this worker.  Raises: CommandError.
+    """Serve the bundle until SIGTERM.  name: of this worker.  Raises: CommandError.
 
-    on_stop: called then, while jobs are handed back.
+    on_stop: called on the signal, while jobs are handed back.
     """
     try:
         _serve(settings, name, on_stop)
@@ -104,16 +104,16 @@ def _serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> 
         registration.close()
     if isinstance(service.fault, DeviceLostError):
         log.error("device_lost", why=str(service.fault))
-        os._exit(EXIT_STATUS)  # without asking the device for anything any more
+        os._exit(EXIT_STATUS)  # without clean-up, which would use the lost device
     if service.fault is not None:
         raise CommandError(str(service.fault))
     log.info("stopped")
 
 
 def _about(unloader: IdleUnloader) -> tuple[dict[str, str], str]:
-    """What the worker says of itself, and the engine's mode.
+    """Fields of the worker's record, and the engine's mode.
 
-    A function, since a name for what is loaded in `_serve` would keep all of it for as long as the worker lives.
+    A function, since a reference in `_serve` would keep the loaded model in memory until the process ends.
     """
     with unloader.using() as loaded:
         about = {

@@ -1,1 +1,1 @@
-"""The Lua scripts that run in Redis, all beside each other."""
+"""The Lua scripts that run in Redis."""

@@ -1,8 +1,8 @@
-"""The script that takes a job from an execution whose process is dead.
+"""The script that recovers a job from a dead process.
 
-A job that has not ended is in one of three places: it waits in its queue, a worker has just popped it, or an execution
-runs it, which its worker says again and again.  `RECOVER` is asked about a job that does not wait, looks at all three
-in one step, and acts only where nobody has the job: so any number of processes may ask at once.
+A job that has not ended is in one of three places: in its queue, popped by a worker, or running in an execution with a
+lease.  `RECOVER` checks all three atomically and acts only if none holds the job, so any number of processes may run it
+concurrently.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 from app.contract.scripts.transitions import ALLOW_OOM, CHANGED, WAIT_AGAIN
 
 # KEYS: job's hash, its queue, RQ's record, RQ's taken, RQ's running.  ARGV: job id, frames prefix + job id + ':',
-# channel, suspected (1 where the last answer was `suspect`), most attempts, time to live in seconds, fields of a job
-# whose worker died too often, and of one that was to be cancelled, as JSON lists.
-# -> held: it waits, or an execution lives
-#    suspect: nobody has it; that may be a moment between two steps, so ask again in a while
-#    unqueued: RQ has no record of it; make one and ask again
-#    sealed: its end is settled; remove its input and run FINISH
-#    waits: it is in its queue again
-#    cleared: it ended or is gone; what RQ still had of it went
+# channel, suspected (1 if the previous call returned `suspect`), maximum attempts, time to live in seconds, fields of a
+# job whose workers died too often, and of a job with a requested cancellation, as JSON lists.
+# -> held: it is queued, or an execution holds a lease
+#    suspect: none holds it, which also happens briefly between two steps; call again later
+#    unqueued: RQ has no record of it; create one and call again
+#    sealed: its end is sealed; remove its input and run FINISH
+#    waits: it is queued again
+#    cleared: it ended or does not exist; RQ's remaining entries were removed
 RECOVER = (
     ALLOW_OOM
     + CHANGED

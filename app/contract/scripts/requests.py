@@ -1,4 +1,4 @@
-"""Scripts that a request to the front end runs."""
+"""Scripts of requests to the front end."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from app.contract import keys
 from app.contract.naming import MAX_METADATA
 from app.contract.scripts.transitions import ALLOW_OOM, CHANGED
 
-# A steady rate with bursts of up to a minute's worth (the generic cell rate algorithm): the key holds the time, in
-# milliseconds, up to which the caller has used its share.  ARGV: milliseconds a request, milliseconds of burst.
-# -> 0, or milliseconds to wait.
+# Rate limit with bursts of up to a minute's worth (generic cell rate algorithm); the key holds the theoretical arrival
+# time in milliseconds.  ARGV: milliseconds for each request, milliseconds of burst.  -> 0, or milliseconds to wait.
 RATE = """#!lua flags=allow-oom
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -19,7 +18,7 @@ redis.call('SET', KEYS[1], used, 'PX', math.ceil(used - now) + 1)
 return 0
 """
 
-# KEYS[1]: the key's hash.  ARGV: fingerprint, job id, claim in seconds.  -> claimed, or the hash's fingerprint and job.
+# KEYS[1]: an idempotency key's hash.  ARGV: fingerprint, job id, lease in seconds.  -> claimed, or fingerprint and job.
 CLAIM_KEY = """
 local former = redis.call('HMGET', KEYS[1], 'fingerprint', 'job')
 if former[1] then return former end
@@ -28,7 +27,7 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 'claimed'
 """
 
-# A job and its place in the queue at one time, in one round trip: clients ask for nothing more often.
+# A job and its queue position, consistent and in one round trip, for the most frequent request.
 # KEYS[1]: the job's hash.  -> its fields and values, then its position or nothing.
 LOOK = f"""
 local fields = redis.call('HGETALL', KEYS[1])
@@ -37,8 +36,8 @@ if waits[1] ~= 'queued' then return {{fields, false}} end
 return {{fields, redis.call('LPOS', '{keys.rq_queue("")}' .. waits[2], waits[3])}}
 """
 
-# Change what a job is called.  KEYS[1]: the job's hash.  ARGV: channel, the change as a JSON Merge Patch of `name` and
-# `metadata`.  -> ok | gone | full where there would be too much metadata; then nothing is changed
+# Change a job's name and metadata.  KEYS[1]: the job's hash.  ARGV: channel, a JSON Merge Patch of `name` and
+# `metadata`.  -> ok | gone | full (too much metadata, nothing changed)
 RENAME = (
     ALLOW_OOM
     + CHANGED

@@ -1,17 +1,16 @@
-"""The job's state machine, as the Lua scripts that both sides run in Redis: each change is one atomic step.
+"""The job's state machine as Lua scripts, which both sides run in Redis: each transition is atomic.
 
     queued -> running -> succeeded | failed | canceled        queued -> canceled        running -> queued
 
-Fencing: `CLAIM` gives a waiting job to one execution, and only `HAND_BACK` and `recovery.RECOVER` make it wait again;
-what any other execution tries changes nothing and says `lost`.  So what a crashed or late execution writes is never
-mixed with what its successor writes.
+Fencing: `CLAIM` assigns a queued job to one execution, and only `HAND_BACK` and `recovery.RECOVER` queue it again.
+Scripts of any other execution change nothing and return `lost`, so a crashed or late execution never writes into the
+results of its successor.
 
-An end has two steps, because the input goes before the end shows: `SEAL` writes down how the job ends, and from then on
-it ends so, whoever does it; `FINISH` makes it visible.
+A job ends in two steps, because its input is removed before the end is visible: `SEAL` records the outcome, which is
+then final whichever process finishes; `FINISH` makes it visible.
 
-Asked again (a connection that broke may have broken after Redis did it), a script does nothing a second time and
-answers the same.  All but `APPEND` also run where Redis is at its memory limit (`allow-oom`, Redis 7.0): they are
-small, or make room.
+The scripts are idempotent: a connection may fail after Redis ran one, and a retry changes nothing and returns the same.
+All but `APPEND` also run at Redis' memory limit (`allow-oom`, Redis 7.0): they are small, or free memory.
 
 Every script returns one word.  KEYS[1] is always the job's hash.  ARGV's `fields` are field, value pairs of the hash.
 """
@@ -21,20 +20,19 @@ from __future__ import annotations
 from app.contract import keys, metrics
 from app.contract.renditions import RENDITIONS
 
-_RENDITION_KEYS = ", ".join(f"'{kind.key('@')}'" for kind in RENDITIONS)  # of a job whose id is put for the @
-WEBHOOK_TTL_S = 3 * 86_400  # longer than the last attempt to deliver takes
+_RENDITION_KEYS = ", ".join(f"'{kind.key('@')}'" for kind in RENDITIONS)  # the job id replaces the @
+WEBHOOK_TTL_S = 3 * 86_400  # longer than all delivery attempts
 ALLOW_OOM = "#!lua flags=allow-oom\n"
 
-# A change that clients can see: raise the revision and wake those who wait.
+# After a change that clients can see: increment the revision and notify waiting requests.
 CHANGED = """
 local function changed(channel)
   redis.call('PUBLISH', channel, redis.call('HINCRBY', KEYS[1], 'revision', 1))
 end
 """
 
-# A job ended, whoever ended it: it is counted; from now on its time to live counts, for the record and for its
-# Idempotency-Key, which is remembered as long; nobody needs to look after it any more; if it has a callback, its
-# webhook is due from now on, whatever becomes of the process that ended it.
+# After the end of a job: count it; start the time to live of its record and of its Idempotency-Key; remove it from the
+# open jobs; and make its webhook, if any, due in the same step, so that it survives a crash of this process.
 ENDED = f"""
 local function ended(ttl_s)
   local job = redis.call('HMGET', KEYS[1], 'callback', 'id', 'state', 'finished_at', 'request_id', 'idempotency',
@@ -55,7 +53,7 @@ local function ended(ttl_s)
 end
 """
 
-# Make a job wait again, before or after all others: its results so far go.  KEYS[2]: its queue, KEYS[3]: RQ's record.
+# Queue a job again, first or last, and delete its partial results.  KEYS[2]: its queue, KEYS[3]: RQ's record.
 WAIT_AGAIN = """
 local function wait_again(id, execution, frames, channel, push)
   redis.call('DEL', frames .. execution)
@@ -68,7 +66,7 @@ local function wait_again(id, execution, frames, channel, push)
 end
 """
 
-# Whether an execution may go on.  -> nil, or why not
+# Fence: whether an execution still owns the job.  -> nil, or the reason why not
 _MINE = """
 local function not_mine(execution)
   local job = redis.call('HMGET', KEYS[1], 'state', 'execution', 'sealed')
@@ -96,7 +94,7 @@ return 'claimed'
 """
 )
 
-# KEYS[2]: frames.  ARGV: execution, channel, chunk ('' for none), how many chunks were written before, fields...
+# KEYS[2]: frames.  ARGV: execution, channel, chunk ('' for none), number of chunks written before, fields...
 # -> ok | cancel | lost | gone | full
 APPEND = (
     CHANGED
@@ -115,8 +113,8 @@ return 'ok'
 """
 )
 
-# Settle how a running job ends.  ARGV: execution, time to live in seconds, fields (state among them) as a JSON list of
-# strings.  -> ok | lost | gone
+# Record the outcome of a running job.  ARGV: execution, time to live in seconds, fields (including state) as a JSON
+# list of strings.  -> ok | lost | gone
 SEAL = (
     ALLOW_OOM
     + _MINE
@@ -149,7 +147,7 @@ return 'ok'
 """
 )
 
-# ARGV: channel, time to live in seconds, fields for a job that never started (state among them)...
+# ARGV: channel, time to live in seconds, fields for a job that never started (including state)...
 # -> canceled | requested | gone | succeeded | failed
 CANCEL = (
     ALLOW_OOM
@@ -171,8 +169,8 @@ return state == 'queued' and 'canceled' or 'requested'
 """
 )
 
-# Forget a job, its results and all that hangs on it, in one step.  KEYS[2]: its owner's jobs, KEYS[3]: its
-# batch, if it has one.  ARGV: channel, frames prefix + job id + ':', job id.  -> ok | gone
+# Delete a job, its results and all keys that belong to it.  KEYS[2]: its owner's jobs, KEYS[3]: its batch, if any.
+# ARGV: channel, frames prefix + job id + ':', job id.  -> ok | gone
 FORGET = f"""{ALLOW_OOM}
 local job = redis.call('HMGET', KEYS[1], 'execution', 'idempotency')
 if job[1] then redis.call('DEL', ARGV[2] .. job[1]) end
@@ -209,10 +207,10 @@ return 'ok'
 """
 )
 
-# Give a job back.  KEYS[2]: its queue, KEYS[3]: RQ's record.  ARGV: execution ('' where it was not claimed yet), job
-# id, frames prefix + job id + ':', channel, `charged` where the execution counts as an attempt, time to live in
-# seconds, fields of a job that was to be cancelled, as a JSON list: such a job does not wait again, recovery ends it;
-# `last` where others run first.
+# Hand a job back to its queue.  KEYS[2]: its queue, KEYS[3]: RQ's record.  ARGV: execution ('' if not claimed yet), job
+# id, frames prefix + job id + ':', channel, `charged` if the execution counts as an attempt, time to live in seconds,
+# fields of a cancelled job as a JSON list (with a requested cancellation the job is not queued; recovery ends it),
+# `last` to queue it behind others.
 # -> ok | canceled | lost | gone
 HAND_BACK = (
     ALLOW_OOM

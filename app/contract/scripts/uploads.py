@@ -1,9 +1,9 @@
-"""Scripts of resumable uploads.  Of several requests that send one upload's bytes, the last that came may write."""
+"""Scripts of resumable uploads.  If several requests send data of one upload, only the last one may write (fencing)."""
 
 from __future__ import annotations
 
-# A request begins to send.  KEYS[1]: the upload's hash.  ARGV: the request's token, the offset that it begins at.
-# -> ok | gone, or the offset that the upload has
+# Make a request the writer.  KEYS[1]: the upload's hash.  ARGV: the request's token, its offset.
+# -> ok | gone, or the upload's offset if it differs
 BEGIN = """
 local offset = redis.call('HGET', KEYS[1], 'offset')
 if not offset then return 'gone' end
@@ -12,8 +12,8 @@ redis.call('HSET', KEYS[1], 'writer', ARGV[1])
 return 'ok'
 """
 
-# A piece is stored.  KEYS[1]: the upload's hash.  ARGV: token, where the piece begins, offset after it.
-# -> ok | lost to another request
+# Record a stored piece.  KEYS[1]: the upload's hash.  ARGV: token, start of the piece, offset after it.
+# -> ok | lost (another request is the writer)
 ADVANCE = """
 if redis.call('HGET', KEYS[1], 'writer') ~= ARGV[1] then return 'lost' end
 redis.call('HSET', KEYS[1], 'offset', ARGV[3], 'piece:' .. ARGV[2], ARGV[1])

@@ -1,8 +1,8 @@
-"""Scripts of the courier: what is due, and what is to be tried again."""
+"""Scripts of the courier: lease due webhooks, and schedule retries."""
 
 from __future__ import annotations
 
-# Take what is due and lease it: KEYS[1] the sorted set; ARGV: lease in seconds, most.  -> job ids
+# Lease due webhooks.  KEYS[1]: the sorted set.  ARGV: lease in seconds, maximum number.  -> job ids
 TAKE = """#!lua flags=allow-oom
 local now = tonumber(redis.call('TIME')[1])
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[2])
@@ -10,8 +10,8 @@ for _, job in ipairs(due) do redis.call('ZADD', KEYS[1], now + ARGV[1], job) end
 return due
 """
 
-# Have a webhook tried again, unless its job was removed meanwhile: then nothing of it is left.  KEYS: its hash, the
-# sorted set; ARGV: job id, pause in seconds, attempts made since.
+# Schedule a retry, or delete the webhook if its job was deleted meanwhile.  KEYS: its hash, the sorted set.  ARGV: job
+# id, backoff in seconds, attempts to add.
 TRY_AGAIN = """#!lua flags=allow-oom
 if redis.call('HEXISTS', KEYS[1], 'url') == 0 then
   redis.call('DEL', KEYS[1])
