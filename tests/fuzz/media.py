@@ -28,6 +28,7 @@ CLIPS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("mpeg", "mpeg1video", {}),
     ("asf", "wmv2", {}),
     ("mov", "prores_ks", {}),
+    ("gif", "gif", {}),
 )
 
 

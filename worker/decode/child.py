@@ -1,6 +1,6 @@
 """The decoding process (`python -m worker.decode.child DESCRIPTOR`): forks a child for every input.
 
-It imports OpenCV and NumPy and nothing else that is large, starts no thread and never touches CUDA, so a fork of it is
+It imports what decodes (PyAV, OpenCV, Pillow) and no torch, starts no thread and never touches CUDA, so a fork of it is
 cheap and safe.  A child reads one input, under limits that the kernel holds, and ends: whatever the input does to it,
 the worker and the next input are not concerned.  Both processes speak JSON, never pickle: what comes from a decoder is
 not trusted.

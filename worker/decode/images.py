@@ -56,6 +56,7 @@ class ImagesSource:
         self._fps = fps
         self._moving: Pictures | None = None
         self._stills_of_moving = 0  # animated ones among several
+        self._found: tuple[int, Image, int] | None = None  # the first: its index, itself, whether it is one of those
         self.decoded = 0
         self.warnings: list[str] = []
         with ExitStack() as opened:
@@ -63,7 +64,8 @@ class ImagesSource:
             if not self._entries:
                 raise UndecodableInputError(f"the archive holds no {IMAGES} image")
             limits.check_frames(len(self._entries))
-            first = next((image for image in map(self._decode, range(len(self._entries))) if image is not None), None)
+            decoded = ((index, self._decode(index)) for index in range(len(self._entries)))
+            index, first = next(((i, image) for i, image in decoded if image is not None), (0, None))
             if first is None:
                 raise UndecodableInputError(f"none of the images can be decoded; send {IMAGES}")
             if len(self._entries) == 1:
@@ -74,7 +76,7 @@ class ImagesSource:
         self.info = VideoInfo(width, height, fps, count, count / fps)
         if self._moving is not None:
             self.info = VideoInfo(width, height, None, self._moving.count, None)
-        self._stills_of_moving = 0
+        self._found, self._stills_of_moving = (index, first, self._stills_of_moving), 0
 
     def frames(self) -> Iterator[DecodedFrame]:
         """Sampled frames in order."""
@@ -85,10 +87,10 @@ class ImagesSource:
                 if sampler.past_end(timestamp_s):
                     break
                 if sampler.wants(timestamp_s):
-                    bgr = read()
-                    if bgr is None:
+                    image = read()
+                    if image is None:
                         unreadable.append(index)
-                    frame = DecodedFrame(index, timestamp_s, None if bgr is None else self._picture(bgr))
+                    frame = DecodedFrame(index, timestamp_s, None if image is None else self._picture(image))
                     self._clock.tick()
                     yield frame
                     self._clock.resume()
@@ -113,7 +115,7 @@ class ImagesSource:
         try:
             for picture, duration_s in self._moving.frames():
                 self._clock.tick()
-                yield timestamp_s, partial(_bgr, picture)
+                yield timestamp_s, lambda picture=picture: picture  # type: ignore[misc]
                 timestamp_s += duration_s
         except UnreadableImageError:
             self.warnings.append(f"the image ends early: {self.decoded} of {self._moving.count} pictures are there")
@@ -129,40 +131,40 @@ class ImagesSource:
         return pictures if pictures.count > 1 else None
 
     def _decode(self, index: int) -> Image | None:
-        """BGR, as OpenCV has it."""
+        """An entry's picture (H, W, 3) uint8 RGB."""
         self._clock.tick()
+        found, self._found = self._found, None
+        if found is not None and found[0] == index:
+            self._stills_of_moving += found[2]
+            return found[1]
         data = self._entries[index]()
         if data is None or not has_signature(data) or _promises_more(data):
             return None
-        bgr = self._photograph(data) if is_photograph(data) else self._by_opencv(data, index)
-        if bgr is not None:
-            self._limits.check_pixels(bgr.shape[1], bgr.shape[0])
+        image = self._photograph(data) if is_photograph(data) else self._by_opencv(data, index)
+        if image is not None:
+            self._limits.check_pixels(image.shape[1], image.shape[0])
             self._stills_of_moving += len(self._entries) > 1 and is_animated(data)
-        return bgr
+        return image
 
     def _photograph(self, data: bytes) -> Image | None:
         try:
             picture, _ = next(Pictures(data, self._limits).frames())
         except UnreadableImageError:
             return None
-        return _bgr(picture)
+        return picture
 
     def _by_opencv(self, data: bytes, index: int) -> Image | None:
         try:
-            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
         except cv2.error:  # more pixels than OpenCV was told to accept
             raise LimitExceededError(f"image {index} exceeds the limit of {self._limits.max_pixels} pixels") from None
-        return None if bgr is None else np.asarray(bgr, np.uint8)
+        return None if image is None else np.asarray(image, np.uint8)
 
-    def _picture(self, bgr: Image) -> Picture:
-        height, width = bgr.shape[:2]
+    def _picture(self, image: Image) -> Picture:
+        height, width = image.shape[:2]
         picture = Picture.in_samples(self._canvas(sample_count(height, width, rgb=True)), height, width, None)
-        cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=picture.whole())
+        np.copyto(picture.whole(), image)
         return picture
-
-
-def _bgr(rgb: Image) -> Image:
-    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)
 
 
 def _promises_more(data: bytes) -> bool:

@@ -38,6 +38,7 @@ CODECS: dict[str, tuple[str, dict[str, str]]] = {
     "flv": ("yuv420p", {"b": "8M"}),
     "wmv2": ("yuv420p", {"b": "8M"}),
     "h263": ("yuv420p", {"b": "8M"}),
+    "gif": ("rgb8", {}),
 }
 DV_SIZE = (720, 576)
 

@@ -67,6 +67,23 @@ def test_natural_order_and_times(tmp_path: Path, kind: str) -> None:
     assert (source.decoded, source.warnings) == (5, [])
 
 
+def test_each_image_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first, too, whose size is known before it is asked for."""
+    path = pack(tmp_path, "zip", [(f"{n}.png", picture(n)) for n in (10, 20, 30)])
+    calls: list[int] = []
+    usual = cv2.imdecode
+
+    def counting(data: np.ndarray, flags: int) -> object:
+        calls.append(len(data))
+        return usual(data, flags)
+
+    monkeypatch.setattr(cv2, "imdecode", counting)
+    source = ImagesSource(path, "zip", 25, LIMITS)
+    assert len(calls) == 1
+    assert values(list(source.frames())) == [10, 20, 30]
+    assert len(calls) == 3
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar", "folder"])
 def test_a_damaged_image_keeps_its_place(tmp_path: Path, kind: str) -> None:
     """Frames around an image that cannot be decoded keep their indices, and a warning names it."""
