@@ -1,1 +1,1 @@
-"""What the front end does without a request, in a process of its own: recovery, the sweeper, jobs not taken in time."""
+"""Background work of the front end, in a separate process: webhooks, recovery, the sweeper, queue timeouts."""

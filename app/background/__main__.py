@@ -1,9 +1,9 @@
 """The front end's child process: `python -m app.background`
 
-It delivers webhooks, sweeps, and looks after lost jobs and those that nobody takes.
+It delivers webhooks, sweeps orphans, recovers lost jobs and ends jobs that no worker takes.
 
-`python -m app` starts it (see `child`) and holds the other end of its standard input: when that closes, however the
-front end ended, this process ends, too.  Several (one a front end) share the work through Redis.
+`python -m app` starts it (see `child`) and holds the other end of its standard input: when that closes, even by a crash
+of the front end, this process ends.  Several, one for each front end, share the work through Redis.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from app.webhooks.courier import LOOK_S, Courier
 
 
 async def work(settings: Settings) -> None:
-    """Deliver and sweep until cancelled."""
+    """Run all background work until cancelled."""
     timeouts: dict[str, Any] = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S}
     connection = redis.asyncio.Redis.from_url(settings.redis_url, **timeouts)
     writer = redis.Redis.from_url(settings.redis_url, **timeouts)

@@ -1,4 +1,4 @@
-"""Starts the background process beside the front end, and again should it die."""
+"""Starts the background process beside the front end, and restarts it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from contextlib import contextmanager
 import structlog
 
 STOP_S = 10
-AGAIN_S = 1  # before a child that died is started again
+AGAIN_S = 1  # backoff before a restart
 
 log = structlog.get_logger(__name__)
 
 
 @contextmanager
 def background() -> Iterator[None]:
-    """Have the child process while this lasts; should it die, another is started."""
+    """Keep the child process running inside the block."""
     stopping = threading.Event()
     children: list[subprocess.Popen[bytes]] = []
 

@@ -1,6 +1,6 @@
-"""Ends jobs that no worker takes.
+"""Queue timeout: ends jobs that no worker takes.
 
-Those of a bundle that nobody serves any more would wait, and keep their input, for ever.
+Jobs of a bundle without workers would otherwise stay queued, with their input, for ever.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from app.contract.jobs import JobError, JobRecord, UnreadableRecordError, utc_no
 from app.contract.settings import SharedSettings
 from app.jobs.store import JobStore
 
-LONGEST_WAIT_S = 86_400  # or as long as results live, where that is longer
+LONGEST_WAIT_S = 86_400  # or the time to live of results, if longer
 
 log = structlog.get_logger(__name__)
 
 
 class QueueTimeout:
-    """Looks after jobs that wait too long; any number may do this at once."""
+    """Fails jobs that are queued for too long.  Any number of processes may run it concurrently."""
 
     def __init__(self, connection: redis.asyncio.Redis, jobs: JobStore, settings: SharedSettings) -> None:
         self._redis = connection
@@ -38,7 +38,7 @@ class QueueTimeout:
                 pipe.hmget(keys.job(job_id), "state", "created_at", "started_at")
             found = cast(list[list[bytes | None]], await pipe.execute())
         for job_id, (state, *times) in zip(opened, found, strict=True):
-            # One that ran and waits again has not waited since it was made.
+            # A job that was queued again has waited since its last start, not its creation.
             since = max((datetime.fromisoformat(time.decode()) for time in times if time), default=None)
             if state == b"queued" and since is not None and utc_now() - since > self._longest:
                 try:

@@ -1,8 +1,8 @@
-"""Has jobs started again whose worker died: killed, out of memory, its host gone.
+"""Recovery: restarts the jobs of dead workers (killed, out of memory, host lost).
 
-Every open job should wait in its queue, or be in the hands of a worker that says so again and again.  A round looks at
-those that do not wait; what is to be done, and whether, is decided by one script (`app.contract.scripts.recovery`), so
-any number of front ends may do this at once, and one that is killed at it delays nobody.
+Every open job must be queued or have a lease that its worker's heartbeats extend.  A round checks the jobs that are not
+queued; an atomic script (`app.contract.scripts.recovery`) decides and acts, so any number of front ends may run rounds
+concurrently, and one that is killed during a round delays none.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 class Recovery:
-    """Looks after lost jobs.  every_s: from one round to the next, every other heartbeat."""
+    """Recovers lost jobs.  every_s: interval of rounds, two heartbeats."""
 
     def __init__(
         self, connection: redis.asyncio.Redis, queueing: Queueing, uploads: UploadStore, settings: SharedSettings
@@ -49,7 +49,7 @@ class Recovery:
         self._finish = connection.register_script(transitions.FINISH)
 
     async def look_if_settled(self) -> None:
-        """One round, unless Redis was away or was started a moment ago."""
+        """One round, unless Redis was unreachable or has just started."""
         try:
             if time.monotonic() >= self._not_before and not await self._redis_is_young():
                 await self.look()
@@ -76,23 +76,23 @@ class Recovery:
         elif answer == "sealed":
             await self._end(job_id)
         elif answer == "cleared" and (rendition := key_of_rq_id(job_id)):
-            # A video that was being drawn: whoever asks for it again has it begun again.
+            # An interrupted rendition: the next request for it starts it again.
             await self._redis.delete(rendition)
         elif answer == "waits":
             log.warning("job_recovered", job_id=job_id)
 
     async def _redis_is_young(self) -> bool:
-        """Redis was started a moment ago: heartbeats may not have got through yet."""
+        """Whether Redis has just started, so that heartbeats may be missing."""
         server = await self._redis.info("server")
         return int(server["uptime_in_seconds"]) < self._grace_s
 
     def _wait(self) -> None:
-        """Redis was away, and for workers perhaps, too: let their heartbeats come first."""
+        """Postpone recovery after an outage of Redis, until workers could send heartbeats."""
         self._not_before = time.monotonic() + self._grace_s
         self._suspects = set()
 
     async def _not_waiting(self) -> list[tuple[str, str]]:
-        """Queue and id of every job that does not wait: open ones, and whatever workers have, as RQ knows them."""
+        """Queue and id of every job that is not queued: open jobs, and jobs that RQ records as popped or running."""
         names = cast(set[bytes], await self._redis.smembers(keys.RQ_QUEUES))
         queues = sorted(name.decode().removeprefix(RQ_QUEUE_PREFIX) for name in names)
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -134,7 +134,7 @@ class Recovery:
         return bytes(answer).decode()
 
     async def _end(self, job_id: str) -> None:
-        """Let a job end as it is sealed, in its worker's place."""
+        """Finish a sealed job in place of its worker."""
         raw = cast(dict[bytes, bytes], await self._redis.hgetall(keys.job(job_id)))
         if not raw:
             return

@@ -1,4 +1,4 @@
-"""Rounds of the background process: each kind of work is done again and again, and none ends another."""
+"""Periodic rounds of the background process; a failure of one task does not end others."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ log = structlog.get_logger(__name__)
 
 
 async def repeat(what: str, do: Callable[[], Awaitable[object]], every_s: float) -> None:
-    """Do a round for ever, `every_s` seconds apart.  One that fails is logged; the next one is done all the same."""
+    """Run a round every `every_s` seconds, for ever.  A failed round is logged."""
     while True:
         try:
             await do()
-        except (RedisError, OSError) as error:  # Redis or the upload store is away for a while
+        except (RedisError, OSError) as error:  # Redis or the upload store is unavailable
             log.warning("round_failed", what=what, error=type(error).__name__)
         except Exception:
             log.exception("round_failed", what=what)
         task = asyncio.current_task()
-        if task is not None and task.cancelling():  # and a library took the cancellation for a timeout of its own
+        if task is not None and task.cancelling():  # a library swallowed the cancellation as its own timeout
             raise asyncio.CancelledError
         await asyncio.sleep(every_s)

@@ -1,7 +1,7 @@
-"""Removes what nothing points to any more: inputs and videos of jobs that expired or never came to be.
+"""The sweeper removes orphans: files of jobs that expired or were never created.
 
-A job's record expires by itself in Redis; its files do not, and its place in its owner's list stays a while so that
-its owner is told 410 instead of 404.
+A job's record expires in Redis; its files do not.  Its entry in its owner's list stays for a while, so that the owner
+gets 410 instead of 404.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import structlog
 from app.contract import heartbeats, keys
 from app.contract.uploads import UploadStore
 
-REMEMBERED_S = 7 * 86_400  # how long after its creation an expired job is still known to have been there, at least
+REMEMBERED_S = 7 * 86_400  # minimum time after its creation for which an expired job gets 410
 BATCH = 500
 
 log = structlog.get_logger(__name__)
 
 
 class Sweeper:
-    """Sweeps; of several, one at a time does."""
+    """Sweeps orphans; a lock selects one of several processes."""
 
     def __init__(
         self, connection: redis.asyncio.Redis, uploads: UploadStore, result_ttl_s: int, heartbeat_s: float = 5
@@ -37,18 +37,18 @@ class Sweeper:
         self._suspects: set[str] = set()
 
     async def sweep_in_turn(self) -> None:
-        """One round, unless another process does them."""
-        # One that dies holding it is followed soon; two at once would do no harm.
+        """One round, unless another process holds the lock."""
+        # The lock of a dead process expires; two sweepers at once would do no harm.
         held = await self._redis.set(keys.SWEEP_LOCK, self._token, nx=True, px=self._lock_ms)
         if held or await self._redis.get(keys.SWEEP_LOCK) == self._token.encode():
             await self._redis.pexpire(keys.SWEEP_LOCK, self._lock_ms)
             await self.sweep()
 
     async def sweep(self) -> int:
-        """One round -> how many jobs' files were removed.
+        """One round.  Returns the number of jobs whose files were removed.
 
-        Files go when two rounds in a row found neither a record nor an upload on its way: between an upload's last
-        byte and its record there is a moment with neither.
+        Files are removed after two consecutive rounds without a record or an upload in progress, since between an
+        upload's last byte and its record there is a moment with neither.
         """
         stored = await asyncio.to_thread(self._uploads.job_ids)
         orphans = {job_id for job_id in stored if not await self._is_known(job_id)}
@@ -64,7 +64,7 @@ class Sweeper:
         return bool(await self._redis.exists(keys.job(job_id), keys.upload(job_id), keys.resumable(job_id)))
 
     async def _forget_old(self) -> None:
-        """Drop list entries of jobs that expired long ago, and entries of batches at once: nobody is told of those."""
+        """Remove list entries of jobs that expired long ago, and batch entries of all expired jobs."""
         now_ms = time.time() * 1000
         for indices, before_ms in ((keys.JOBS, now_ms - self._remembered_s * 1000), (keys.BATCHES, now_ms)):
             async for index in self._redis.scan_iter(match=f"{indices}*", count=BATCH):

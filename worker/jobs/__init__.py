@@ -1,1 +1,1 @@
-"""Everything of the worker that knows Redis or RQ: jobs, their executions, and what the worker says of itself."""
+"""The worker's Redis and RQ code: jobs, their executions, renditions, and the worker's registration."""

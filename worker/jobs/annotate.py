@@ -1,4 +1,4 @@
-"""What is made of a kept video: annotated, as a preview, or the best face as a thumbnail."""
+"""Annotated videos and previews of kept inputs."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from app.contract.frames import Frame
 from worker.core.records import DecodedFrame, Image
 
 TIME_BASE = Fraction(1, 90_000)  # seconds a tick; video's usual clock, exact for all usual rates
-NOMINAL_FPS = 30  # only the encoder's rate control sees it: every frame has its own time
-# What current browsers play in mp4, the best first; not every build of FFmpeg has all.
+NOMINAL_FPS = 30  # used by the encoder's rate control only: every frame has its own timestamp
+# Codecs that current browsers play in mp4, best first; some builds of FFmpeg lack the first.
 CODECS: tuple[tuple[str, dict[str, str]], ...] = (
     ("libx264", {"preset": "veryfast", "crf": "23"}),
     ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "7", "crf": "33", "b": "0", "row-mt": "1"}),
 )
-HOLD_S = 1.0  # a frame between two labelled ones shows the faces of the one before, at most so long
-PREVIEW_PX = 720  # of a preview's shorter side, at most
+HOLD_S = 1.0  # maximum time for which unlabelled frames show the faces of the previous labelled one
+PREVIEW_PX = 720  # maximum shorter side of a preview
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 class NothingToDrawError(Exception):
-    """The source has no frame that could be decoded, or no face."""
+    """The source has no decodable frame, or no face."""
 
 
 def encode(path: Path, pictures: Iterable[tuple[float, Image]]) -> int:
-    """Write an mp4 at `path` -> its number of frames.
+    """Write an mp4 to `path` and return its number of frames.
 
-    pictures: times in seconds, and (H, W, 3) uint8 RGB; the first one's size is the video's.  Raises:
-    NothingToDrawError.
+    pictures: times in seconds with (H, W, 3) uint8 RGB; the first one sets the video's size.
+    Raises: NothingToDrawError.
     """
     codec, options = next((name, options) for name, options in CODECS if name in av.codecs_available)
     written = 0
@@ -89,7 +89,7 @@ def shrunk(source: Iterable[DecodedFrame]) -> Iterator[tuple[float, Image]]:
 
 
 def annotate(source: Iterable[DecodedFrame], records: Iterable[Frame]) -> Iterator[tuple[DecodedFrame, Frame | None]]:
-    """Each source frame with its record, or with the one before where it was not sampled itself."""
+    """Each source frame with its record, or the previous record if it was not sampled, for at most `HOLD_S`."""
     coming = iter(records)
     following = next(coming, None)
     shown: Frame | None = None

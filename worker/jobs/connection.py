@@ -1,4 +1,4 @@
-"""The way to Redis of a process that must not end because Redis is away for a while."""
+"""A Redis connection that retries with backoff, for processes that must survive an outage of Redis."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from redis.retry import Retry
 
 from worker.errors import CommandError
 
-AT_START = 18  # tries, about half a minute: a wrong address is to be told
-LATER = 300  # tries, about ten minutes
-FIRST_S, LONGEST_S = 0.1, 2.0  # pauses between them
+AT_START = 18  # attempts, about half a minute, so that a wrong address is reported
+LATER = 300  # attempts, about ten minutes
+FIRST_S, LONGEST_S = 0.1, 2.0  # backoff
 WAITING_S = 3 * LONGEST_S
-CONNECT_S = 1.5  # where nobody answers, not even with a refusal
-FIRST_WORD_S = 4.0  # between the first line about an absence and the next; doubles each time
+CONNECT_S = 1.5  # timeout of an address that does not respond
+FIRST_WORD_S = 4.0  # between the first log line of an outage and the next; doubles each time
 
 log = structlog.get_logger(__name__)
 
 
 def address_of(redis_url: str) -> str:
-    """Where it is, without user and password."""
+    """The address without user and password, for messages."""
     parts = urlsplit(redis_url)
     return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
 
 
 class Patience(AbstractBackoff):
-    """Pauses between two tries to reach Redis, which are logged with growing pauses of their own.
+    """Backoff between attempts to reach Redis; logs an outage with a backoff of its own.
 
-    Others can ask whether somebody waits, and end it.
+    Other threads can query whether one waits, and end the retries.
     """
 
     def __init__(self, address: str = "") -> None:
@@ -41,7 +41,7 @@ class Patience(AbstractBackoff):
         self._over = False
 
     def compute(self, failures: int) -> float:
-        """Seconds to wait.  Raises: redis.ConnectionError after `end`."""
+        """Seconds to wait before the next attempt.  Raises: redis.ConnectionError after `end`."""
         if self._over:
             raise redis.ConnectionError("Redis does not answer, and this process is about to stop")
         now = time.monotonic()
@@ -56,11 +56,11 @@ class Patience(AbstractBackoff):
 
     @property
     def waiting(self) -> bool:
-        """Somebody in this process waits for Redis, or did a moment ago."""
+        """Whether a thread of this process waits for Redis, or did within `WAITING_S`."""
         return time.monotonic() - self._tried < WAITING_S
 
     def end(self) -> None:
-        """Wait no more."""
+        """End all retries."""
         self._over = True
 
 
@@ -80,7 +80,7 @@ def await_redis(redis_url: str) -> None:
 
 
 def connect(redis_url: str, patience: Patience | None = None) -> redis.Redis:
-    """A connection that rides out a restart of Redis, and waits for room where Redis is at its memory limit.
+    """A connection that retries through a restart of Redis and while Redis is at its memory limit.
 
     Raises: redis.RedisError if Redis cannot be reached now.
     """

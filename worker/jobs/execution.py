@@ -1,7 +1,7 @@
-"""Writes one execution of a job to Redis, and reads it: claim, chunks of frames with progress, end.
+"""One execution of a job in Redis: claim, chunks of frames with progress, end.
 
-Every write is a script of `app.contract.scripts.transitions`, fenced by the execution's token: once another execution
-has the job, or the job is gone, nothing is written any more and `LostError` says so.
+Every write is a script of `app.contract.scripts.transitions`, fenced by the execution's token: if another execution
+owns the job, or the job was deleted, the write has no effect and raises `LostError`.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from app.contract.frames import Frame
 from app.contract.jobs import JobRecord, Progress, State, UnreadableRecordError, ending, to_field, to_pairs, utc_now
 from app.contract.scripts import transitions
 
-ON_TIME = 0.9  # a share of the claimed frames by which a count may be off and still be believed
-READ_CHUNKS = 16  # at once
-CHECK_S = 0.5  # how often a running job asks whether it is still wanted
+ON_TIME = 0.9  # the claimed number of frames is used unless the estimate is below this share of it
+READ_CHUNKS = 16  # in one request
+CHECK_S = 0.5  # interval of a running job's check for cancellation and loss
 
 
 class LostError(Exception):
-    """Another execution has the job, or it ended or is gone: stop, and write nothing.  The message says which."""
+    """Another execution owns the job, or it ended or was deleted: stop and write nothing.  The message tells which."""
 
     @property
     def has_successor(self) -> bool:
-        """Another execution has, or had, the job: what the queue knows of the job is not ours to remove."""
+        """Whether another execution owns or owned the job: then its queue entries must stay."""
         return str(self) in {"lost", "running"}
 
 
 class ResultsFullError(Exception):
-    """Redis has no room for the job's results."""
+    """Redis has too little memory for the job's results."""
 
 
 class CanceledError(Exception):
-    """The client cancelled the job: stop, and keep what was written."""
+    """The client cancelled the job: stop and keep the results so far."""
 
 
 class Execution:
@@ -59,21 +59,21 @@ class Execution:
         self._chunks = 0
         self._done = 0
         self._labels: tuple[str, ...] = ()
-        self._firsts: Counter[int] = Counter()  # faces on which a label comes first, by its index
+        self._firsts: Counter[int] = Counter()  # faces by the index of their best label
         self._total: int | None = None
         self._span_s: tuple[float, float] | None = None
         self._last_s = 0.0
-        self._share = 0.0  # of all frames that are done, as last shown
+        self._share = 0.0  # done frames / total, as last published
         self._sealed: State = "failed"
-        self._waited_s: float | None = None  # where it is the job's first execution
+        self._waited_s: float | None = None  # set in the job's first execution
         self._claimed_s = self._started = time.monotonic()
         self._checked = self._started
 
     def claim(self, fields: Mapping[str, Any]) -> JobRecord:
-        """Take the job, and say with what it is labelled.
+        """Claim the job and record the model that labels it.
 
-        Raises: LostError if it does not wait; UnreadableRecordError if it asks for what this release does not know;
-        then it is not taken.
+        Raises: LostError if it is not queued; UnreadableRecordError, before the claim, if this release does not support
+        one of its options.
         """
         if unknown := self._record().unknown_options:
             raise UnreadableRecordError(f"unknown options {', '.join(unknown)}")
@@ -84,7 +84,7 @@ class Execution:
         self._claimed, self._claimed_s = True, time.monotonic()
         record = self._record()
         if record.started_at is not None and to_field(record.started_at) == now:
-            # By the clock of Redis, which all hosts share: this host's own may be off.
+            # Redis' clock, which all hosts share, since this host's may be wrong.
             seconds, microseconds = self._connection.time()
             self._waited_s = max(seconds + microseconds / 1e6 - record.created_at.timestamp(), 0.0)
             metrics.add(self._connection, metrics.observed(metrics.WAIT, self._waited_s))
@@ -92,16 +92,16 @@ class Execution:
         return record
 
     def opened(self, total: int | None, fields: Mapping[str, Any], span_s: tuple[float, float] | None = None) -> None:
-        """The input is open.  Raises: LostError, CanceledError.
+        """Record the opened input.  Raises: LostError, CanceledError.
 
-        total: frames that the container claims, None if it claims none.  span_s: from when to when it claims to last.
+        total: frames that the container claims, None if unknown.  span_s: start and end that it claims, in seconds.
         """
         self._total, self._span_s = total, span_s
         self._started = time.monotonic()
         self._append("", fields)
 
     def add(self, frame: Frame) -> None:
-        """One more frame; a full chunk is written.  Raises: LostError, CanceledError."""
+        """Add a frame; a full chunk is written.  Raises: LostError, CanceledError, ResultsFullError."""
         self._chunk.append(frame)
         self._last_s = frame.timestamp_s
         if len(self._chunk) == chunks.CHUNK_FRAMES:
@@ -110,7 +110,7 @@ class Execution:
             self.check()
 
     def check(self) -> None:
-        """Whether the job is still ours and wanted; asked every `CHECK_S`.  Raises: LostError, CanceledError."""
+        """Check for loss and cancellation, at most every `CHECK_S`.  Raises: LostError, CanceledError."""
         if time.monotonic() - self._checked <= CHECK_S:
             return
         self._checked = time.monotonic()
@@ -122,11 +122,11 @@ class Execution:
 
     @property
     def added(self) -> int:
-        """Frames so far."""
+        """The number of frames so far."""
         return self._done + len(self._chunk)
 
     def flush(self) -> None:
-        """Write the frames that wait.  Raises: LostError, CanceledError, ResultsFullError."""
+        """Write the buffered frames.  Raises: LostError, CanceledError, ResultsFullError."""
         if not self._chunk:
             return
         frames, self._chunk = self._chunk, []
@@ -145,9 +145,9 @@ class Execution:
             raise
 
     def seal(self, state: State, fields: Mapping[str, Any]) -> None:
-        """Settle how the job ends; frames that wait are written first, also of a cancelled job.
+        """Record the job's outcome, after writing the buffered frames, also of a cancelled job.
 
-        From now on the job ends so, whatever becomes of this process.  Raises: LostError, ResultsFullError.
+        The outcome is final, even if this process dies.  Raises: LostError, ResultsFullError.
         """
         try:
             self.flush()
@@ -161,7 +161,7 @@ class Execution:
         self._sealed = state
 
     def finish(self) -> State:
-        """Make the sealed end visible -> how the job ended.  Raises: LostError."""
+        """Make the sealed outcome visible and return it.  Raises: LostError."""
         answer = self._run(transitions.FINISH, [self._hash, self._frames_key], [self._token, self._channel])
         if answer != "ok":
             raise LostError(answer)
@@ -170,12 +170,11 @@ class Execution:
         return self._sealed
 
     def hand_back(self, queue: str, *, charged: bool = False, last: bool = False) -> None:
-        """The job waits in its queue again, before all others, to be started anew.  last: after all others.
+        """Put the job back at the head of its queue, to be restarted.  last: at its end.
 
-        A job that is to be cancelled does not wait again: recovery ends it as that.
+        A job with a requested cancellation is not queued; recovery ends it as cancelled.
 
-        charged: this execution counts as one of its attempts; where only the worker stops, it does not.
-        Raises: LostError.
+        charged: this execution counts as one of the job's attempts; not if only the worker stops.  Raises: LostError.
         """
         script_keys = [self._hash, keys.rq_queue(queue), keys.rq_job(self._job_id)]
         token = self._token if self._claimed else ""
@@ -192,7 +191,7 @@ class Execution:
         return JobRecord.from_hash(raw)
 
     def _ending(self, state: State, fields: Mapping[str, Any]) -> str:
-        """The fields of a job that ends now, as scripts take them."""
+        """The fields of a job that ends now, as JSON for the scripts."""
         progress = self._progress()
         if state == "succeeded":
             progress = progress | {"frames_total": self._done, "eta_s": 0.0}
@@ -218,9 +217,9 @@ class Execution:
         return progress.model_dump(mode="json")
 
     def _expected(self, claimed: int) -> int:
-        """Frames that there will be: fewer than claimed where they come too slowly for that, at a varying rate.
+        """The estimated total of frames: below the claim if the frame rate so far is clearly lower.
 
-        Never so many that less of them would be done than was shown before.
+        Never so high that the published share of done frames would fall.
         """
         if not self._done:
             return claimed
@@ -260,7 +259,7 @@ class Execution:
 
 
 def written_frames(connection: redis.Redis, record: JobRecord) -> Iterator[Frame]:
-    """What the execution that counts has written of a job, with flat memory."""
+    """The frames of the job's current execution, streamed in constant memory."""
     key = keys.frames(record.id, record.execution)
     first = 0
     while found := cast(list[bytes], connection.lrange(key, first, first + READ_CHUNKS - 1)):

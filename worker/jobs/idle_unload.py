@@ -1,4 +1,4 @@
-"""Keeps what is loaded while it is used: an idle worker may give its memory back, and loads again on demand."""
+"""Idle unloading: an idle worker may release the model's memory and load it again on demand."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ IDLE = "idle: its memory is given back; the next job waits until the model is lo
 
 
 class NotTheSameError(Exception):
-    """The bundle was replaced while the worker was idle; a new worker is to say so to everyone."""
+    """The bundle was replaced while the worker was idle; only a new worker may publish and serve it."""
 
 
 class IdleUnloader:
     """Lends the loaded bundle to jobs.
 
-    load: loads it.  release_s: seconds without a job after which it is given back; 0: never.  say: told why the next
-    job will wait, and None when that is over.
+    load: loads it.  release_s: seconds without a job before its memory is released; 0: never.  say: called with the
+    reason why the next job will wait, and with None after loading.
     """
 
     def __init__(self, load: Callable[[], Serving], release_s: float, say: Callable[[str | None], None]) -> None:
@@ -43,7 +43,7 @@ class IdleUnloader:
 
     @contextmanager
     def using(self) -> Iterator[Serving]:
-        """The loaded bundle, loaded again first where it was given back.
+        """The loaded bundle; loads it again if it was released.
 
         Raises: what `load` raises; NotTheSameError.
         """
@@ -63,7 +63,7 @@ class IdleUnloader:
                     self._timer.start()
 
     def stop(self) -> None:
-        """Have the engine refuse its work, so that running jobs end at once; and give nothing back any more."""
+        """Stop the engine, so that running jobs end at once, and release nothing any more."""
         self._stopped = True
         loaded, timer = self._loaded, self._timer
         if timer is not None:
@@ -86,7 +86,7 @@ class IdleUnloader:
 
     def _release(self) -> None:
         with self._lock:
-            # A timer that was cancelled too late: a job runs, or ran meanwhile and started a timer of its own.
+            # The timer was cancelled too late: a job runs, or has run and started a new timer.
             if self._users or threading.current_thread() is not self._timer or self._loaded is None:
                 return
             self._loaded.pipeline.engine.close()
@@ -97,7 +97,7 @@ class IdleUnloader:
 
 
 def give_back_memory() -> None:
-    """Return what nothing refers to any more to the GPU and to the system."""
+    """Return unreferenced memory to the GPU and to the system."""
     gc.collect()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()

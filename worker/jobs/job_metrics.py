@@ -1,4 +1,4 @@
-"""What a running job adds to the counters that `/metrics` shows: time of its stages, batches of the engine."""
+"""Metrics of a running job: times of its stages, batches of the engine."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from app.contract import metrics
 from worker.ensemble.engine import Engine
 from worker.inference.stage_timing import StageClocks
 
-COUNT_S = 5  # how often
+COUNT_S = 5  # interval
 
 Item = TypeVar("Item")
 
 
 def counted(connection: redis.Redis, engine: Engine, clocks: StageClocks, items: Iterable[Item]) -> Iterator[Item]:
-    """The items; while they pass, every few seconds and at their end, what was done meanwhile is counted."""
+    """Yield the items, and flush metrics every `COUNT_S` and at the end."""
     last = time.monotonic()
     try:
         for item in items:
@@ -32,10 +32,10 @@ def counted(connection: redis.Redis, engine: Engine, clocks: StageClocks, items:
 
 
 def _count(connection: redis.Redis, engine: Engine, clocks: StageClocks) -> None:
-    done = engine.take_stats()  # also of jobs beside this one
+    done = engine.take_stats()  # includes concurrent jobs
     counts = {metrics.stage_seconds(stage): seconds for stage, seconds in clocks.take().items()}
     counts |= {metrics.BATCHES: done.batches, metrics.BATCH_FILLED: done.crops, metrics.BATCH_SLOTS: done.capacity}
-    # Where Redis is away, the job's own writes say so; counters are not worth a job.
+    # The job's own writes report an outage of Redis; lost counters must not fail a job.
     with suppress(redis.RedisError):
         pipe = connection.pipeline(transaction=False)
         metrics.add(pipe, counts)

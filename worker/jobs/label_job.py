@@ -1,7 +1,7 @@
-"""The service's side of a job: the function that RQ runs, around the pipeline that is loaded once.
+"""The job function that RQ runs, around the pipeline that is loaded once.
 
-A job that fails says why in its `error`, and the worker lives on.  What raises out of `label_job` is left as it is: the
-execution counts as dead when its heartbeats end, and recovery has the job started again.
+A failed job records the reason in its `error`, and the worker continues.  An exception that leaves `label_job` ends the
+execution's heartbeats; after its lease, recovery restarts the job.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ from worker.jobs.rq_worker import HasSuccessorError
 from worker.jobs.watchdog import Watchdog
 from worker.settings import WorkerSettings, decode_limits
 
-STORE_PAUSE_S = 5.0  # before an input that could not be read is tried again; as long again with every try
-LEAVE_S = 5.0  # how often at most a job is looked at that only another release can label
+STORE_PAUSE_S = 5.0  # backoff after a failed read of the input, times the number of attempts
+LEAVE_S = 5.0  # minimum interval between claims of a job that only another release can label
 
 log = structlog.get_logger(__name__)
 
 
 class _StoppingError(Exception):
-    """The worker is asked to stop."""
+    """The worker is stopping."""
 
 
 class _AgainError(Exception):
-    """This execution cannot go on, and another one may, after a pause."""
+    """This execution cannot continue; a retry after a pause may succeed."""
 
     def __init__(self, why: Exception, pause_s: float) -> None:
         super().__init__(str(why))
@@ -66,14 +66,14 @@ class _AgainError(Exception):
 
 @dataclass
 class _Progress:
-    """How far a job is: bytes of its input that were fetched, frames decoded, frames labelled."""
+    """A job's progress for the watchdog: bytes of its input fetched, frames decoded, frames labelled."""
 
     execution: Execution
     fetched: int = 0
     source: Source | None = None
 
     def fetch(self, count: int) -> None:
-        """So many bytes are fetched."""
+        """Record the number of bytes fetched."""
         self.fetched = count
 
     def __call__(self) -> tuple[int, int, int]:
@@ -82,10 +82,10 @@ class _Progress:
 
 @dataclass
 class Service:
-    """What `label_job` works with, on several threads at once; made once a process.
+    """The shared state of `label_job` in a process, used by several threads.
 
-    stopping: the process is asked to end.  stop: asks it to.  fault: why the process cannot go on, if it cannot.
-    left: when jobs were last left to workers of another release, monotonic seconds.
+    stopping: set when the process is to end.  stop: ends it.  fault: the error after which the process must end.
+    left: when each job was last left to workers of another release, monotonic seconds.
     """
 
     settings: WorkerSettings
@@ -101,14 +101,14 @@ class Service:
     running: set[Execution] = field(default_factory=set)
 
     def fail(self, fault: Exception) -> None:
-        """The process cannot go on: it takes no more jobs, hands back those that run, and ends."""
+        """Stop the process after a fatal error: it takes no more jobs and hands back the running ones."""
         if self.fault is None:
             self.fault = fault
             self.stop()
 
 
 def give_up(service: Service) -> None:
-    """Hand every running job back, over the head of its thread, which then finds it lost."""
+    """Hand back every running job without its thread, which then gets LostError."""
     for execution in list(service.running):
         with suppress(LostError):
             execution.hand_back(service.settings.default_queue)
@@ -116,13 +116,13 @@ def give_up(service: Service) -> None:
 
 @contextmanager
 def _named_in_logs(job_id: str) -> Iterator[None]:
-    """Every log line meanwhile, also of other threads of the job, names it, and its request once that is known."""
+    """Add the job's id, and its request's id once known, to log lines of all the job's threads."""
     with structlog.contextvars.bound_contextvars(job_id=job_id, request_id=""):
         yield
 
 
 def label_job(service: Service, job_id: str) -> None:
-    """Label one job; RQ runs this.  Raises: HasSuccessorError where the job is, or was, another execution's."""
+    """Label one job; RQ runs this.  Raises: HasSuccessorError if another execution owns or will own the job."""
     with _named_in_logs(job_id):
         _run(service, job_id)
 
@@ -143,7 +143,7 @@ def _run(service: Service, job_id: str) -> None:
             raise HasSuccessorError from None
         return
     except (_StoppingError, EngineStoppedError):
-        with suppress(LostError):  # it is another's already, or gone
+        with suppress(LostError):  # another execution owns it, or it was deleted
             execution.hand_back(service.settings.default_queue)
         log.info("job_handed_back")
         raise HasSuccessorError from None
@@ -163,20 +163,20 @@ def _run(service: Service, job_id: str) -> None:
 
 
 def _leave(service: Service, execution: Execution, job_id: str, why: str) -> None:
-    """Let a job that this release cannot read wait for one that can, behind those that it can."""
+    """Queue a job that this release cannot read behind the others, for a worker of another release."""
     with suppress(LostError):
         execution.hand_back(service.settings.default_queue, last=True)
     left = service.left.get(job_id)
     if left is None:
         log.warning("job_left_to_others", why=why)
-    else:  # nobody has taken it since: others have the time to, and this worker does not turn in a circle
+    else:  # wait, so that other workers can claim it and this one does not spin
         service.stopping.wait(left + LEAVE_S - time.monotonic())
     service.left[job_id] = time.monotonic()
 
 
 @contextmanager
 def _loaded(service: Service) -> Iterator[serving.Serving]:
-    """What is loaded, unless the process stops, or has to since it cannot be loaded again."""
+    """The loaded model.  Raises: _StoppingError if the process stops, or must stop since loading failed."""
     if service.stopping.is_set() or service.fault is not None:
         raise _StoppingError
     with ExitStack() as stack:
@@ -230,16 +230,16 @@ def _label(service: Service, loaded: serving.Serving, progress: _Progress, job_i
     except Exception as error:
         again, pause_s = isinstance(error, DecoderLostError), 0.0
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            # The upload store or this host fails, not the input; it may need a while.
+            # The upload store or this host failed, not the input; retry later.
             again, pause_s = True, STORE_PAUSE_S * record.attempts
         if is_lost(error, torch.device(loaded.device)):
-            # Every job would now fail within milliseconds.  This one may be the cause, so the try counts.
+            # Every further job would fail at once.  This job may be the cause, so the attempt counts.
             again = True
             service.fail(DeviceLostError(f"{loaded.device} computes nothing any more: {first_line(error)}"))
         if again and record.attempts < MAX_ATTEMPTS:
             raise _AgainError(error, pause_s) from error
         state, ended = "failed", {"error": _error(error).model_dump()}
-    # Sealed first: only the execution that has the job may remove its input, which goes before the end shows.
+    # Sealed first: only the owning execution may remove the input, and the input goes before the end is visible.
     ended["input_deleted"] = not keep_input
     try:
         execution.seal(state, ended)
@@ -251,7 +251,7 @@ def _label(service: Service, loaded: serving.Serving, progress: _Progress, job_i
 
 
 def _go_on(service: Service, execution: Execution) -> Callable[[], None]:
-    """What is to be called again and again, from any thread, while a job is labelled: it raises what ends it."""
+    """A check to call regularly, from any thread, during labelling: raises if the job has to end."""
     started = time.monotonic()
 
     def go_on() -> None:
@@ -284,7 +284,7 @@ def _label_source(
         _span_s(record, source),
     )
     clocks = StageClocks()
-    # Closed here, however this ends: its threads must be done with the source before that is closed.
+    # Closed here in every case: its threads must end before the source is closed.
     with closing(pipeline.label(source, options, clocks)) as labelled:
         frames = serving.contract_frames(left_out.counted(labelled), source.info)
         for frame in counted(service.connection, pipeline.engine, clocks, frames):
@@ -295,7 +295,7 @@ def _label_source(
 
 
 def _span_s(record: JobRecord, source: Source) -> tuple[float, float] | None:
-    """From when to when is labelled, as far as the container tells."""
+    """Start and end of the labelled part in seconds, None if the container has no duration."""
     duration_s, options = source.info.duration_s, record.options
     if duration_s is None:
         return None
@@ -303,7 +303,7 @@ def _span_s(record: JobRecord, source: Source) -> tuple[float, float] | None:
 
 
 def expected_frames(record: JobRecord, source: Source) -> int | None:
-    """How many frames will be labelled, from what the container claims; None if it claims nothing."""
+    """The expected number of labelled frames from the container's metadata; None if unknown."""
     info, options = source.info, record.options
     if info.frame_count is None:
         return None
@@ -331,7 +331,7 @@ def _input(record: JobRecord, source: Source, *, decoded: bool) -> dict[str, Any
 
 
 def _error(error: Exception) -> JobError:
-    """What the job's owner reads; what only the operator may read is logged."""
+    """The error for the job's owner; details for the operator are logged."""
     code: ErrorCode
     if isinstance(error, UndecodableInputError):
         code, detail = "undecodable_input", str(error)

@@ -1,4 +1,4 @@
-"""What a worker says of itself in Redis, again and again, from a thread that needs no GPU."""
+"""A worker's registration in Redis, with heartbeats from a thread that needs no GPU."""
 
 from __future__ import annotations
 
@@ -54,10 +54,9 @@ def model_info(manifest: Manifest, queue: str) -> ModelInfo:
 
 
 class Registration:
-    """Keeps a worker's `WorkerInfo` alive in Redis until `close`; `say` changes it at once.
+    """Keeps a worker's `WorkerInfo` in Redis alive until `close`; `say` changes it at once.
 
-    drained: an operator wants it to take no more jobs.
-    measure: fields of it that change by themselves, looked at with each beat.
+    drained: whether an operator drains the worker.  measure: returns fields to update with each heartbeat.
     """
 
     def __init__(
@@ -77,36 +76,36 @@ class Registration:
 
     @property
     def info(self) -> WorkerInfo:
-        """What was said last."""
+        """The latest record."""
         return self._info
 
     def say(self, **changes: Any) -> None:
-        """Change the information and send it; where Redis is away, the next beat does."""
+        """Change the record and send it; if Redis is unreachable, the next heartbeat sends it."""
         with self._lock:
             self._info = self._info.model_copy(update=changes)
         self._try_beat()
 
     def job_started(self) -> None:
-        """One more job runs."""
+        """Count a started job."""
         self._count(1, 0)
 
     def job_left(self, *, ended: bool) -> None:
-        """One job less runs.  ended: it is done with; otherwise it goes on elsewhere, or is lost."""
+        """Count a job that left.  ended: it reached its end here; otherwise it was handed back or lost."""
         self._count(-1, int(ended))
 
     def frame_done(self) -> None:
-        """One more frame is labelled; the next beat tells."""
+        """Count a labelled frame; the next heartbeat sends it."""
         with self._lock:
             self._frames += 1
 
     def register(self, model: ModelInfo) -> None:
-        """Make the bundle known to front ends, and keep it known."""
+        """Publish the bundle to front ends; heartbeats keep it published."""
         self._connection.hset(keys.MODELS, model.name, model.model_dump_json())
         with self._lock:
             self._model = model
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Remove the registration."""
         self._stop.set()
         self._thread.join()
         with suppress(redis.RedisError):  # it expires by itself
@@ -130,7 +129,7 @@ class Registration:
     def _try_beat(self) -> None:
         try:
             self._beat()
-        except redis.RedisError as error:  # it may come back; the worker's own loop decides when to give up
+        except redis.RedisError as error:  # Redis may return; the worker's main loop decides when to give up
             log.warning("registration_not_sent", error=str(error))
 
     def _beat(self) -> None:

@@ -1,7 +1,7 @@
-"""The RQ jobs that make something of a job's kept input: annotated video, preview, thumbnail.
+"""The RQ jobs that render a job's kept input: annotated video, preview, thumbnail.
 
-They run in a process of its own that has no CUDA, from the queue `keys.RENDER_QUEUE`.  What they make lies beside the
-input in the upload store and goes with it.
+They run from the queue `keys.RENDER_QUEUE` in a separate process without CUDA.  Renditions are stored beside the input
+in the upload store and deleted with it.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ from worker.jobs.thumbnail import best_face, picture_at, thumbnail
 from worker.settings import decode_limits
 
 COPY_BYTES = 2**20
-NEAR_S = 0.05  # around the time of a thumbnail's frame, what is decoded
-TELL_S = 0.5  # how often it is told how much is made
+NEAR_S = 0.05  # decoded time before and after a thumbnail's frame
+TELL_S = 0.5  # interval of progress updates
 
 log = structlog.get_logger(__name__)
 
-stopping = threading.Event()  # set when this process is to end; a video that is being drawn is then drawn by another
+stopping = threading.Event()  # set when this process is to end; another process then restarts the rendition
 
 
 class _StoppingError(Exception):
-    """This process is asked to end."""
+    """This process is stopping."""
 
 
 def functions() -> Functions:
-    """What the renderer runs, by its names in the contract."""
+    """The renderer's functions by their names in the contract."""
     return {kind.function: partial(render_job, kind) for kind in RENDITIONS}
 
 
 def render_job(kind: Rendition, job_id: str) -> object:
-    """Make one rendition of an ended job; its key says how far it is and how it went.
+    """Make one rendition of an ended job; its key in Redis holds progress and outcome.
 
-    Returns `AGAIN` when the process stops before it is done.
+    Returns `AGAIN` if the process stops before the rendition is done.
     """
     settings = SharedSettings()
     with redis.Redis.from_url(settings.redis_url) as connection:
@@ -92,7 +92,7 @@ def render_job(kind: Rendition, job_id: str) -> object:
 def render(
     kind: Rendition, connection: redis.Redis, store: UploadStore, record: JobRecord, settings: SharedSettings
 ) -> None:
-    """Make it, and put it beside the input."""
+    """Make a rendition and store it beside the input."""
     folder = Path(tempfile.mkdtemp(prefix="mien-render-"))
     made = folder / kind.name
     try:
@@ -100,7 +100,7 @@ def render(
             if kind is THUMBNAIL:
                 made.write_bytes(_thumbnail(path, record, written_frames(connection, record), settings))
             else:
-                # Every frame of the part that was labelled, also between sampled ones.
+                # Every frame of the labelled part, also those between samples.
                 part = Sampling(None, record.options.start_s, record.options.end_s)
                 with _frames(path, record, part, settings) as decoded:
                     frames = _counted(connection, kind, record, _unless_stopped(decoded))
@@ -142,7 +142,7 @@ def _frames(
 def _counted(
     connection: redis.Redis, kind: Rendition, record: JobRecord, frames: Iterable[DecodedFrame]
 ) -> Iterator[DecodedFrame]:
-    """The frames; meanwhile the share that has passed is told now and then, where the length is known."""
+    """Yield the frames, and publish the rendered share every `TELL_S` if the duration is known."""
     options, whole_s = record.options, record.input.duration_s or 0.0
     start_s, end_s = options.start_s or 0.0, min(whole_s, options.end_s or whole_s)
     told = 0.0
@@ -156,7 +156,7 @@ def _counted(
 
 
 def _unless_stopped(frames: Iterable[DecodedFrame]) -> Iterator[DecodedFrame]:
-    """The frames.  Raises: LimitExceededError when drawing takes too long."""
+    """Yield the frames.  Raises: _StoppingError; LimitExceededError after `RENDER_TIMEOUT_S`."""
     started = time.monotonic()
     for frame in frames:
         if stopping.is_set():
@@ -181,7 +181,7 @@ def _keep(path: Path, store: UploadStore, connection: redis.Redis, job_id: str) 
 
 
 def _say(connection: redis.Redis, kind: Rendition, job_id: str, state: str, detail: str = "") -> None:
-    """For as long as the job's record lives; a job that is gone has no rendition either."""
+    """Publish a rendition's state with the time to live of the job's record; none if the job was deleted."""
     key = kind.key(job_id)
     left_s = int(connection.ttl(keys.job(job_id)))
     if left_s == -2:  # Redis: there is no such key

@@ -1,12 +1,12 @@
-"""RQ workers that keep what they loaded: jobs run in this process, on threads, never in a fork.
+"""RQ workers that keep the model loaded: jobs run on threads of this process, never in a fork.
 
-RQ's own `SimpleWorker` stays in its process too, but runs one job at a time, sends no heartbeat while it runs, so that
-a dead one is noticed only after the job's whole timeout, and runs whatever function a job names.  All three are mended
-here.  RQ does the bookkeeping of queue and jobs; the loop, the threads and the stopping are ours.
+RQ's `SimpleWorker` also runs jobs in its process, but one at a time, without heartbeats during a job (so a dead worker
+is noticed only after the job's timeout), and it runs any function that a job names.  This worker fixes all three.  RQ
+keeps the queue and job records; the main loop, the threads and the shutdown are implemented here.
 
-A job's record says which execution has it (`app.contract.scripts.transitions`); `app.background.recovery` has jobs
-started again whose worker died.  So a worker neither retries jobs nor looks after those of others, and touches nothing
-of a job that it lost to another.  This is the one module of the worker that knows RQ.
+The job record stores the owning execution (`app.contract.scripts.transitions`), and `app.background.recovery` restarts
+the jobs of dead workers.  So a worker neither retries jobs nor recovers those of others, and changes nothing of a job
+that it lost.  Only this module of the worker uses RQ's worker API.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from app.contract import heartbeats, keys
 from app.contract.scripts.workers import EXECUTION_BEAT
 from app.contract.settings import SharedSettings
 
-POLL_S = 1  # how long it waits for a slot, and then for a job, before it looks up
-PAUSE_S = 2  # after Redis did not answer
-STOP_S = 8  # jobs that have not ended so long after SIGTERM are given up ...
-GIVING_UP_S = 1  # ... for which there is so much time
-AGAIN_S = 1  # a second signal sooner than this is an echo of the first (Ctrl-C reaches parent and child)
+POLL_S = 1  # timeout of the wait for a slot, and of the wait for a job
+PAUSE_S = 2  # backoff after a Redis error
+STOP_S = 8  # jobs still running so long after SIGTERM are handed back ...
+GIVING_UP_S = 1  # ... within this time
+AGAIN_S = 1  # a second signal within this time is a duplicate (Ctrl-C reaches parent and child)
 
-# What a job returns that is to be done again by another process, as often as there are deploys.
+# Returned by a job that another process is to restart, without a practical limit on the number of deploys.
 AGAIN = Retry(max=1000)
 
 Functions = Mapping[str, Callable[[str], object]]  # by their names in the contract
@@ -50,21 +50,21 @@ log = structlog.get_logger(__name__)
 
 
 class HasSuccessorError(Exception):
-    """The job that runs here is another execution's now: nothing of it is ours any more."""
+    """Another execution owns or will own the job: this worker must change nothing of it."""
 
 
 class NotAllowedError(Exception):
-    """A job names a function that workers do not run."""
+    """A job names a function that is not on the allow-list."""
 
 
 def function_of(job: Job) -> str:
-    """What a job asks for, by its present name.  "" where that is no name at all."""
+    """The present name of a job's function, "" if it has none."""
     name = job.func_name or ""
     return keys.FORMER_FUNCTIONS.get(name, name)
 
 
 class AllowedJob(Job):
-    """Imports nothing and calls nothing that it names, but for one of `functions`."""
+    """A job that can only run one of `functions`: it imports nothing by name."""
 
     functions: ClassVar[Functions] = {}
 
@@ -76,7 +76,7 @@ class AllowedJob(Job):
             raise NotAllowedError("this worker does not run that function")
         return function
 
-    # A job in Redis may name functions and addresses to be called at its end; Mien's jobs have none.
+    # RQ jobs may name callbacks and webhooks for their end; Mien's jobs have none, so they are disabled.
     @property
     def success_callback(self) -> None:
         return None
@@ -94,7 +94,7 @@ class AllowedJob(Job):
 
 
 def allowing(functions: Functions) -> type[AllowedJob]:
-    """Jobs that may ask for these functions, by their names in the contract: who can write to Redis runs no others."""
+    """A job class with an allow-list of functions, so that write access to Redis cannot run others."""
 
     class Allowed(AllowedJob):
         """See `allowing`."""
@@ -104,7 +104,7 @@ def allowing(functions: Functions) -> type[AllowedJob]:
 
 
 class _NoDeathPenalty(BaseDeathPenalty):
-    """RQ's time limit is SIGALRM, which only the main thread gets; our jobs look at their own clock."""
+    """Disables RQ's timeout: SIGALRM only reaches the main thread.  Jobs check their own timeout."""
 
     def setup_death_penalty(self) -> None:
         pass
@@ -116,10 +116,10 @@ class _NoDeathPenalty(BaseDeathPenalty):
 class ResidentWorker(SimpleWorker):
     """Runs up to `concurrency` jobs at once in this process, with heartbeats.
 
-    functions: what jobs may ask for.
-    on_stop: called once, from a thread, at the first SIGTERM; running jobs are then to end soon by themselves.
-    on_giving_up: called, from a thread, if they do not, just before the process ends.
-    is_drained: whether no jobs are to be taken now.
+    functions: allow-list by name.
+    on_stop: called once, from a thread, at the first SIGTERM; running jobs must then end soon.
+    on_giving_up: called, from a thread, just before the process exits if they do not.
+    is_drained: whether the worker is drained and must take no jobs.
     """
 
     death_penalty_class = _NoDeathPenalty
@@ -155,13 +155,13 @@ class ResidentWorker(SimpleWorker):
         self._pool = ThreadPoolExecutor(concurrency, "job")
         self._running: dict[str, tuple[Job, Execution]] = {}  # by execution
         self._over = threading.Event()
-        # The one queue that a signal handler may put into: whatever it interrupted, it never waits for a lock.
+        # SimpleQueue.put is reentrant, so a signal handler may call it.
         self._signals: queue.SimpleQueue[int | None] = queue.SimpleQueue()
 
     def serve(self, *, burst: bool = False) -> None:
-        """Take jobs until SIGTERM, or with `burst` until none waits; then wait for those that run.
+        """Run jobs until SIGTERM, or with `burst` until the queue is empty; then wait for the running ones.
 
-        Nothing forks: there is no scheduler.
+        There is no RQ scheduler, so nothing forks.
         """
         self.bootstrap("WARNING")
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
@@ -175,15 +175,15 @@ class ResidentWorker(SimpleWorker):
                 except redis.RedisError as error:
                     log.warning("redis_away", error=str(error))
                     time.sleep(PAUSE_S)
-                except Exception:  # a job whose record cannot be read, say, must not keep others from running
+                except Exception:  # for instance an unreadable job, which must not block others
                     log.exception("round_failed")
                     time.sleep(PAUSE_S)
                 else:
                     if burst and taken is False:
                         break
-            self._pool.shutdown()  # before `teardown`, which forgets the executions
+            self._pool.shutdown()  # before `teardown`, which removes the executions
             self.teardown()  # type: ignore[no-untyped-call]
-        except redis.RedisError as error:  # what it would have removed expires by itself
+        except redis.RedisError as error:  # the worker's keys expire
             log.warning("goodbye_not_sent", error=str(error))
         finally:
             self._over.set()
@@ -195,19 +195,19 @@ class ResidentWorker(SimpleWorker):
         return self._heartbeat_ttl_s
 
     def request_stop(self, signum: int, frame: FrameType | None = None) -> None:
-        """SIGTERM or SIGINT.  The first: take no more jobs and have the running ones end; the second: end at once."""
+        """SIGTERM or SIGINT.  The first stops new jobs and ends running ones; the second ends the process at once."""
         self._signals.put(signum)
 
     def stop(self) -> None:
-        """Stop as at SIGTERM; from any thread."""
+        """Stop as at SIGTERM.  Thread-safe."""
         self._signals.put(signal.SIGTERM)
 
     def subscribe(self) -> None:
-        """RQ's remote commands are not listened to: they kill child processes, and there are none.  A job is cancelled
-        in its record, which it reads itself."""
+        """Ignore RQ's remote commands, which kill child processes; there are none.  A cancellation is set in the job's
+        record, which the job checks."""
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
-        """Say that an execution lives, unless it was given up already."""
+        """Send an execution's heartbeat; no effect if it was given up."""
         ttl = self.get_heartbeat_ttl(job)
         touched = [keys.rq_running(job.origin), execution.key, self.key]
         said = [execution.composite_key, str(ttl), str(heartbeats.RQ_BUSY_WORKER_TTL_S)]
@@ -232,9 +232,9 @@ class ResidentWorker(SimpleWorker):
             super()._finalize_failure(job, queue, execution, exc_info)
 
     def _round(self, burst: bool) -> bool | None:
-        """Wait for a slot, and for a job to fill it.
+        """Wait for a free slot, then for a job.
 
-        -> whether a job came; None while none is to be taken, since all slots are.
+        Returns whether a job started; None while the worker is drained or all slots are busy.
         """
         state = WorkerStatus.BUSY if self._running else WorkerStatus.IDLE
         if state != self.get_state():
@@ -243,12 +243,12 @@ class ResidentWorker(SimpleWorker):
         if self._is_drained():
             time.sleep(POLL_S)
             return None
-        # A slot first: a job that is popped is run at once, so that it never waits in nobody's registry.
+        # The slot first, so that a popped job starts at once and is always in a registry.
         if not self._slots.acquire(timeout=POLL_S):
             return None
         started = False
         try:
-            # Jobs that were handed back made room: they are for others.
+            # After a stop, slots of handed-back jobs are free; those jobs are for other workers.
             if not self._stop_requested and (popped := self._pop(None if burst else POLL_S)) is not None:
                 job, origin = popped
                 execution = self.prepare_execution(job)
@@ -277,7 +277,7 @@ class ResidentWorker(SimpleWorker):
         try:
             self.perform_job(job, origin, execution)
         except Exception as error:
-            # RQ could not write down how it ended, so Redis is away: without heartbeats the job is soon taken up again.
+            # RQ could not record the end, since Redis is unreachable: heartbeats end, and recovery restarts the job.
             log.warning("job_end_not_sent", job_id=job.id, error=str(error))
         finally:
             del self._running[execution.id]
@@ -288,7 +288,7 @@ class ResidentWorker(SimpleWorker):
             for job, execution in list(self._running.values()):
                 try:
                     self.maintain_heartbeats(job, execution)
-                except redis.RedisError as error:  # the next one may get through
+                except redis.RedisError as error:  # the next one may succeed
                     log.warning("heartbeat_not_sent", job_id=job.id, error=str(error))
 
     def _stop_when_told(self) -> None:
@@ -296,7 +296,7 @@ class ResidentWorker(SimpleWorker):
             return
         self._stop_requested = True
         told = time.monotonic()
-        threading.Thread(target=self._on_stop, daemon=True).start()  # it may take long where Redis is away
+        threading.Thread(target=self._on_stop, daemon=True).start()  # slow if Redis is unreachable
         why = "jobs do not end"
         while (left := told + STOP_S - time.monotonic()) > 0:
             try:
@@ -311,4 +311,4 @@ class ResidentWorker(SimpleWorker):
         giving_up.start()
         giving_up.join(GIVING_UP_S)
         log.warning("ended_at_once", why=why, jobs=[job.id for job, _ in list(self._running.values())])
-        os._exit(1)  # threads that hang cannot be ended otherwise; their jobs start again without their heartbeats
+        os._exit(1)  # hanging threads cannot be ended otherwise; recovery restarts their jobs

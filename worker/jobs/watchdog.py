@@ -1,6 +1,6 @@
-"""Ends a process that hangs: a decoder or a device that never answers cannot be interrupted in any other way.
+"""Ends a hanging process: a decoder or device that never responds cannot be interrupted in any other way.
 
-The job is then taken up again like that of any dead worker, and whatever started the process starts it again.
+Recovery then restarts the job, as for any dead worker, and the process manager restarts the process.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ class _Watched:
 
 
 class Watchdog:
-    """Looks at running jobs from a thread of its own.
+    """Monitors running jobs from a separate thread.
 
-    stall_s: a job without progress for so long hangs; 0: none ever does.  excused: whether everything waits for
-    something that is known to be away.
+    stall_s: timeout without progress; 0 disables the watchdog.  excused: whether jobs wait for a known outage.
     """
 
     def __init__(self, stall_s: float, excused: Callable[[], bool]) -> None:
@@ -45,7 +44,7 @@ class Watchdog:
 
     @contextmanager
     def watching(self, job_id: str, progress: Callable[[], object]) -> Iterator[None]:
-        """Watch a job meanwhile.  progress: something that differs whenever the job got on."""
+        """Monitor a job inside the block.  progress: returns a value that changes with every progress."""
         watched = _Watched(job_id, progress, progress(), time.monotonic())
         with self._lock:
             self._watched.append(watched)
