@@ -47,7 +47,7 @@ soak: $(INSTALLED) ## a quarter of an hour of jobs with cancels, deletes, killed
 lint: $(INSTALLED) ## run the linters, the type checker and the import law
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy app worker model_store tests
+	.venv/bin/mypy app worker model_store mien tests
 	.venv/bin/lint-imports
 
 # Static CNN, temporal heads, fusion, manifest, model card: about two hours on two cores.  Started again, it continues.

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
+import httpx
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mien import Client, Job, MienError
 from worker.demo import DemoError
-from worker.demo.client import Client
 from worker.demo.clip import make_clip
 from worker.demo.report import Summary, draw_frame
 from worker.demo.stack import Stack, running
@@ -45,7 +47,7 @@ def demo(
                     _serve(console, services)
                 else:
                     _label(console, services, video, out)
-    except DemoError as error:
+    except (DemoError, MienError, httpx.HTTPError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
@@ -67,14 +69,15 @@ def _introduce(console: Console, services: Stack) -> None:
 
 def _label(console: Console, services: Stack, video: Path | None, out: Path) -> None:
     """Post the video, follow the job, show and write the results."""
-    with tempfile.TemporaryDirectory(prefix="mien-clip-") as folder, Client(services.url) as client:
+    with tempfile.TemporaryDirectory(prefix="mien-clip-") as folder, Client(services.url, key=_key()) as client:
         source = video or make_clip(Path(folder) / "astronaut.mp4")
         console.print(f"posting {source.name} ({source.stat().st_size} bytes)")
         job = _follow(console, services, client, client.submit(source))
         if job["state"] != "succeeded":
-            error = job["error"] or {}
-            raise DemoError(f"the job {job['state']}: {error.get('code')}: {error.get('detail')}")
-        labels: list[str] = job["labels"]
+            error = job["error"]
+            why = f": {error['code']}: {error['detail']}" if error else ""
+            raise DemoError(f"the job {job['state']}{why}")
+        labels = job["labels"] or []
         summary = Summary.of(client.frames(job))
         if summary.with_faces:
             console.print(summary.table(labels))
@@ -84,7 +87,7 @@ def _label(console: Console, services: Stack, video: Path | None, out: Path) -> 
             console.print(f"Warning: {warning}")
         out.mkdir(parents=True, exist_ok=True)
         csv, picture = out / "labels.csv", out / "frame.png"
-        client.save_csv(job, csv)
+        client.save(job, csv)
         written = [csv]
         if summary.best is not None:
             draw_frame(source, summary.best, labels, picture)
@@ -93,7 +96,13 @@ def _label(console: Console, services: Stack, video: Path | None, out: Path) -> 
         console.print("Written: " + ", ".join(map(str, written)))
 
 
-def _follow(console: Console, services: Stack, client: Client, job: dict[str, Any]) -> dict[str, Any]:
+def _key() -> str | None:
+    """The key that the service wants, where its settings name some."""
+    keys = [key.strip() for key in os.environ.get("MIEN_API_KEYS", "").split(",") if key.strip()]
+    return keys[0] if keys else None
+
+
+def _follow(console: Console, services: Stack, client: Client, job: Job) -> Job:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -103,15 +112,11 @@ def _follow(console: Console, services: Stack, client: Client, job: dict[str, An
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(job["state"], total=None)
-
-        def show(version: dict[str, Any]) -> None:
+        for now in client.watch(job):
             services.check()
-            done = version["progress"]
-            progress.update(
-                task, description=version["state"], completed=done["frames_done"], total=done["frames_total"]
-            )
-
-        return client.follow(job, show)
+            done = now["progress"]
+            progress.update(task, description=now["state"], completed=done["frames_done"], total=done["frames_total"])
+        return now
 
 
 def _serve(console: Console, services: Stack) -> None:

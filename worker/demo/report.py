@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,18 +39,18 @@ class Summary:
 
     frames: int = 0
     with_faces: int = 0
-    best: dict[str, Any] | None = None
+    best: Mapping[str, Any] | None = None
     cells: dict[tuple[int, int], _Cell] = field(default_factory=lambda: defaultdict(_Cell))
 
     @staticmethod
-    def of(records: Iterable[dict[str, Any]]) -> Summary:
+    def of(records: Iterable[Mapping[str, Any]]) -> Summary:
         """Read the records once; memory grows with seconds and tracks only."""
         summary = Summary()
         for record in records:
             summary._add(record)
         return summary
 
-    def _add(self, record: dict[str, Any]) -> None:
+    def _add(self, record: Mapping[str, Any]) -> None:
         self.frames += 1
         self.with_faces += bool(record["faces"])
         if self.best is None or _certainty(record) > _certainty(self.best):
@@ -87,7 +87,7 @@ class Summary:
         return f"{line} Seconds per label, all tracks: " + ", ".join(f"{n} {name}" for name, n in tops.most_common())
 
 
-def draw_frame(video: Path, record: dict[str, Any], labels: list[str], path: Path) -> None:
+def draw_frame(video: Path, record: Mapping[str, Any], labels: list[str], path: Path) -> None:
     """Write the record's frame with its boxes and labels as a PNG."""
     faces = tuple(
         Face(face["track_id"], tuple(face["bbox"]), face["detection_score"], tuple(face["scores"].values()))
@@ -106,5 +106,5 @@ def draw_frame(video: Path, record: dict[str, Any], labels: list[str], path: Pat
         raise DemoError(f"cannot write {path}")
 
 
-def _certainty(record: dict[str, Any]) -> float:
+def _certainty(record: Mapping[str, Any]) -> float:
     return max((face["score"] for face in record["faces"]), default=0.0)

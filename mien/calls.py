@@ -1,0 +1,149 @@
+"""The requests of each operation, without a word on how they are sent: `Client` and `AsyncClient` share them.
+
+An operation is a generator: it yields a `Call`, is sent the response, and returns its result.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, TypeVar, cast
+
+import httpx
+
+from mien.errors import ApiError
+from mien.types import Batch, Job
+
+LARGE_BYTES = 50 * 2**20  # files from here on are sent as resumable uploads
+CHUNK_BYTES = 16 * 2**20  # of those, in one request
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
+TRIED_AGAIN = frozenset({408, 425, 429, 502, 503, 504, 507})
+TUS = {"Tus-Resumable": "1.0.0"}
+
+Result = TypeVar("Result")
+Steps = Generator["Call", httpx.Response, Result]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request.  file: sent as the form's `file`, from its beginning.  takes: statuses that are no errors here."""
+
+    method: str
+    path: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] | None = None
+    file: IO[bytes] | None = None
+    json: Any = None
+    content: bytes | None = None
+    takes: frozenset[int] = frozenset()
+    retried: bool = True
+
+    def arguments(self) -> dict[str, Any]:
+        """For httpx."""
+        given: dict[str, Any] = {"params": self.params, "headers": self.headers}
+        if self.file is not None:
+            self.file.seek(0)
+            given |= {"data": self.form, "files": {"file": (Path(self.file.name).name, self.file)}}
+        elif self.content is not None:
+            given["content"] = self.content
+        elif self.json is not None:
+            given["json"] = self.json
+        return given
+
+
+def pause_s(call: Call, attempt: int, outcome: httpx.Response | httpx.TransportError, retries: int) -> float | None:
+    """How long to wait before a call is tried again; None where its outcome stands.  attempt: from 0."""
+    failed = isinstance(outcome, httpx.TransportError) or outcome.status_code in TRIED_AGAIN - call.takes
+    if not failed or not call.retried or attempt >= retries:
+        return None
+    wanted = "" if isinstance(outcome, httpx.TransportError) else outcome.headers.get("retry-after", "")
+    if wanted.isdecimal():
+        return min(float(wanted), LONGEST_PAUSE_S)
+    return min(FIRST_PAUSE_S * 2.0**attempt, LONGEST_PAUSE_S) * random.uniform(0.8, 1.2)  # noqa: S311  # no secret
+
+
+def checked(call: Call, outcome: httpx.Response | httpx.TransportError) -> httpx.Response:
+    """The response.  Raises: ApiError if it is an error; httpx.TransportError."""
+    if isinstance(outcome, httpx.TransportError):
+        raise outcome
+    if outcome.is_error and outcome.status_code not in call.takes:
+        raise ApiError(outcome)
+    return outcome
+
+
+def submit(file: IO[bytes], options: Mapping[str, Any], key: str) -> Steps[tuple[Job, bool]]:
+    """A video, with its options.  -> the job, and whether it had been made before, with the same key."""
+    file.seek(0, 2)
+    headers = {"Idempotency-Key": key}
+    if file.tell() >= LARGE_BYTES:
+        upload = yield from _upload(file, file.tell())
+        call = Call("POST", "/v1/jobs", headers=headers, json={**options, "upload": upload})
+    else:
+        form = {name: text(value) for name, value in options.items() if value is not None}
+        call = Call("POST", "/v1/jobs", headers=headers, form=form, file=file)
+    response = yield call
+    return cast(Job, response.json()), response.headers.get("idempotency-replayed") == "true"
+
+
+def text(value: Any) -> str:
+    """An option as forms carry it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def _upload(file: IO[bytes], length: int) -> Steps[str]:
+    """Send a large file; after a cut it goes on where it was.  -> the upload's id"""
+    created = yield Call("POST", "/v1/uploads", headers={**TUS, "Upload-Length": str(length)})
+    upload = created.headers["location"].rsplit("/", 1)[-1]
+    path, offset = f"/v1/uploads/{upload}", 0
+    while offset < length:
+        file.seek(offset)
+        headers = {**TUS, "Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+        # Tried again where it did come, and only its answer was lost, it is a conflict.
+        response = yield Call("PATCH", path, headers=headers, content=file.read(CHUNK_BYTES), takes=frozenset({409}))
+        if "upload-offset" not in response.headers:
+            response = yield Call("HEAD", path, headers=TUS)
+        offset = int(response.headers["upload-offset"])
+    return upload
+
+
+def job(job_id: str, wait: float = 0) -> Steps[Job]:
+    """A job now, or when its state or progress has changed, at most after `wait` seconds."""
+    response = yield Call("GET", f"/v1/jobs/{job_id}", {"wait": round(wait)} if wait else {})
+    return cast(Job, response.json())
+
+
+def page(job_id: str, start: int, members: bool) -> Steps[dict[str, Any]]:
+    """Records from a position on."""
+    query = {"from": start, "limit": 1000, **({"members": "true"} if members else {})}
+    response = yield Call("GET", f"/v1/jobs/{job_id}/frames", query)
+    return cast(dict[str, Any], response.json())
+
+
+def jobs(query: Mapping[str, Any]) -> Steps[dict[str, Any]]:
+    """A page of the list of jobs."""
+    response = yield Call("GET", "/v1/jobs", query)
+    return cast(dict[str, Any], response.json())
+
+
+def cancel(job_id: str) -> Steps[Job]:
+    """Cancel a job."""
+    response = yield Call("POST", f"/v1/jobs/{job_id}/cancel")
+    return cast(Job, response.json())
+
+
+def delete(path: str) -> Steps[None]:
+    """Remove something; it may be gone already."""
+    yield Call("DELETE", path, takes=frozenset({404, 410}))
+
+
+def batch(name: str) -> Steps[Batch]:
+    """How far a batch is."""
+    response = yield Call("GET", f"/v1/batches/{name}")
+    return cast(Batch, response.json())
