@@ -10,9 +10,9 @@
 # Versions are pinned by constraints.txt.  Nothing is downloaded when a container starts, and no secret is in an image.
 
 ARG APP_BASE=python:3.11-slim-bookworm
-# The torch wheel brings its own CUDA libraries; of the base only its NVIDIA_* variables are needed, which have the
-# container toolkit mount the driver.  Its CUDA version is the wheel's: where the host's driver is too old for the wheel,
-# the toolkit says so when the container starts.
+# The torch wheel includes the CUDA libraries.  The base image is needed only for its NVIDIA_* variables, which make the
+# container toolkit mount the driver.  Its CUDA version equals the wheel's, so that the toolkit reports a driver too old
+# for the wheel when the container starts.
 ARG WORKER_BASE=nvidia/cuda:13.0.1-base-ubuntu24.04
 
 # --- app: build, then run -------------------------------------------------------------------------------------------
@@ -42,18 +42,18 @@ CMD ["python3", "-m", "app"]
 # --- worker: build, then run ----------------------------------------------------------------------------------------
 
 FROM ${WORKER_BASE} AS worker-base
-# Debian's Python images have python3, CUDA's do not.
+# Debian's Python images include python3, CUDA images do not.
 RUN command -v python3 >/dev/null || { apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*; }
 
 FROM worker-base AS worker-build
-# Empty: the configured index, whose wheel for Linux is the one with CUDA.
+# Empty: the configured index, whose Linux wheel includes CUDA.
 ARG TORCH_INDEX=
 RUN python3 -m venv /opt/venv
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-# torch changes seldom and is large: a layer of its own, before anything of ours.
+# torch is large and changes rarely: a separate layer, before Mien's code.
 RUN torch=$(grep '^torch==' constraints.txt) \
     && if [ -n "$TORCH_INDEX" ]; then /opt/venv/bin/pip install --no-cache-dir --no-deps --index-url "$TORCH_INDEX" "$torch"; fi \
     && /opt/venv/bin/pip install --no-cache-dir -c constraints.txt "$torch"

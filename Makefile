@@ -2,11 +2,11 @@
 
 PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
-# More than half of the suite's time is waiting, for processes that start, stop and are given up.  A whole file runs in one
-# process, so that what its tests share is made once; in their order, or else the files with few and long tests come last.
+# More than half of the suite's time is spent waiting for processes, so two run at once.  All tests of a file run in one
+# process, so that fixtures are made once, and files keep their order, so that files with few long tests do not run last.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-# Of what is retrained: never that of a model that shipped.
+# Version of a retrained bundle; never that of a released one.
 VERSION ?= $(shell date +%Y-%m-%d)
 
 .DEFAULT_GOAL := help
@@ -15,32 +15,32 @@ VERSION ?= $(shell date +%Y-%m-%d)
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo: $(INSTALLED) redis ## post a video to the whole service, print its labels; VIDEO=path takes yours
+demo: $(INSTALLED) redis ## post a video to the whole service, print its labels; VIDEO=path for your own
 	$(PYTHON) -m worker.demo $(if $(VIDEO),--video "$(VIDEO)")
 
 run: $(INSTALLED) redis ## keep the service running at http://127.0.0.1:8000
 	$(PYTHON) -m worker.demo --keep
 
-test: lint ## run every check and the test suite, but for what takes minutes
+test: lint ## run every check and the test suite without the long tests
 	MIEN_REDIS_URL= .make/find_redis.sh
 	.make/find_chromium.sh
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE)
 
-test-long: $(INSTALLED) ## run the tests that `make test` leaves out since they take minutes
+test-long: $(INSTALLED) ## run the tests that take minutes, which `make test` leaves out
 	MIEN_REDIS_URL= .make/find_redis.sh
 	$(PYTHON) -m pytest -m long $(SIDE_BY_SIDE)
 
 test-docker: $(INSTALLED) ## build the images, run docker-compose.yml, label a video, kill and stop its services
 	$(PYTHON) -m pytest -m docker tests/docker
 
-fuzz: $(INSTALLED) ## ten minutes each of fuzzing what reads manifests, chunks, archives, videos, photographs and options; MINUTES chooses
+fuzz: $(INSTALLED) ## fuzz the readers of manifests, chunks, archives, videos, photographs and options for ten minutes each, or MINUTES
 	$(PYTHON) tests/bench/fuzz.py --minutes $(or $(MINUTES),10)
 
-fuzz-api: $(INSTALLED) ## five minutes of schemathesis against the whole service; FUZZ_SECONDS and FUZZ_SEED choose
+fuzz-api: $(INSTALLED) ## run schemathesis against the whole service for five minutes, or FUZZ_SECONDS; FUZZ_SEED sets the seed
 	MIEN_REDIS_URL= .make/find_redis.sh
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),300) $(PYTHON) -m pytest -s tests/e2e/test_fuzz.py
 
-soak: $(INSTALLED) ## a quarter of an hour of jobs with cancels, deletes, killed workers and outages of Redis; prints JSON
+soak: $(INSTALLED) ## run jobs for 15 minutes with cancels, deletes, killed workers and outages of Redis; prints JSON
 	MIEN_REDIS_URL= .make/find_redis.sh
 	$(PYTHON) -m tests.bench.soak
 
@@ -50,19 +50,19 @@ lint: $(INSTALLED) ## run the linters, the type checker and the import law
 	.venv/bin/mypy app worker model_store mien tests
 	.venv/bin/lint-imports
 
-# Static CNN, temporal heads, fusion, manifest, model card: about two hours on two cores.  Started again, it continues.
-train-default: $(INSTALLED) ## retrain the bundle that ships; DATA=folder with *train*.npz and *valid*.npz (`stills` layout)
+# Static CNN, temporal heads, fusion, manifest, model card: about two hours on two cores.  A restart resumes it.
+train-default: $(INSTALLED) ## retrain the default bundle; DATA=folder with *train*.npz and *valid*.npz (`stills` layout)
 	@test -n "$(DATA)" || { echo "usage: make train-default DATA=folder with *train*.npz and *valid*.npz"; exit 2; }
 	$(PYTHON) -m worker train --recipe default --layout stills --data "$(DATA)" \
 		--backbone model_store/backbones/faces.safetensors --out model_store/bundles/default \
 		--run-dir runs/default --resume --name default --version "$(VERSION)"
 
-environment: $(INSTALLED) ## make .venv
+environment: $(INSTALLED) ## create .venv
 
-redis: # tests and demo start a Redis of their own
+redis: # tests and demo start their own Redis
 	@.make/find_redis.sh
 
-# Made anew when what is to be installed changes.
+# Updated when the requirements change.
 $(INSTALLED): pyproject.toml constraints.txt .make/make_environment.sh
 	.make/make_environment.sh
 	@touch $@

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Looks for a Chromium for the tests of the page, and installs it where that is possible.  Without one, they are skipped.
+# Finds Chromium for the tests of the page, or installs it if possible.  Without it, these tests are skipped.
 set -eu
 
 for name in chromium chromium-browser google-chrome; do

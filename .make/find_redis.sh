@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that there is a Redis: one at MIEN_REDIS_URL, or a redis-server program that demo and tests can start.
+# Ensures that Redis is available: at MIEN_REDIS_URL, or as a redis-server program that demo and tests can start.
 set -eu
 
 [ -n "${MIEN_REDIS_URL:-}" ] && exit 0

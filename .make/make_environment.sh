@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes .venv with everything: front end, worker, training, demo and development tools, pinned by constraints.txt.
+# Creates .venv with front end, worker, training, demo and development tools, pinned by constraints.txt.
 set -eu
 
 PYTORCH_CPU=https://download.pytorch.org/whl/cpu
-PROBE_S=5 # an index that has not answered by then is not waited for
+PROBE_S=5 # timeout of the probe of a package index
 
 fail() {
     echo "error: $1" >&2
@@ -13,7 +13,7 @@ fail() {
 command -v python3 >/dev/null || fail "no python3 (Debian, Ubuntu: sudo apt-get install python3 python3-venv)"
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "Python 3.11 or newer is needed, this is $(python3 -V)"
 
-if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then # Debian keeps them in a package of their own
+if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then # Debian has them in a separate package
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "Installing python3-venv from the distribution's packages ..."
         export DEBIAN_FRONTEND=noninteractive
@@ -36,12 +36,12 @@ answers() {
     python3 -c "import urllib.request as u; u.urlopen('$1', timeout=$PROBE_S)" 2>/dev/null
 }
 
-# The plain wheel brings gigabytes of CUDA libraries, which a machine without an NVIDIA GPU has no use for.
+# The default wheel includes gigabytes of CUDA libraries, which are useless without an NVIDIA GPU.
 if ! has_gpu && ! pip show torch >/dev/null 2>&1; then
     if answers "$PYTORCH_CPU/torch/" && pip install --quiet --no-deps --index-url "$PYTORCH_CPU" "$torch_pin"; then
         echo "Installed $torch_pin for CPUs from $PYTORCH_CPU."
     else
-        echo "$PYTORCH_CPU does not answer: taking $torch_pin from the configured index."
+        echo "$PYTORCH_CPU does not respond: installing $torch_pin from the configured index."
     fi
 fi
 

@@ -1,6 +1,6 @@
-"""Health check of the app container: exit status 0 while the API answers.
+"""Health check of the app container: exit status 0 while the API responds.
 
-Liveness only: an API without a worker still takes jobs, and to restart it would bring no worker back.
+Liveness only: an API without workers still accepts jobs, and a restart would not bring workers back.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Health check of the worker container: exit status 0 while this host's worker says in Redis that it takes jobs.
+"""Health check of the worker container: exit status 0 while a worker of this host is ready or busy by its heartbeat.
 
-What a worker says expires by the clock of Redis, so this host's own does not matter.
+Heartbeats expire by Redis' clock, so this host's clock does not matter.
 """
 
 from __future__ import annotations
