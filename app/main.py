@@ -8,12 +8,12 @@ from functools import cache, partial
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.routing import APIRoute
 
 from app.contract.release import release
 from app.http import errors
-from app.http.openapi_document import document
+from app.http.openapi_document import document, operation_name
 from app.metrics.requests import MetricsMiddleware, RequestMetrics
+from app.middleware.deprecation import DeprecationMiddleware
 from app.middleware.drain import DrainMiddleware
 from app.middleware.forwarded import ForwardedMiddleware
 from app.middleware.head import HeadMiddleware
@@ -25,6 +25,7 @@ from app.settings import Settings
 
 # What pages of other origins may read of an answer, beyond what browsers always show.
 EXPOSED_HEADERS = [
+    "Deprecation",
     "ETag",
     "Idempotency-Replayed",
     "Link",
@@ -36,6 +37,7 @@ EXPOSED_HEADERS = [
     "Mien-Complete",
     "Preference-Applied",
     "Retry-After",
+    "Sunset",
     "X-Request-ID",
 ]
 
@@ -57,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=_operation_id,
+        generate_unique_id_function=operation_name,
     )
     errors.install(app)
     for module in (jobs, batches, uploads, frames, digests, events, renditions, models, health, metrics, pages):
@@ -67,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.request_metrics = RequestMetrics()
     # Each wraps those before it.
     app.add_middleware(HeadMiddleware)
+    app.add_middleware(DeprecationMiddleware)
     app.add_middleware(UnexpectedMiddleware)
     app.add_middleware(DrainMiddleware)
     if settings.cors_origins:
@@ -82,9 +85,3 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(ForwardedMiddleware, trusted=settings.trusted_proxies)
     return app
-
-
-def _operation_id(route: APIRoute) -> str:
-    """What generated clients call an operation: `submit_job` -> `submitJob`."""
-    first, *rest = route.name.split("_")
-    return first + "".join(word.capitalize() for word in rest)

@@ -6,7 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
+from app.http import deprecations
 from app.http.errors import Problem
 
 _JOB_ID = "7c9e6679f7424de2944be07fc1f90ae7"
@@ -212,6 +214,12 @@ EXAMPLES: dict[str, Any] = {
 }
 
 
+def operation_name(route: APIRoute) -> str:
+    """What generated clients call an operation: `submit_job` -> `submitJob`."""
+    first, *rest = route.name.split("_")
+    return route.operation_id or first + "".join(word.capitalize() for word in rest)
+
+
 def document(app: FastAPI) -> dict[str, Any]:
     """The document of an application."""
     made = get_openapi(
@@ -230,7 +238,17 @@ def document(app: FastAPI) -> dict[str, Any]:
         for operation in path.values():
             for response in operation["responses"].values():
                 _add_example(response)
+            _mark(operation)
     return made
+
+
+def _mark(operation: dict[str, Any]) -> None:
+    """Say what is to go."""
+    for one in deprecations.DEPRECATED:
+        if one.operation == operation["operationId"]:
+            places = [p for p in operation.get("parameters", []) if p["name"] == one.parameter]
+            for place in places if one.parameter else [operation]:
+                place["deprecated"] = True
 
 
 def _add_example(response: dict[str, Any]) -> None:
