@@ -21,6 +21,7 @@ from app import logs
 from app.background.child import background
 from app.contract.settings import described, misspelt, mistakes
 from app.contract.uploads import UnusableStoreError, UploadStore
+from app.http.keyring import KeyFileError, read_keys
 from app.http.protocol import BoundedProtocol
 from app.main import create_app
 from app.services import Services
@@ -51,7 +52,9 @@ def serve(
         raise typer.Exit(BAD_USAGE)
     try:
         UploadStore(settings.uploads)
-    except UnusableStoreError as error:
+        if settings.api_keys_file:
+            read_keys(settings.api_keys_file)
+    except (UnusableStoreError, KeyFileError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(BAD_USAGE) from None
     logs.configure(settings.log_level, settings.log_json)

@@ -17,6 +17,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from app.contract.uploads import Space, UploadStore
+from app.http.keyring import Keyring
 from app.jobs.admission import RateLimiter
 from app.jobs.changes import ChangeHub
 from app.jobs.live_workers import Registry
@@ -38,6 +39,7 @@ class Services:
     """One of each, for the whole process."""
 
     settings: Settings
+    keyring: Keyring | None
     redis: redis.asyncio.Redis
     queueing: Queueing
     uploads: UploadStore
@@ -71,6 +73,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         socket_connect_timeout=REDIS_TIMEOUT_S,
         retry=Retry(backoff, REDIS_RETRIES),
     )
+    keyring = Keyring(settings.api_keys_file) if settings.api_keys_file else None
     hub = ChangeHub(reader)
     digests = DigestCache()
     executor = ThreadPoolExecutor(THREADS, "mien-io")
@@ -84,7 +87,19 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         registry, results = Registry(reader), Results(reader, writer)
         writable, space = StoreProbe(partial(_is_writable, uploads)), StoreProbe(uploads.space)
         yield Services(
-            settings, reader, queueing, uploads, jobs, registry, hub, limiter, results, writable, space, digests
+            settings=settings,
+            keyring=keyring,
+            redis=reader,
+            queueing=queueing,
+            uploads=uploads,
+            jobs=jobs,
+            registry=registry,
+            changes=hub,
+            limiter=limiter,
+            results=results,
+            writable=writable,
+            space=space,
+            digests=digests,
         )
     finally:
         await hub.aclose()

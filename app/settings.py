@@ -35,6 +35,11 @@ class Settings(SharedSettings):
         (),
         description="API keys, comma-separated; empty: open, and then served on loopback addresses only.",
     )
+    api_keys_file: str = Field(
+        "",
+        description="File with a line `NAME SHA256` for each further key, read again when it changes; "
+        "`python -m app.admin key NAME` makes one.",
+    )
     allow_anonymous: bool = Field(
         False,
         description="Serve without API keys on other addresses than loopback, too (in a private network).",
@@ -49,6 +54,9 @@ class Settings(SharedSettings):
     max_open_uploads: int = Field(100, ge=1, description="Most resumable uploads that a key may have open.")
     max_queue: int = Field(1000, ge=0, description="Most jobs waiting in one queue; 0: no limit.")
     rate_limit: int = Field(0, ge=0, description="Most requests a minute for each key, or address; 0: no limit.")
+    quota_jobs: int = Field(0, ge=0, description="Most jobs of one key that wait; 0: no limit.")
+    quota_bytes: int = Field(0, ge=0, description="Most bytes of inputs of one key a day (UTC); 0: no limit.")
+    quota_frames: int = Field(0, ge=0, description="Frames of one key a day (UTC), then no more jobs; 0: no limit.")
     cors_origins: Words = Field(
         (), description="Origins whose pages may call the API from a browser, comma-separated; * for all."
     )
@@ -92,6 +100,11 @@ class Settings(SharedSettings):
         return _key_of(self.callback_secret.get_secret_value())
 
     @property
+    def keys_needed(self) -> bool:
+        """Whether callers need an API key."""
+        return bool(self.api_keys or self.api_keys_file)
+
+    @property
     def bundle_name(self) -> str:
         """Name of the default model."""
         return PurePosixPath(self.bundle).name
@@ -106,10 +119,10 @@ class Settings(SharedSettings):
         """Why these settings must not be served, or None."""
         if self.callback_hosts and not self.callback_secret.get_secret_value():
             return "MIEN_CALLBACK_HOSTS is set: set MIEN_CALLBACK_SECRET, too (whsec_ and base64 of 24 to 64 bytes)"
-        if self.api_keys or self.allow_anonymous or _is_loopback(self.host):
+        if self.keys_needed or self.allow_anonymous or _is_loopback(self.host):
             return None
         return (
-            f"refusing to serve {self.host} without API keys: set MIEN_API_KEYS, "
+            f"refusing to serve {self.host} without API keys: set MIEN_API_KEYS or MIEN_API_KEYS_FILE, "
             "or MIEN_ALLOW_ANONYMOUS=true on a private network"
         )
 

@@ -15,6 +15,8 @@ FRAMES = f"{PREFIX}frames:"  # + job id + ":" + execution: list of chunks
 
 WEBHOOKS = f"{PREFIX}webhooks"  # sorted set: job id by the due time of its webhook, seconds since the epoch
 METRICS = f"{PREFIX}metrics"  # hash: counters shared by all workers, see `metrics`
+QUOTA = f"{PREFIX}quota:"  # + owner + ":" + day
+QUOTA_TTL_S = 2 * 86_400
 OPEN = f"{PREFIX}open"  # hash: id of every job that has not ended -> its queue
 SWEEP_LOCK = f"{PREFIX}sweep"  # lock of the sweep of expired data
 
@@ -79,6 +81,11 @@ def batch(owner: str, name: str) -> str:
 def worker(name: str) -> str:
     """A live worker's record, see `workers.WorkerInfo`; expires without heartbeats."""
     return f"{PREFIX}worker:{name}"
+
+
+def quota(owner: str, day: int) -> str:
+    """Hash of what an owner has used of a day: `bytes`, `frames`.  day: since the epoch, UTC."""
+    return f"{QUOTA}{owner}:{day}"
 
 
 def drained(name: str) -> str:

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.contract.priorities import Priority
 from app.contract.segments import MIN_SEGMENT_S, SMOOTH_S, UNSURE_BELOW
 
 # Which members there are is the bundle's to say, see `workers.MemberInfo`.
@@ -104,6 +105,7 @@ class JobOptions(BaseModel):
     end_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="Label up to this time, seconds.")
     callback_url: CallbackUrl | None = Field(None, description="Signed webhook at the end.")
     keep_input: bool = Field(False, description="Keep the input until the job expires.")
+    priority: Priority = Field("batch", description="`interactive`: in a queue that workers take from more often.")
     landmarks: bool = Field(
         False, description="Give each face's five landmarks, pose, sharpness and size, and how far it can be trusted."
     )

@@ -8,19 +8,23 @@ import hmac
 from fastapi import Request
 
 from app.http.errors import Unauthorized
+from app.http.keyring import Keyring
 from app.settings import Settings
 
 NOBODY = ""  # owner of jobs where keys are off
 
 
-def owner_of(request: Request, settings: Settings) -> str:
-    """The owner that a request's key stands for: a hash of the key, so that keys lie nowhere.
+def owner_of(request: Request, settings: Settings, keyring: Keyring | None) -> str:
+    """The owner that a request's key stands for: its name in the file, or a hash of the key, so that keys lie nowhere.
 
     Raises: Unauthorized if keys are on and the request has none that is known.
     """
-    if not settings.api_keys:
+    if not settings.keys_needed:
         return NOBODY
     given = _given(request).encode()
+    name = keyring.name_of(given) if keyring else None
+    if name is not None:
+        return named_owner(name)
     # Every key is compared, each in constant time: neither which key it is nor how much of it fits can be timed.
     matches = [hmac.compare_digest(given, key.get_secret_value().encode()) for key in settings.api_keys]
     if not any(matches):

@@ -16,6 +16,7 @@
     ├── IdempotencyMismatch   422  idempotency_mismatch
     ├── RateLimited           429  rate_limited
     ├── TooManyUploads        429  too_many_uploads
+    ├── QuotaExceeded         429  quota_exceeded
     ├── QueueFull             429  queue_full
     ├── ChecksumMismatch      460  checksum_mismatch
     ├── InternalError         500  internal
@@ -173,6 +174,12 @@ class QueueFull(ProblemError):
     """As many jobs wait as may."""
 
     status, code, title = 429, "queue_full", "Queue full"
+
+
+class QuotaExceeded(ProblemError):
+    """The caller's quota is used up."""
+
+    status, code, title = 429, "quota_exceeded", "Quota exceeded"
 
 
 class TooManyUploads(ProblemError):

@@ -39,6 +39,7 @@ _JOB: dict[str, Any] = {
         "end_s": None,
         "callback_url": None,
         "keep_input": False,
+        "priority": "batch",
         "landmarks": False,
         "smooth_s": 0.3,
         "min_segment_s": 0.4,

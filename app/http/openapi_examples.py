@@ -29,6 +29,7 @@ _KINDS = (
     errors.IdempotencyMismatch,
     errors.RateLimited,
     errors.QueueFull,
+    errors.QuotaExceeded,
     errors.TooManyUploads,
     errors.ChecksumMismatch,
     errors.Unavailable,

@@ -23,6 +23,7 @@ from rq.serializers import JSONSerializer
 
 from app.contract import keys
 from app.contract.jobs import JOB_TIMEOUT_S, RENDER_TIMEOUT_S, JobRecord
+from app.contract.priorities import jobs_before, queue_beside
 from app.contract.renditions import THUMBNAIL, VIDEO, Rendition
 from app.http.errors import queue_full
 
@@ -67,11 +68,12 @@ class Queueing:
         return int(await self._reader.llen(keys.rq_queue(queue)))
 
     async def positions(self, queues: Iterable[str]) -> dict[str, int]:
-        """Position of every job that waits in one of the queues."""
+        """Of every job that waits in one of the queues, how many run before it."""
         found: dict[str, int] = {}
         for queue in queues:
             waiting = cast(list[bytes], await self._reader.lrange(keys.rq_queue(queue), 0, -1))
-            found |= {job_id.decode(): position for position, job_id in enumerate(waiting)}
+            beside = await self.depth(queue_beside(queue))
+            found |= {job_id.decode(): jobs_before(queue, place, beside) for place, job_id in enumerate(waiting)}
         return found
 
     async def oldest(self, queue: str) -> str | None:

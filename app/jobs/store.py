@@ -20,6 +20,7 @@ from app.contract.scripts.requests import LOOK, RENAME
 from app.contract.uploads import UploadStore
 from app.http.errors import Gone, InvalidOption, NotFound
 from app.jobs.queueing import Queueing
+from app.jobs.quotas import today
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ class JobStore:
             if record.batch:
                 pipe.zadd(keys.batch(record.owner, record.batch), {record.id: _milliseconds(record.created_at)})
             pipe.hset(keys.OPEN, record.id, record.queue)
+            if record.owner:
+                used = keys.quota(record.owner, today())
+                pipe.hincrby(used, "bytes", record.input.bytes)
+                pipe.expire(used, keys.QUOTA_TTL_S)
             if record.idempotency:  # claimed for a moment until now
                 pipe.persist(record.idempotency)  # its time to live is the job's, which counts from the end
 

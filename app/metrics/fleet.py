@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from app.contract import keys
 from app.contract import metrics as counted
 from app.contract.jobs import ENDED
+from app.contract.priorities import INTERACTIVE, queue_beside
 from app.contract.uploads import Space
 from app.contract.workers import WorkerInfo
 from app.services import Services
@@ -51,11 +52,11 @@ async def fleet(services: Services) -> bytes:
         pipe.zcard(keys.WEBHOOKS)
         raw, memory, (now, _), due, webhooks = await pipe.execute()
     counts = {name.decode(): float(value) for name, value in cast(dict[bytes, bytes], raw).items()}
-    names = {services.settings.default_queue, *(worker.queue for worker in workers)}
+    bundles = {services.settings.default_queue, *(worker.queue for worker in workers)}
     space = await services.space.ask(STORE_S)
     lag_s = max(now - due[0][1], 0.0) if due else 0.0
     families = [
-        *_queues(await _waiting(services, names, workers)),
+        *_queues(await _waiting(services, bundles, workers)),
         *_workers(workers),
         *_counters(counts),
         *_histograms(counts),
@@ -65,9 +66,9 @@ async def fleet(services: Services) -> bytes:
     return generate_latest(_registry(families))
 
 
-async def _waiting(services: Services, names: set[str], workers: list[WorkerInfo]) -> dict[str, Queue]:
+async def _waiting(services: Services, bundles: set[str], workers: list[WorkerInfo]) -> dict[str, Queue]:
     found = {}
-    for name in sorted(names):
+    for name in sorted(bundles | {queue_beside(bundle) for bundle in bundles}):
         age = 0.0
         job_id = await services.queueing.oldest(name)
         if job_id is not None:
@@ -93,9 +94,13 @@ def _queues(queues: Mapping[str, Queue]) -> list[Metric]:
     for name, queue in queues.items():
         depth.add_metric([name], queue.waiting)
         age.add_metric([name], queue.age_s)
+        beside = queues.get(queue_beside(name))
+        if name.endswith(INTERACTIVE) or beside is None:  # the same workers serve both queues of a bundle
+            continue
+        waiting = queue.waiting + beside.waiting
         running.add_metric([name], queue.running)
         slots.add_metric([name], queue.slots)
-        load.add_metric([name], (queue.running + queue.waiting) / max(queue.slots, 1))
+        load.add_metric([name], (queue.running + waiting) / max(queue.slots, 1))
     return [depth, age, running, slots, load]
 
 

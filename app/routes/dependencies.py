@@ -26,7 +26,7 @@ ServicesDep = Annotated[Services, Depends(_services)]
 
 async def _owner(request: Request, services: ServicesDep) -> str:
     """Who calls, counted against its rate limit; where keys are off, each address counts for itself."""
-    owner = owner_of(request, services.settings)
+    owner = owner_of(request, services.settings, services.keyring)
     await services.limiter.check(owner or (request.client.host if request.client else ""))
     return owner
 

@@ -93,7 +93,7 @@ async def page_settings(request: Request, services: ServicesDep) -> PageSettings
     settings = services.settings
     return PageSettings(
         version=request.app.version,
-        keys_needed=bool(settings.api_keys),
+        keys_needed=settings.keys_needed,
         max_upload_bytes=settings.max_upload_bytes,
         result_ttl_s=settings.result_ttl_s,
         inputs=SUPPORTED,

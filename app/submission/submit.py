@@ -17,8 +17,10 @@ from app.contract import heartbeats, keys
 from app.contract.jobs import InputInfo, JobRecord, ModelRef, utc_now
 from app.contract.naming import Naming
 from app.contract.options import JobOptions
+from app.contract.priorities import queue_for
 from app.contract.sources import Source
 from app.jobs.admission import check_queues, check_room
+from app.jobs.quotas import check_quota
 from app.jobs.store import UndecidedError
 from app.services import Services
 from app.submission import idempotency
@@ -47,6 +49,8 @@ async def submit(request: Request, services: Services, owner: str) -> Submission
     """
     key = idempotency.redis_key(request.headers.get(idempotency.HEADER), owner)
     await check_room(services.redis)
+    size = request.headers.get("content-length", "")
+    await check_quota(services.redis, services.settings, owner, int(size) if size.isdecimal() else 0)
     bundles = Bundles(services.registry, services.settings)
     await _refuse_if_full(request, services, bundles, key)
     job_id = uuid.uuid4().hex
@@ -79,8 +83,13 @@ async def _refuse_if_full(request: Request, services: Services, bundles: Bundles
     queues = {services.settings.default_queue}
     if named := request.query_params.get("model"):
         queues = {(await bundles.of(named)).queue}
-    elif request.headers.get("content-type", "").startswith("multipart/"):  # the form may name any
+    is_form = request.headers.get("content-type", "").startswith("multipart/")  # which may name any
+    if is_form and not named:
         queues |= {info.queue for info in await services.registry.models()}
+    if request.query_params.get("priority") == "interactive":
+        queues = {queue_for(queue, "interactive") for queue in queues}
+    elif is_form:
+        queues |= {queue_for(queue, "interactive") for queue in queues}
     await check_queues(services.queueing, queues, services.settings.max_queue)
 
 
@@ -173,7 +182,7 @@ def _record(
     return JobRecord(
         id=job_id,
         owner=owner,
-        queue=bundle.queue,
+        queue=queue_for(bundle.queue, options.priority),
         media=media,
         created_at=now,
         expires_at=now + timedelta(seconds=services.settings.result_ttl_s),

@@ -100,12 +100,15 @@ def test_front_ends_first(present: Api, release: Path, clip: bytes) -> None:
     old = service.start_worker("old", release)
     service.wait_ready()
     job_id = present.submit(clip, keep_input=True)["id"]
+    urgent = present.submit(clip, priority="interactive")["id"]  # a queue that it does not know
     until(lambda: old.log.read_text().count("NotAllowedError") >= REFUSALS)
-    job = present.job(job_id)
-    assert (job["state"], job["attempts"]) == ("queued", 0)
+    for waiting in (job_id, urgent):
+        job = present.job(waiting)
+        assert (job["state"], job["attempts"]) == ("queued", 0)
     service.start_worker("new")
-    ended = present.ended(job_id)
-    assert (ended["state"], ended["attempts"]) == ("succeeded", 1)
+    for waiting in (job_id, urgent):
+        ended = present.ended(waiting)
+        assert (ended["state"], ended["attempts"]) == ("succeeded", 1)
     service.stop(service.process("new"))
     until(lambda: present.http.get(f"/v1/jobs/{job_id}/video").status_code == 200)
     assert present.http.delete(f"/v1/jobs/{job_id}").status_code == 204

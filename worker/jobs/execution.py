@@ -169,14 +169,17 @@ class Execution:
         metrics.add(self._connection, {metrics.BUSY_SECONDS: ran_s} | metrics.observed(metrics.RUN, ran_s))
         return self._sealed
 
-    def hand_back(self, queue: str, *, charged: bool = False, last: bool = False) -> None:
+    def hand_back(self, *, charged: bool = False, last: bool = False) -> None:
         """Put the job back at the head of its queue, to be restarted.  last: at its end.
 
         A job with a requested cancellation is not queued; recovery ends it as cancelled.
 
         charged: this execution counts as one of the job's attempts; not if only the worker stops.  Raises: LostError.
         """
-        script_keys = [self._hash, keys.rq_queue(queue), keys.rq_job(self._job_id)]
+        queue = cast(bytes | None, self._connection.hget(self._hash, "queue"))
+        if queue is None:
+            raise LostError("gone")
+        script_keys = [self._hash, keys.rq_queue(queue.decode()), keys.rq_job(self._job_id)]
         token = self._token if self._claimed else ""
         arguments = [token, self._job_id, self._prefix, self._channel, "charged" if charged else ""]
         arguments += [str(self._ttl_s), self._ending("canceled", {}), "last" if last else ""]

@@ -111,7 +111,7 @@ def give_up(service: Service) -> None:
     """Hand back every running job without its thread, which then gets LostError."""
     for execution in list(service.running):
         with suppress(LostError):
-            execution.hand_back(service.settings.default_queue)
+            execution.hand_back()
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def _run(service: Service, job_id: str) -> None:
         return
     except (_StoppingError, EngineStoppedError):
         with suppress(LostError):  # another execution owns it, or it was deleted
-            execution.hand_back(service.settings.default_queue)
+            execution.hand_back()
         log.info("job_handed_back")
         raise HasSuccessorError from None
     except UnreadableRecordError as error:
@@ -153,7 +153,7 @@ def _run(service: Service, job_id: str) -> None:
     except _AgainError as error:
         service.stopping.wait(error.pause_s)
         with suppress(LostError):
-            execution.hand_back(service.settings.default_queue, charged=True)
+            execution.hand_back(charged=True)
         log.warning("job_tried_again", why=str(error))
         raise HasSuccessorError from None
     finally:
@@ -165,7 +165,7 @@ def _run(service: Service, job_id: str) -> None:
 def _leave(service: Service, execution: Execution, job_id: str, why: str) -> None:
     """Queue a job that this release cannot read behind the others, for a worker of another release."""
     with suppress(LostError):
-        execution.hand_back(service.settings.default_queue, last=True)
+        execution.hand_back(last=True)
     left = service.left.get(job_id)
     if left is None:
         log.warning("job_left_to_others", why=why)

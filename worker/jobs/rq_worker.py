@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType, TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import redis
 import structlog
@@ -32,6 +32,7 @@ from rq.timeouts import BaseDeathPenalty
 from rq.worker import WorkerStatus
 
 from app.contract import heartbeats, keys
+from app.contract.priorities import TURNS
 from app.contract.scripts.workers import EXECUTION_BEAT
 from app.contract.settings import SharedSettings
 
@@ -120,6 +121,7 @@ class ResidentWorker(SimpleWorker):
     on_stop: called once, from a thread, at the first SIGTERM; running jobs must then end soon.
     on_giving_up: called, from a thread, just before the process exits if they do not.
     is_drained: whether the worker is drained and must take no jobs.
+    urgent_queue: one that is taken from `priorities.TURNS` times as often, where both have jobs; "" for none.
     """
 
     death_penalty_class = _NoDeathPenalty
@@ -135,9 +137,11 @@ class ResidentWorker(SimpleWorker):
         settings: SharedSettings | None = None,
         on_giving_up: Callable[[], None] = lambda: None,
         is_drained: Callable[[], bool] = lambda: False,
+        urgent_queue: str = "",
     ) -> None:
         job_class = allowing(functions)
-        queues = [Queue(queue_name, connection=connection, serializer=JSONSerializer, job_class=job_class)]
+        names = [urgent_queue, queue_name] if urgent_queue else [queue_name]
+        queues = [Queue(name, connection=connection, serializer=JSONSerializer, job_class=job_class) for name in names]
         super().__init__(
             queues,
             name=name,
@@ -151,6 +155,7 @@ class ResidentWorker(SimpleWorker):
         self._heartbeat_s, self._heartbeat_ttl_s = settings.heartbeat_s, settings.heartbeat_ttl_s
         self._on_stop, self._on_giving_up = on_stop, on_giving_up
         self._is_drained = is_drained
+        self._taken = self._looks = 0
         self._slots = threading.Semaphore(concurrency)
         self._pool = ThreadPoolExecutor(concurrency, "job")
         self._running: dict[str, tuple[Job, Execution]] = {}  # by execution
@@ -260,11 +265,27 @@ class ResidentWorker(SimpleWorker):
                 self._slots.release()
         return started
 
-    def _pop(self, timeout: int | None) -> tuple[Job, Queue] | None:
+    def _pop(self, timeout: float | None) -> tuple[Job, Queue] | None:
+        """A job of one queue or the other, always from one at a time: so RQ pops safely.
+
+        timeout: for how long to wait where neither has any, None for not at all.
+        """
+        turn = self._taken % (TURNS + 1)
+        first = self.queues if turn < TURNS else self.queues[::-1]
+        found = next((popped for queue in first if (popped := self._pop_from(queue, None))), None)
+        if found is None and timeout is not None:
+            # A while for each queue in turn: what comes into the other one meanwhile waits for no longer.
+            self._looks += 1
+            share = timeout / len(self.queues)
+            found = self._pop_from(self.queues[self._looks % len(self.queues)], share)
+        self._taken += found is not None
+        return found
+
+    def _pop_from(self, queue: Queue, timeout: float | None) -> tuple[Job, Queue] | None:
         try:
             return Queue.dequeue_any(
-                self.queues,
-                timeout,
+                [queue],
+                cast(int | None, timeout),  # Redis takes fractions
                 connection=self.connection,
                 job_class=self.job_class,
                 serializer=self.serializer,

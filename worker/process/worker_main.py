@@ -12,6 +12,7 @@ import structlog
 
 from app.contract import keys, metrics
 from app.contract.jobs import utc_now
+from app.contract.priorities import queue_for
 from app.contract.release import release
 from app.contract.uploads import UnusableStoreError, UploadStore
 from app.contract.workers import WorkerInfo
@@ -94,6 +95,7 @@ def _serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> 
             settings,
             lambda: give_up(service),
             lambda: registration.drained,
+            queue_for(queue, "interactive"),
         )
         service = Service(settings, connection, store, unloader, registration, watchdog, stopping, worker.stop)
         functions[keys.LABEL_FUNCTION] = partial(label_job, service)

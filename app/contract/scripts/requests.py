@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.contract import keys
 from app.contract.naming import MAX_METADATA
+from app.contract.priorities import INTERACTIVE, TURNS
 from app.contract.scripts.transitions import ALLOW_OOM, CHANGED
 
 # Rate limit with bursts of up to a minute's worth (generic cell rate algorithm); the key holds the theoretical arrival
@@ -27,13 +28,21 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 'claimed'
 """
 
-# A job and its queue position, consistent and in one round trip, for the most frequent request.
+# A job and how many jobs run before it (as `priorities.jobs_before`), consistent and in one round trip, for the most
+# frequent request.
 # KEYS[1]: the job's hash.  -> its fields and values, then its position or nothing.
 LOOK = f"""
 local fields = redis.call('HGETALL', KEYS[1])
 local waits = redis.call('HMGET', KEYS[1], 'state', 'queue', 'id')
 if waits[1] ~= 'queued' then return {{fields, false}} end
-return {{fields, redis.call('LPOS', '{keys.rq_queue("")}' .. waits[2], waits[3])}}
+local queue = '{keys.rq_queue("")}' .. waits[2]
+local position = redis.call('LPOS', queue, waits[3])
+if not position then return {{fields, false}} end
+local ending, first = '{INTERACTIVE}', string.sub(queue, 1, -{len(INTERACTIVE) + 1})
+if queue == first .. ending then
+  return {{fields, position + math.min(redis.call('LLEN', first), math.floor(position / {TURNS}))}}
+end
+return {{fields, position + math.min(redis.call('LLEN', queue .. ending), {TURNS} * (position + 1))}}
 """
 
 # Change a job's name and metadata.  KEYS[1]: the job's hash.  ARGV: channel, a JSON Merge Patch of `name` and

@@ -31,15 +31,21 @@ local function changed(channel)
 end
 """
 
-# After the end of a job: count it; start the time to live of its record and of its Idempotency-Key; remove it from the
-# open jobs; and make its webhook, if any, due in the same step, so that it survives a crash of this process.
+# After the end of a job: count it and its owner's frames; start the time to live of its record and of its
+# Idempotency-Key; remove it from the open jobs; and make its webhook, if any, due in the same step, so that it survives
+# a crash of this process.
 ENDED = f"""
 local function ended(ttl_s)
   local job = redis.call('HMGET', KEYS[1], 'callback', 'id', 'state', 'finished_at', 'request_id', 'idempotency',
-    'name', 'metadata', 'error')
+    'name', 'metadata', 'error', 'owner', 'progress')
   redis.call('HINCRBYFLOAT', '{keys.METRICS}', '{metrics.jobs("")}' .. job[3], 1)
   if job[3] == 'failed' and job[9] then
     redis.call('HINCRBYFLOAT', '{keys.METRICS}', '{metrics.failures("")}' .. cjson.decode(job[9])['code'], 1)
+  end
+  if job[10] and job[10] ~= '' and job[11] then
+    local used = '{keys.QUOTA}' .. job[10] .. ':' .. math.floor(redis.call('TIME')[1] / 86400)
+    redis.call('HINCRBY', used, 'frames', cjson.decode(job[11])['frames_done'])
+    redis.call('EXPIRE', used, {keys.QUOTA_TTL_S})
   end
   redis.call('EXPIRE', KEYS[1], ttl_s)
   if job[6] and job[6] ~= '' then redis.call('EXPIRE', job[6], ttl_s) end

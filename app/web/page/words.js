@@ -13,6 +13,7 @@ const PROBLEMS = {
   invalid_option: "One of the options cannot be used.",
   rate_limited: "Too many requests in a short time. Wait a moment, then try again.",
   queue_full: "Too many jobs are waiting. Try again in a few minutes.",
+  quota_exceeded: "The quota of this key is used up.",
   unavailable: "A part of the service is not reachable. Try again shortly.",
   storage_full: "The service has no room left. Try again later.",
   undecodable_input: "The file could not be read as a video. It may be damaged, or of a kind that is not supported.",

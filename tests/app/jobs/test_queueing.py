@@ -26,6 +26,7 @@ def test_a_full_queue_is_told_before_the_body(make_api: Any, worker: Any) -> Non
     api = make_api(max_queue=1)
     key = {"Idempotency-Key": "k"}
     first = api.post("/v1/jobs", content=MP4, headers=key).json()["id"]
+    assert api.post("/v1/jobs?priority=interactive", content=MP4).status_code == 202  # a queue of its own
     head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\nExpect: 100-continue\r\nContent-Type: "
     for media_type in ("video/mp4", "multipart/form-data; boundary=b"):
         with socket.create_connection((api.base_url.host, api.base_url.port), timeout=60) as connection:

@@ -88,7 +88,7 @@ def test_what_a_crashed_execution_wrote_is_not_shown(
     job_id = submit()
     crashed = worker.claim(job_id)
     worker.append(job_id, make_frames(64))
-    crashed.hand_back("mien-default", charged=True)
+    crashed.hand_back(charged=True)
     worker.claim(job_id)
     assert api.get(f"/v1/jobs/{job_id}/frames").json()["frames"] == []
     worker.append(job_id, make_frames(10))

@@ -245,7 +245,7 @@ def test_a_job_names_its_worker(api: httpx.Client, submit: Submit, worker: Any) 
     assert api.get(f"/v1/jobs/{job_id}").json()["worker"] is None
     execution = worker.claim(job_id)
     assert api.get(f"/v1/jobs/{job_id}").json()["worker"] == "manual-default"
-    execution.hand_back("mien-default")
+    execution.hand_back()
     assert api.get(f"/v1/jobs/{job_id}").json()["worker"] is None
 
 

@@ -163,7 +163,7 @@ def test_a_second_execution_fences_the_first(connection: redis.Redis) -> None:
     with pytest.raises(LostError):
         end(first, "succeeded", {})
     with pytest.raises(LostError, match="lost"):
-        first.hand_back("q")
+        first.hand_back()
     assert all_lists(connection) == []
     assert record(connection) == before
     second.add(frame(7))
@@ -237,7 +237,7 @@ def test_deleting_stops_at_the_next_chunk(connection: redis.Redis) -> None:
     with pytest.raises(LostError):
         end(execution, "succeeded", {})
     with pytest.raises(LostError, match="gone"):
-        execution.hand_back("q")
+        execution.hand_back()
     assert cast(list[bytes], connection.keys(f"*{JOB}*")) == []
 
 
@@ -256,7 +256,7 @@ def test_handing_back_costs_no_attempt(connection: redis.Redis) -> None:
     execution = claimed(connection)
     for i in range(70):
         execution.add(frame(i))
-    execution.hand_back("q")
+    execution.hand_back()
     waiting = record(connection)
     assert (waiting.state, waiting.attempts, waiting.execution) == ("queued", before.attempts, "")
     assert waiting.progress == before.progress
@@ -273,7 +273,7 @@ def test_a_cancelled_job_is_not_handed_back(connection: redis.Redis) -> None:
     for i in range(70):
         execution.add(frame(i))
     assert cancel(connection) == b"requested"
-    execution.hand_back("q")
+    execution.hand_back()
     assert connection.llen(keys.rq_queue("q")) == 0
     assert not connection.exists(keys.rq_job(JOB))
     assert recover(connection) == b"sealed"
@@ -333,7 +333,7 @@ def test_recovery_seals_against_a_late_execution(connection: redis.Redis) -> Non
     late = claimed(connection)
     assert recover(connection) == b"sealed"
     late.add(frame(0))
-    for attempt in (late.flush, lambda: late.hand_back("q"), lambda: late.seal("succeeded", {})):
+    for attempt in (late.flush, late.hand_back, lambda: late.seal("succeeded", {})):
         with pytest.raises(LostError, match="lost"):
             attempt()
         late.add(frame(0))
@@ -361,7 +361,7 @@ def test_a_full_redis_takes_ends_but_no_frames(full: redis.Redis) -> None:
         full.set("key", "value")
     with pytest.raises(ResultsFullError):
         execution.flush()
-    execution.hand_back("q")
+    execution.hand_back()
     again = claimed(full)
     assert cancel(full) == b"requested"
     end(again, "canceled", {})

@@ -148,3 +148,24 @@ def test_a_drained_worker_takes_no_job(connection: redis.Redis, monkeypatch: pyt
     worker.serve(burst=True)
     assert waiting[:4] == [1] * 4
     assert ran == ["a job"]
+
+
+def test_the_urgent_queue_has_four_turns_of_five(connection: redis.Redis) -> None:
+    """Of two queues that are full the urgent one is taken from first and more often, and neither waits for ever; every
+    pop leaves the job in its queue's list of those just taken, as RQ's crash-safe pop does."""
+    order: list[str] = []
+    for queue in (QUEUE, f"{QUEUE}:interactive"):
+        for number in range(7):
+            job_id = f"{'u' if queue.endswith('interactive') else 'b'}{number}"
+            Queue(queue, connection=connection, serializer=JSONSerializer).enqueue(
+                keys.LABEL_FUNCTION, job_id, job_id=job_id
+            )
+    functions: Functions = {keys.LABEL_FUNCTION: order.append}
+    worker = ResidentWorker(
+        QUEUE, connection, "two-queues", functions, lambda: None, urgent_queue=f"{QUEUE}:interactive"
+    )
+    popped = worker._pop(None)
+    assert popped is not None
+    assert connection.lrange(f"rq:queue:{QUEUE}:interactive:intermediate", 0, -1) == [b"u0"]
+    worker.serve(burst=True)
+    assert order == ["u1", "u2", "u3", "b0", "u4", "u5", "u6", "b1", "b2", "b3", "b4", "b5", "b6"]
