@@ -98,10 +98,10 @@ class ManualWorker:
             execution.add(frame)
         execution.flush()
 
-    def finish(self, job_id: str, state: State = "succeeded", **fields: Any) -> None:
+    def finish(self, job_id: str, state: State = "succeeded", whole: bytes = b"", **fields: Any) -> None:
         """End the job; an input that is not kept goes first.  Raises: LostError."""
         keep = self.record(job_id).options.keep_input if self.redis.exists(keys.job(job_id)) else False
-        self._executions[job_id].seal(state, {"input_deleted": not keep, **fields})
+        self._executions[job_id].seal(state, {"input_deleted": not keep, **fields}, whole)
         if not keep:
             self._uploads.delete(job_id)
         self._executions[job_id].finish()

@@ -37,6 +37,7 @@ class Face:
     track_id: one face over time.  bbox: x, y, width, height in shown, square pixels, origin top left.
     detection_score: 0..1, None if the input is face crops.  scores: (K,) fused probabilities in label order.
     members: (K,) probabilities of each member, in the job's member order.  looks: None unless the job asks for it.
+    person_id, change: see `whole.Whole`; change: (K,) differences of log-odds to the person's own neutral face.
     """
 
     track_id: int
@@ -45,6 +46,8 @@ class Face:
     scores: tuple[float, ...]
     members: tuple[tuple[float, ...], ...] = ()
     looks: Looks | None = None
+    person_id: int | None = None
+    change: tuple[float, ...] | None = None
 
     @property
     def size_px(self) -> float:
@@ -93,6 +96,15 @@ class FaceRecord(BaseModel):
     )
     pose: PoseRecord | None = Field(None, description="with `landmarks=true`: of the five points on a generic head")
     sharpness: float | None = Field(None, description="with `landmarks=true`: about 0 (blurred) to 1 (sharp)")
+    person_id: int | None = Field(
+        None,
+        description="with `people=true`: from 0; null until the job has ended, and of faces too small to tell",
+    )
+    change: dict[str, float] | None = Field(
+        None,
+        description="with `baseline`: difference of each label's log-odds to the person's own neutral face; null until"
+        " the job has ended",
+    )
     size_px: float | None = Field(None, description="with `landmarks=true`: side of a square as large as the box")
 
 
@@ -108,19 +120,24 @@ class FrameRecord(BaseModel):
     height: int | None = Field(None, description="likewise")
 
 
-def frame_record(frame: Frame, labels: Sequence[str], members: Sequence[str] = ()) -> dict[str, Any]:
-    """The public JSON of a stored frame.  members: names in the job's order; empty leaves members' scores out."""
+def frame_record(
+    frame: Frame, labels: Sequence[str], members: Sequence[str] = (), late: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The public JSON of a stored frame.  members: names in the job's order; empty leaves members' scores out.
+
+    late: fields that the job asks for and that are known when it has ended, see `JobOptions.late_fields`.
+    """
     record: dict[str, Any] = {
         "frame_index": frame.frame_index,
         "timestamp_s": frame.timestamp_s,
-        "faces": [_face_record(face, labels, members) for face in frame.faces],
+        "faces": [_face_record(face, labels, members, late) for face in frame.faces],
     }
     if frame.size is not None:
         record["width"], record["height"] = frame.size
     return record
 
 
-def _face_record(face: Face, labels: Sequence[str], members: Sequence[str]) -> dict[str, Any]:
+def _face_record(face: Face, labels: Sequence[str], members: Sequence[str], late: Sequence[str]) -> dict[str, Any]:
     best = max(range(len(labels)), key=face.scores.__getitem__)
     record: dict[str, Any] = {
         "track_id": face.track_id,
@@ -130,6 +147,10 @@ def _face_record(face: Face, labels: Sequence[str], members: Sequence[str]) -> d
         "score": face.scores[best],
         "scores": dict(zip(labels, face.scores, strict=True)),
     }
+    if "person_id" in late:
+        record["person_id"] = face.person_id
+    if "change" in late:
+        record["change"] = None if face.change is None else dict(zip(labels, face.change, strict=True))
     if face.looks is not None:
         record["landmarks"] = [list(point) for point in face.looks.landmarks]
         record["pose"] = dict(zip(POSE, face.looks.pose, strict=True))

@@ -12,6 +12,7 @@ MODELS = f"{PREFIX}models"  # hash: bundle name -> ModelInfo as JSON, of every b
 JOBS = f"{PREFIX}jobs:"  # + owner: sorted set of job ids by creation, milliseconds since the epoch
 BATCHES = f"{PREFIX}batch:"  # + owner + ":" + name: likewise, of the jobs with that name
 FRAMES = f"{PREFIX}frames:"  # + job id + ":" + execution: list of chunks
+WHOLE = ":whole"  # ends the key of what goes with these frames
 
 WEBHOOKS = f"{PREFIX}webhooks"  # sorted set: job id by the due time of its webhook, seconds since the epoch
 METRICS = f"{PREFIX}metrics"  # hash: counters shared by all workers, see `metrics`
@@ -61,6 +62,11 @@ def job(job_id: str) -> str:
 def frames(job_id: str, execution: str) -> str:
     """List of result chunks of one execution of a job."""
     return f"{FRAMES}{job_id}:{execution}"
+
+
+def whole(job_id: str, execution: str) -> str:
+    """What one execution found out when its video was over, see `whole.Whole`; goes with its frames."""
+    return frames(job_id, execution) + WHOLE
 
 
 def changed(job_id: str) -> str:

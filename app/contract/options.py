@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AnyHttpUrl,
     BaseModel,
     BeforeValidator,
@@ -49,6 +51,16 @@ FIRST_OPTIONS = frozenset(
     }
 )
 
+
+def _is_baseline(value: str) -> str:
+    number = r"\d{1,7}(?:\.\d{1,6})?"
+    found = re.fullmatch(f"({number})-({number})", value)
+    if value != "auto" and (found is None or float(found[1]) >= float(found[2])):
+        raise ValueError("baseline is `auto`, or two times in seconds, such as `2-5.5`")
+    return value
+
+
+Baseline = Annotated[str, AfterValidator(_is_baseline)]
 Members = Annotated[tuple[MemberName, ...], BeforeValidator(_split), Field(min_length=1, max_length=MOST_MEMBERS)]
 
 
@@ -106,6 +118,15 @@ class JobOptions(BaseModel):
     callback_url: CallbackUrl | None = Field(None, description="Signed webhook at the end.")
     keep_input: bool = Field(False, description="Keep the input until the job expires.")
     priority: Priority = Field("batch", description="`interactive`: in a queue that workers take from more often.")
+    people: bool = Field(
+        False,
+        description="Say by `person_id` which tracks are the same person; off, since faces are biometric data.",
+    )
+    baseline: Baseline | None = Field(
+        None,
+        description="Give each face's `change` from its person's own neutral face: `auto` takes that from their calmest"
+        " fifth, `START-END` from these seconds of the video.",
+    )
     landmarks: bool = Field(
         False, description="Give each face's five landmarks, pose, sharpness and size, and how far it can be trusted."
     )
@@ -152,3 +173,16 @@ class JobOptions(BaseModel):
         """
         kept = FIRST_OPTIONS | self.model_dump(exclude_defaults=True).keys()
         return {name: value for name, value in self.model_dump(mode="json").items() if name in kept}
+
+    @property
+    def late_fields(self) -> tuple[str, ...]:
+        """Fields of faces that the job asks for and that are known only when it has ended."""
+        return (*(("person_id",) if self.people else ()), *(("change",) if self.baseline else ()))
+
+    @property
+    def baseline_span_s(self) -> tuple[float, float] | None:
+        """The seconds that `baseline` names, if it names some."""
+        if self.baseline is None or self.baseline == "auto":
+            return None
+        start, _, end = self.baseline.partition("-")
+        return float(start), float(end)

@@ -40,6 +40,8 @@ _JOB: dict[str, Any] = {
         "callback_url": None,
         "keep_input": False,
         "priority": "batch",
+        "people": False,
+        "baseline": None,
         "landmarks": False,
         "smooth_s": 0.3,
         "min_segment_s": 0.4,
@@ -93,6 +95,7 @@ _PART = {
         }
     },
     "transitions": [],
+    "moments": None,
     "trust": None,
 }
 _WORKER = {
@@ -187,6 +190,7 @@ EXAMPLES: dict[str, Any] = {
         "left_out": {"max_faces": 0, "min_face_px": 12},
         "video": _PART,
         "tracks": [{"track_id": 0, **_PART}],
+        "people": None,
         "reactions": [],
     },
     "Batch": {

@@ -13,6 +13,7 @@ import redis.asyncio
 from app.contract import chunks, keys
 from app.contract.frames import Frame
 from app.contract.jobs import ENDED, JobRecord
+from app.contract.whole import Whole
 
 STREAM_CHUNKS = 16  # read from Redis at once by whole exports
 
@@ -38,17 +39,28 @@ class Results:
         self._connection = connection
         self._blocking = blocking
 
-    async def page(self, record: JobRecord, start: int, limit: int) -> Page:
-        """At most `limit` frames from position `start` on."""
+    async def page(self, record: JobRecord, start: int, limit: int, *, whole: bool = True) -> Page:
+        """At most `limit` frames from position `start` on.  whole: joined with what is known of an ended job."""
         first, last = start // chunks.CHUNK_FRAMES, (start + limit) // chunks.CHUNK_FRAMES
         found = await self._connection.lrange(_key(record), first, last) if record.execution else []
         # A chunk takes about a millisecond to decode: in a thread, so that others are answered meanwhile.
         frames = await asyncio.to_thread(_decode, cast(list[bytes], found)) if found else []
         offset = start - first * chunks.CHUNK_FRAMES
-        return Page(frames[offset : offset + limit], len(frames) > offset + limit)
+        page, more = frames[offset : offset + limit], len(frames) > offset + limit
+        if whole and _has_whole(record):
+            page = list(_read(await self._connection.get(_whole_key(record))).join(page))
+        return Page(page, more)
 
     def iterate(self, record: JobRecord, start: int = 0) -> Iterator[Frame]:
         """All frames that there are from position `start` on, with flat memory.  Blocks."""
+        frames = self._stored(record, start)
+        yield from self.whole(record).join(frames) if _has_whole(record) else frames
+
+    def whole(self, record: JobRecord) -> Whole:
+        """What is known of the whole of an ended job that asked for it; else nothing.  Blocks."""
+        return _read(self._blocking.get(_whole_key(record)) if _has_whole(record) else None)
+
+    def _stored(self, record: JobRecord, start: int) -> Iterator[Frame]:
         first = start // chunks.CHUNK_FRAMES
         skip = start - first * chunks.CHUNK_FRAMES
         while record.execution:
@@ -79,3 +91,15 @@ def _decode(found: list[bytes]) -> list[Frame]:
 
 def _key(record: JobRecord) -> str:
     return keys.frames(record.id, record.execution)
+
+
+def _has_whole(record: JobRecord) -> bool:
+    return bool(record.execution and is_complete(record) and record.options.late_fields)
+
+
+def _whole_key(record: JobRecord) -> str:
+    return keys.whole(record.id, record.execution)
+
+
+def _read(data: object) -> Whole:
+    return Whole.decode(data) if isinstance(data, bytes) else Whole()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, Field
 
 from app.contract.frames import Face, Frame
+from app.reports.moments import Moment, MomentTally
 from app.reports.trust import Trust, TrustTally
 
 MOST_PEAKS = 3
@@ -68,6 +69,9 @@ class PartSummary(BaseModel):
     segments: tuple[Segment, ...]
     events: dict[str, Events] = Field(description="of the labels that were shown")
     transitions: tuple[Transition, ...] = Field(description="the most frequent first")
+    moments: tuple[Moment, ...] | None = Field(
+        description="with `baseline`: the largest changes, at least 1 s apart; null until the job has ended"
+    )
     trust: Trust | None = Field(description="with `landmarks=true`: in how much of the frames the face can be trusted")
 
 
@@ -84,17 +88,20 @@ class Part:
         self._peaks: list[Peak] = []  # a segment each
         self._transitions: Counter[tuple[int, int]] = Counter()
         self._trust = TrustTally()
+        self._moments = MomentTally(labels)
         # The open segment: its label, since when, frames, sum of scores, its peak; and the newest frame.
         self._best, self._since_s, self._run, self._run_sum = -1, 0.0, 0, 0.0
         self._peak: Peak | None = None
         self._last_position, self._last_s, self._first_s = -2, 0.0, 0.0
+        self._track = -1
 
     def add(self, position: int, frame: Frame, face: Face, label: int, interval_s: float) -> None:
         """A frame with this face, in a segment of this label.  position: among all frames; a gap ends the segment."""
         time_s, score = frame.timestamp_s, face.scores[label]
         if not self._frames:
             self._first_s = time_s
-        follows = position == self._last_position + 1
+        follows = position == self._last_position + 1 and face.track_id == self._track
+        self._track = face.track_id
         if label != self._best or not follows:
             if follows:
                 self._transitions[self._best, label] += 1
@@ -109,6 +116,7 @@ class Part:
         for k, value in enumerate(face.scores):
             self._sums[k] += value
         self._trust.add(face)
+        self._moments.add(frame, face)
         self._last_position, self._last_s = position, time_s
 
     def summary(self, interval_s: float) -> PartSummary:
@@ -131,6 +139,7 @@ class Part:
                 Transition(before=self._labels[a], after=self._labels[b], count=count)
                 for (a, b), count in self._transitions.most_common()
             ),
+            moments=self._moments.largest(),
             trust=self._trust.shares(),
         )
 

@@ -5,14 +5,16 @@ One pass over the frames; what is kept grows with the segments, not with the fra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from app.contract.frames import Face, Frame
 from app.contract.jobs import LeftOutFaces, State
 from app.contract.segments import Smoothing, shown
+from app.contract.whole import Whole
 from app.reports.parts import Part, PartSummary
 from app.reports.reactions import Reaction, reactions
 
@@ -23,6 +25,30 @@ class TrackSummary(PartSummary):
     """One face over time."""
 
     track_id: int
+
+
+class Appearance(BaseModel):
+    """A track of a person."""
+
+    track_id: int
+    start_s: float | None
+    end_s: float | None
+
+
+class BestFrameOf(BaseModel):
+    """Where a person is seen best: sharp, frontal, large."""
+
+    frame_index: int
+    timestamp_s: float
+    track_id: int
+
+
+class PersonSummary(PartSummary):
+    """One person, over all their tracks."""
+
+    person_id: int
+    appearances: tuple[Appearance, ...]
+    best_frame: BestFrameOf | None
 
 
 class Summary(BaseModel):
@@ -39,6 +65,7 @@ class Summary(BaseModel):
     left_out: LeftOutFaces | None = Field(description="faces that options left out; null until the job has ended")
     video: PartSummary = Field(description="all faces together; each frame counts once, with their mean scores")
     tracks: tuple[TrackSummary, ...]
+    people: tuple[PersonSummary, ...] | None = Field(description="with `people=true`; null until the job has ended")
     reactions: tuple[Reaction, ...] = Field(
         description="who begins to show what within 1 s after whom, the most frequent first"
     )
@@ -52,10 +79,12 @@ def summarise(
     frames: Iterable[Frame],
     smoothing: Smoothing,
     left_out: LeftOutFaces | None = None,
+    whole: Whole | None = None,
 ) -> Summary:
-    """The summary of a job's frames, in order."""
-    whole = Part(labels, smoothing.unsure_below)
+    """The summary of a job's frames, in order.  whole: that they were joined with, where people were asked for."""
+    together = Part(labels, smoothing.unsure_below)
     tracks: dict[int, Part] = {}
+    people: dict[int, Part] = {}
     total = with_faces = 0
     interval_s = previous_s = 0.0
     for position, seen in enumerate(shown(map(_with_all, frames), smoothing)):
@@ -67,13 +96,18 @@ def summarise(
         with_faces += bool(frame.faces)
         for face, label in zip(frame.faces, seen.labels, strict=True):
             if face.track_id == _ALL:
-                part = whole
-            elif face.track_id in tracks:
-                part = tracks[face.track_id]
-            else:
-                part = tracks[face.track_id] = Part(labels, smoothing.unsure_below)
-            part.add(position, frame, face, label, interval_s)
+                together.add(position, frame, face, label, interval_s)
+                continue
+            parts = [(tracks, face.track_id)]
+            if face.person_id is not None:
+                parts.append((people, face.person_id))
+            for known, number in parts:
+                if number not in known:
+                    known[number] = Part(labels, smoothing.unsure_below)
+                known[number].add(position, frame, face, label, interval_s)
     found = {track_id: part.summary(interval_s) for track_id, part in sorted(tracks.items())}
+    persons = {person: part.summary(interval_s) for person, part in sorted(people.items())}
+    by: Literal["track_id", "person_id"] = "person_id" if persons else "track_id"
     return Summary(
         job_id=job_id,
         state=state,
@@ -82,10 +116,32 @@ def summarise(
         frames_with_faces=with_faces,
         frames_without_faces=total - with_faces,
         left_out=left_out,
-        video=whole.summary(interval_s),
+        video=together.summary(interval_s),
         tracks=tuple(TrackSummary(track_id=track_id, **dict(part)) for track_id, part in found.items()),
-        reactions=reactions({track_id: part.segments for track_id, part in found.items()}, "track_id"),
+        people=None if whole is None else _people(persons, found, whole),
+        reactions=reactions({key: part.segments for key, part in (persons or found).items()}, by),
     )
+
+
+def _people(
+    persons: Mapping[int, PartSummary], tracks: Mapping[int, PartSummary], whole: Whole
+) -> tuple[PersonSummary, ...]:
+    found = []
+    for person, part in persons.items():
+        own = [track_id for track_id in tracks if whole.people.get(track_id) == person]
+        best = whole.best.get(person)
+        found.append(
+            PersonSummary(
+                person_id=person,
+                appearances=tuple(
+                    Appearance(track_id=track_id, start_s=tracks[track_id].start_s, end_s=tracks[track_id].end_s)
+                    for track_id in own
+                ),
+                best_frame=None if best is None else BestFrameOf(**asdict(best)),
+                **dict(part),
+            )
+        )
+    return tuple(found)
 
 
 def _with_all(frame: Frame) -> Frame:

@@ -38,7 +38,8 @@ async def get_summary(
     def work() -> bytes:
         frames = services.results.iterate(record)
         complete, labels = is_complete(record), record.labels or ()
-        summary = summarise(record.id, record.state, complete, labels, frames, smoothing, record.left_out)
+        whole = services.results.whole(record) if complete and record.options.people else None
+        summary = summarise(record.id, record.state, complete, labels, frames, smoothing, record.left_out, whole)
         called = {"name": record.name, "metadata": record.metadata}
         return summary.model_copy(update=called).model_dump_json().encode()
 

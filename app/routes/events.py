@@ -87,7 +87,7 @@ async def _events(
                 last_sent = time.monotonic()
             more = True
             while more:
-                page = await services.results.page(record, position, EVENT_FRAMES)
+                page = await services.results.page(record, position, EVENT_FRAMES, whole=False)
                 if page.frames:
                     data = await asyncio.to_thread(_frames, record, page, position, members)
                     position += len(page.frames)
@@ -110,7 +110,7 @@ def _job(seen: Seen, links: LinkMaker) -> str:
 
 def _frames(record: JobRecord, page: Page, position: int, members: bool) -> str:
     names = (record.members or ()) if members else ()
-    frames = [frame_record(frame, record.labels or (), names) for frame in page.frames]
+    frames = [frame_record(frame, record.labels or (), names, record.options.late_fields) for frame in page.frames]
     return json.dumps({"job_id": record.id, "from": position, "frames": frames}, separators=(",", ":"))
 
 

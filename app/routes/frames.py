@@ -103,7 +103,9 @@ async def get_frames(
         record,
         wanted,
         start,
-        Content(record.labels or (), shown, smoothing, landmarks=record.options.landmarks),
+        Content(
+            record.labels or (), shown, smoothing, landmarks=record.options.landmarks, late=record.options.late_fields
+        ),
     )
 
 
@@ -151,7 +153,7 @@ def _page_json(record: JobRecord, page: Page, next_page: str | None, members: tu
             "name": record.name,
             "metadata": record.metadata,
             "labels": record.labels,
-            "frames": [frame_record(frame, labels, members) for frame in page.frames],
+            "frames": [frame_record(frame, labels, members, record.options.late_fields) for frame in page.frames],
             "next": next_page,
             "complete": is_complete(record),
         }

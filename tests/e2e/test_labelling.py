@@ -235,3 +235,21 @@ def test_real_video_without_faces_has_empty_records(api: Api, videos: Path) -> N
     _, frames = api.label((videos / "no_face.mp4").read_bytes())
     assert len(frames) == 95
     assert [frame["faces"] for frame in frames] == [[]] * 95
+
+
+def test_everything_that_can_be_asked_of_faces(api: Api, clip: bytes) -> None:
+    """People, baseline and landmarks of one job: all of it in every record once it has ended, and in the summary."""
+    job, frames = api.label(clip, people=True, baseline="auto", landmarks=True)
+    assert len(frames) == COUNT
+    for frame in frames:
+        (face,) = frame["faces"]
+        assert face["person_id"] == 0
+        assert set(face["change"]) == set(job["labels"])
+        assert len(face["landmarks"]) == 5
+        assert abs(face["pose"]["roll"]) < 15
+    summary = api.http.get(f"/v1/jobs/{job['id']}/summary").json()
+    (person,) = summary["people"]
+    assert person["frames"] == COUNT
+    assert person["trust"]["trusted"] > 0.9
+    assert person["moments"]
+    assert 0 <= person["best_frame"]["frame_index"] < COUNT

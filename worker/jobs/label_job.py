@@ -36,8 +36,9 @@ from worker.ensemble.engine import EngineStoppedError
 from worker.ensemble.fusion import NoPriorError
 from worker.inference import serving
 from worker.inference.left_out import LeftOutTally
-from worker.inference.pipeline import Pipeline, Source, UnknownMemberError
+from worker.inference.pipeline import Source, UnknownMemberError
 from worker.inference.stage_timing import StageClocks
+from worker.inference.whole import NoNeutralError, WholeTally
 from worker.jobs.execution import CanceledError, Execution, LostError, ResultsFullError
 from worker.jobs.idle_unload import IdleUnloader
 from worker.jobs.job_metrics import counted
@@ -192,6 +193,7 @@ def _label(service: Service, loaded: serving.Serving, progress: _Progress, job_i
     manifest, pipeline, execution = loaded.manifest, loaded.pipeline, progress.execution
     ended: dict[str, Any] = {}
     keep_input = False
+    whole = b""
     state: State = "succeeded"
     try:
         record = execution.claim(
@@ -213,12 +215,13 @@ def _label(service: Service, loaded: serving.Serving, progress: _Progress, job_i
             source = loaded.open_source(path, reading, record.options, decode_limits(service.settings), go_on)
             progress.source = source
             try:
-                left_out = _label_source(service, pipeline, execution, record, source, go_on)
+                left_out, tally = _label_source(service, loaded, execution, record, source, go_on)
                 ended = {
                     "warnings": [*source.warnings, *left_out.warnings()],
                     "left_out": left_out.faces().model_dump(),
                     "input": _input(record, source, decoded=True),
                 }
+                whole = tally.whole().encode() if record.options.late_fields else b""
             finally:
                 source.close()
         if pipeline.engine.halvings > halvings:
@@ -242,7 +245,7 @@ def _label(service: Service, loaded: serving.Serving, progress: _Progress, job_i
     # Sealed first: only the owning execution may remove the input, and the input goes before the end is visible.
     ended["input_deleted"] = not keep_input
     try:
-        execution.seal(state, ended)
+        execution.seal(state, ended, whole)
     except ResultsFullError as error:
         execution.seal("failed", ended | {"error": _error(error).model_dump()})
     if not keep_input:
@@ -266,14 +269,16 @@ def _go_on(service: Service, execution: Execution) -> Callable[[], None]:
 
 def _label_source(
     service: Service,
-    pipeline: Pipeline,
+    loaded: serving.Serving,
     execution: Execution,
     record: JobRecord,
     source: Source,
     go_on: Callable[[], None],
-) -> LeftOutTally:
-    options = serving.label_options(record.options)
+) -> tuple[LeftOutTally, WholeTally]:
+    pipeline, options = loaded.pipeline, serving.label_options(record.options)
     left_out = LeftOutTally(options)
+    people = pipeline.gathering() if record.options.people else None
+    tally = WholeTally(record.options, loaded.manifest.labels, people)
     execution.opened(
         expected_frames(record, source),
         {
@@ -285,13 +290,13 @@ def _label_source(
     )
     clocks = StageClocks()
     # Closed here in every case: its threads must end before the source is closed.
-    with closing(pipeline.label(source, options, clocks)) as labelled:
-        frames = serving.contract_frames(left_out.counted(labelled), source.info)
+    with closing(pipeline.label(source, options, clocks, people)) as labelled:
+        frames = tally.seen(serving.contract_frames(left_out.counted(labelled), source.info))
         for frame in counted(service.connection, pipeline.engine, clocks, frames):
             go_on()
             execution.add(frame)
             service.registration.frame_done()
-    return left_out
+    return left_out, tally
 
 
 def _span_s(record: JobRecord, source: Source) -> tuple[float, float] | None:
@@ -339,7 +344,7 @@ def _error(error: Exception) -> JobError:
         code, detail = "limit_exceeded", str(error)
     elif isinstance(error, OutOfDeviceMemoryError | MemoryError):
         code, detail = "out_of_memory", "the worker has not enough memory for this input; try smaller frames"
-    elif isinstance(error, UnknownMemberError | NoPriorError):
+    elif isinstance(error, UnknownMemberError | NoPriorError | NoNeutralError):
         code, detail = "invalid_option", str(error)
     elif isinstance(error, ResultsFullError):
         code, detail = "storage_full", "there was no room for the job's results; submit it again later"

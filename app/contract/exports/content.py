@@ -12,7 +12,7 @@ class Content:
     """labels: in score order.  members: names of the members to show (none: fused scores only; otherwise all of the
     job's, in the job's order).  smoothing: of segments and captions.  lead: name and value of columns before all
     others, which tell clips apart that share a file.  header: whether tables begin with a row of names.  landmarks: the
-    job gives them."""
+    job gives them.  late: see `JobOptions.late_fields`."""
 
     labels: tuple[str, ...]
     members: tuple[str, ...] = ()
@@ -20,3 +20,4 @@ class Content:
     lead: tuple[tuple[str, str], ...] = ()
     header: bool = True
     landmarks: bool = False
+    late: tuple[str, ...] = ()

@@ -45,7 +45,7 @@ def json_object(frames: Iterable[Frame], content: Content) -> Iterator[str]:
 def ndjson_lines(frames: Iterable[Frame], content: Content) -> Iterator[str]:
     """One frame record a line."""
     for frame in frames:
-        record = dict(content.lead) | frame_record(frame, content.labels, content.members)
+        record = dict(content.lead) | frame_record(frame, content.labels, content.members, content.late)
         yield json.dumps(record, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
@@ -53,7 +53,9 @@ def csv_header(content: Content) -> list[str]:
     """Column names: `lead`, the fixed ones, a column a label, what the job asked for, then `MEMBER_LABEL`."""
     own = [f"{member}_{label}" for member in content.members for label in content.labels]
     looks = LOOKS_COLUMNS if content.landmarks else ()
-    return [*dict(content.lead), *CSV_COLUMNS, *content.labels, *looks, *own]
+    late = ["person_id"] if "person_id" in content.late else []
+    late += [f"change_{label}" for label in content.labels if "change" in content.late]
+    return [*dict(content.lead), *CSV_COLUMNS, *content.labels, *looks, *late, *own]
 
 
 def csv_rows(frames: Iterable[Frame], content: Content) -> Iterator[str]:
@@ -73,13 +75,13 @@ def csv_rows(frames: Iterable[Frame], content: Content) -> Iterator[str]:
         writer.writerow(header)
         yield rows_so_far()
     for frame in frames:
-        record = frame_record(frame, content.labels, content.members)
+        record = frame_record(frame, content.labels, content.members, content.late)
         first: list[object] = [*lead, frame.frame_index, frame.timestamp_s]
         for face in record["faces"]:
             shown = [face["track_id"], *face["bbox"], face["detection_score"], face["label"], face["score"]]
             own = [score for member in content.members for score in face["members"][member].values()]
             looks = _looks(face) if content.landmarks else []
-            writer.writerow([*first, *shown, *face["scores"].values(), *looks, *own])
+            writer.writerow([*first, *shown, *face["scores"].values(), *looks, *_late(face, content), *own])
         if not record["faces"]:
             writer.writerow([*first, *[""] * (len(header) - len(first))])
         yield rows_so_far()
@@ -90,3 +92,10 @@ def _looks(face: dict[str, Any]) -> list[object]:
         return [""] * len(LOOKS_COLUMNS)
     points = (value for point in face["landmarks"] for value in point)
     return [*points, *face["pose"].values(), face["sharpness"], face["size_px"]]
+
+
+def _late(face: dict[str, Any], content: Content) -> list[object]:
+    cells = ["" if face[name] is None else face[name] for name in content.late if name == "person_id"]
+    if "change" in content.late:
+        cells += [""] * len(content.labels) if face["change"] is None else face["change"].values()
+    return cells

@@ -62,7 +62,7 @@ end
 # Queue a job again, first or last, and delete its partial results.  KEYS[2]: its queue, KEYS[3]: RQ's record.
 WAIT_AGAIN = """
 local function wait_again(id, execution, frames, channel, push)
-  redis.call('DEL', frames .. execution)
+  redis.call('DEL', frames .. execution, frames .. execution .. ':whole')
   redis.call('HSET', KEYS[1], 'state', 'queued', 'execution', '')
   redis.call('HDEL', KEYS[1], 'progress', 'worker')
   redis.call('HSET', KEYS[3], 'status', 'queued')
@@ -120,7 +120,7 @@ return 'ok'
 )
 
 # Record the outcome of a running job.  ARGV: execution, time to live in seconds, fields (including state) as a JSON
-# list of strings.  -> ok | lost | gone
+# list of strings, the encoded `Whole` ('' for none).  KEYS[2]: the key of the `Whole`.  -> ok | lost | gone
 SEAL = (
     ALLOW_OOM
     + _MINE
@@ -128,6 +128,7 @@ SEAL = (
 local why = not_mine(ARGV[1])
 if why then return why end
 redis.call('HSET', KEYS[1], 'sealed', ARGV[1], 'ending_ttl_s', ARGV[2], 'ending', ARGV[3])
+if ARGV[4] ~= '' then redis.call('SET', KEYS[2], ARGV[4]) end
 return 'ok'
 """
 )
@@ -147,6 +148,7 @@ local fields = cjson.decode(job[3])
 for i = 1, #fields, 2 do redis.call('HSET', KEYS[1], fields[i], fields[i + 1]) end
 redis.call('HDEL', KEYS[1], 'sealed', 'ending', 'ending_ttl_s')
 redis.call('EXPIRE', KEYS[2], job[4])
+redis.call('EXPIRE', KEYS[2] .. ':whole', job[4])
 ended(job[4])
 changed(ARGV[2])
 return 'ok'
@@ -179,7 +181,7 @@ return state == 'queued' and 'canceled' or 'requested'
 # ARGV: channel, frames prefix + job id + ':', job id.  -> ok | gone
 FORGET = f"""{ALLOW_OOM}
 local job = redis.call('HMGET', KEYS[1], 'execution', 'idempotency')
-if job[1] then redis.call('DEL', ARGV[2] .. job[1]) end
+if job[1] then redis.call('DEL', ARGV[2] .. job[1], ARGV[2] .. job[1] .. '{keys.WHOLE}') end
 if job[2] and job[2] ~= '' then redis.call('DEL', job[2]) end
 for i = 2, #KEYS do redis.call('ZREM', KEYS[i], ARGV[3]) end
 redis.call('ZREM', '{keys.WEBHOOKS}', ARGV[3])

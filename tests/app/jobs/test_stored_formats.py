@@ -61,10 +61,10 @@ def test_what_a_newer_worker_adds_is_passed_over(stored: dict[str, Any], api: ht
 def test_an_option_of_a_newer_release_is_passed_over(stored: dict[str, Any], api: httpx.Client, worker: Any) -> None:
     """The job is shown with the options that this release knows, and can be removed."""
     job_id = stored["hash"]["id"]
-    options = json.loads(stored["hash"]["options"]) | {"people": True}
+    options = json.loads(stored["hash"]["options"]) | {"clairvoyance": True}
     worker.redis.hset(keys.job(job_id), "options", json.dumps(options))
     job = api.get(f"/v1/jobs/{job_id}").json()
-    assert "people" not in job["options"]
+    assert "clairvoyance" not in job["options"]
     assert job["state"] == stored["job"]["state"]
     assert api.delete(f"/v1/jobs/{job_id}").status_code == 204
 

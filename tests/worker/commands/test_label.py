@@ -208,3 +208,18 @@ def test_landmarks_pose_and_size_of_each_face(clips: Clips, tmp_path: Path) -> N
         assert value["size_px"] == pytest.approx((value["width"] * value["height"]) ** 0.5, abs=0.01)
         assert 0.15 < value["sharpness"] < 1
     assert "yaw" not in run("label", str(video), "--format", "csv")[1].splitlines()[0]
+
+
+def test_people_and_change_come_with_every_frame(clips: Clips, tmp_path: Path) -> None:
+    """`--people` and `--baseline` hold a clip's frames until it is over, and miss none."""
+    video = tmp_path / "a.mp4"
+    video.write_bytes(clips.video(clips.pictures(40)))
+    status, out, err = run("label", str(video), "--format", "ndjson", "--people", "--baseline", "auto")
+    assert status == 0, err
+    frames = [json.loads(line) for line in out.splitlines()]
+    assert [frame["frame_index"] for frame in frames] == list(range(40))
+    faces = [face for frame in frames for face in frame["faces"]]
+    assert {face["person_id"] for face in faces} == {0}
+    calmest = max(faces, key=lambda face: face["scores"]["Neutral"])
+    assert abs(calmest["change"]["Neutral"]) < 1
+    assert run("label", str(video), "--baseline", "3")[0] == 2

@@ -50,7 +50,7 @@ def test_a_job_that_comes_while_the_worker_stops(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"options": '{"people": true}'}, {"options": '{"faces": "in a way to come"}'}, {"media": "hologram"}],
+    [{"options": '{"clairvoyance": true}'}, {"options": '{"faces": "in a way to come"}'}, {"media": "hologram"}],
     ids=["option", "value", "media"],
 )
 def test_a_job_of_a_newer_release_is_left_to_its_workers(

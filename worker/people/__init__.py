@@ -1,0 +1,1 @@
+"""Which tracks of one video are the same person: best faces, embeddings, groups.  Nothing of it leaves the process."""
