@@ -1,4 +1,4 @@
-"""Face crops: from a frame and a face to the square of pixels that the backbone sees.
+"""Face crops: from a frame and a face to the square crop for the backbone.
 
 One implementation for serving and training.  A crop is uint8 (size, size, C), C = 3 (RGB) or 1 (grey), 0..255; the
 normalisation that follows it is part of the network (`worker.ensemble.networks.Normalise`), so it runs on the device.
@@ -22,9 +22,9 @@ Points = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class CropSpec:
-    """What crops a bundle wants; its manifest's `input` says so, and for a new bundle the recipe's.
+    """The crops of a bundle, from its manifest's `input`; for a new bundle from the recipe.
 
-    size: side in pixels.  landmarks: (5, 2) float32, where the five landmarks shall lie, as fractions of the side.
+    size: side in pixels.  landmarks: (5, 2) float32, target positions of the landmarks, as fractions of the side.
     """
 
     size: int
@@ -33,7 +33,7 @@ class CropSpec:
 
 
 def crop_aligned(frame: Shown, landmarks: Points, spec: CropSpec) -> Image:
-    """Crop by the similarity transform that takes `landmarks`, (5, 2) in pixels of the frame, to the template.
+    """Crop by the similarity transform from `landmarks`, (5, 2) in pixels of the frame, to the template.
 
     Returns (size, size, C) uint8; pixels outside the frame repeat its border.
     """
@@ -42,15 +42,15 @@ def crop_aligned(frame: Shown, landmarks: Points, spec: CropSpec) -> Image:
 
 
 def crop_whole(frame: Shown, spec: CropSpec) -> Image:
-    """The whole frame as one crop, resized without keeping its aspect: frames that already are face crops."""
+    """The whole frame as one crop (size, size, C) uint8, resized without its aspect ratio: for input of face crops."""
     sized = frame.shape[:2] == (spec.size, spec.size)
     return _coloured(whole(frame) if sized else resized(frame, spec.size, spec.size), spec)
 
 
 def sharpness(crop: Image) -> float:
-    """How much fine detail a crop has, 0 (none) to 1: of its contrast, the share that is in its second derivative.
+    """Fine detail of a crop (H, W, C) uint8, 0 (none) to 1: its second derivative relative to its contrast.
 
-    A face that is enlarged to the crop's size, out of focus or blurred by movement has little.
+    Low for a face that is enlarged to the crop's size, out of focus or blurred by movement.
     """
     grey = crop[:, :, 0] if crop.shape[2] == 1 else cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     detail = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1].item()
@@ -59,7 +59,7 @@ def sharpness(crop: Image) -> float:
 
 
 def _warp(frame: Shown, matrix: npt.NDArray[np.float32], spec: CropSpec) -> Image:
-    # Bilinear sampling of a much larger face would alias, so sample it finer and average down by whole pixels.
+    # Bilinear sampling of a much larger face would alias: supersample, then average.
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     finer = min(max(round(1 / max(scale, 1e-6)), 1), 8)
     seen, matrix = seen_part(frame, matrix, spec.size, spec.size)

@@ -1,12 +1,12 @@
-"""What a command of the worker ends with: `worker.commands` makes an exit status, or another start, of it."""
+"""Errors that end a command of the worker; `worker.commands` maps them to an exit status or a restart."""
 
 from __future__ import annotations
 
 
 class CommandError(Exception):
-    """The command cannot go on; the message is the one line that its user reads.
+    """The command failed; the message is one line for its user.
 
-    lasting: another try would fail likewise, until somebody mends the cause.
+    lasting: a retry would fail, too, until the cause is fixed.
     """
 
     def __init__(self, message: str, *, lasting: bool = False) -> None:
@@ -15,11 +15,11 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """The command was called in a way that it cannot follow."""
+    """The command line is invalid."""
 
 
 class StartAgainError(Exception):
-    """This process cannot go on, and the same command can with these environment variables; the message says why."""
+    """The command must be restarted in a new process with these environment variables; the message is the reason."""
 
     def __init__(self, message: str, environment: dict[str, str]) -> None:
         super().__init__(message)

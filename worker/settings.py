@@ -13,7 +13,7 @@ ALL_DEVICES = "cuda:all"
 
 
 class WorkerSettings(SharedSettings):
-    """What a worker process needs to know."""
+    """Settings of a worker process."""
 
     device: str = Field(
         "auto",
@@ -52,5 +52,5 @@ class WorkerSettings(SharedSettings):
 
 
 def decode_limits(settings: SharedSettings) -> DecodeLimits:
-    """What the settings allow one input."""
+    """The limits of one input."""
     return DecodeLimits(settings.max_frames, settings.max_pixels, settings.max_decode_s, settings.max_decode_bytes)

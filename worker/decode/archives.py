@@ -1,7 +1,7 @@
-"""Archives as they come from strangers: the images in a zip or tar, in order, each read when it is asked for.
+"""Untrusted archives: the images of a zip or tar in order, read lazily.
 
-Entries are read one at a time and never written to disk, so names and links in an archive have no effect but order.
-What an archive claims of itself is checked before memory is taken for it.
+Entries are read one at a time and never written to disk, so names only affect the order, and links have no effect.
+Claims of an archive are checked before memory is allocated.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from worker.decode import DecodeLimits, LimitExceededError, UndecodableInputErro
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif"})
 MAX_IMAGE_BYTES = 64 * 2**20  # one file, inflated
-MAX_ENTRIES_FACTOR = 2  # entries that are no images may be as many as the images allowed
+MAX_ENTRIES_FACTOR = 2  # an archive may have as many other entries as images
 MAX_NAME_BYTES = 2**20  # a tar's long name or extended header
 MAX_DIRECTORY_BYTES = 256 * 2**20  # a zip's directory, which `zipfile` reads at once
-HEAD_BYTES = 16  # tell an image from something else before all of it is inflated
+HEAD_BYTES = 16  # enough to identify an image before inflating the rest
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# First bytes, and those at offset 8; OpenCV reads more formats than we want to offer to strangers.
+# Allow-list of magic bytes at offsets 0 and 8, since OpenCV reads more formats than untrusted input needs.
 SIGNATURES: tuple[tuple[bytes, bytes], ...] = (
     (b"\xff\xd8\xff", b""),
     (PNG_SIGNATURE, b""),
@@ -36,7 +36,7 @@ SIGNATURES: tuple[tuple[bytes, bytes], ...] = (
 # Major brands of ISO/IEC 23008-12 and of the AV1 Image File Format: stills, and sequences of AVIF.
 PHOTOGRAPHS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"avis"})
 IMAGES = "JPEG, PNG, WebP, HEIC or AVIF"
-# What `zipfile` raises for an entry that it cannot unpack.
+# Exceptions of `zipfile` for an entry that it cannot unpack.
 UNPACKING = (
     zipfile.BadZipFile,
     zlib.error,
@@ -53,21 +53,21 @@ Entry = Callable[[], bytes | None]
 
 
 def open_entries(kind: str, path: Path, limits: DecodeLimits, opened: ExitStack) -> list[Entry]:
-    """Readers of the images of a `zip`, `tar`, `folder`, or of one `image`; natural name order.
+    """Readers of the images of a `zip`, `tar`, `folder`, or of one `image`, in natural name order.
 
-    Each answers a file's bytes, or None where they cannot be had.  opened: keeps what has to stay open.
+    Each returns a file's bytes, or None if it is unreadable.  opened: receives the open files.
     Raises: UndecodableInputError if the archive cannot be read; LimitExceededError.
     """
     return _OPENERS[kind](path, limits, opened)
 
 
 def has_signature(head: bytes) -> bool:
-    """Whether a file that starts so is one of `IMAGES`."""
+    """Whether a file with these first bytes is one of `IMAGES`."""
     return is_photograph(head) or any(head.startswith(a) and head[8:12].startswith(b) for a, b in SIGNATURES)
 
 
 def is_photograph(head: bytes) -> bool:
-    """Whether a file that starts so is HEIC or AVIF."""
+    """Whether a file with these first bytes is HEIC or AVIF."""
     return head[4:8] == b"ftyp" and head[8:12] in PHOTOGRAPHS
 
 
@@ -89,16 +89,16 @@ def _zip_entries(path: Path, limits: DecodeLimits, opened: ExitStack) -> list[En
                 head = image.read(HEAD_BYTES)
                 return head + image.read(MAX_IMAGE_BYTES) if has_signature(head) else None
         except UNPACKING:
-            return None  # damaged, encrypted, or packed in a way that Python does not read
+            return None  # damaged, encrypted, or with an unsupported compression
 
-    # `is_dir` fails for an entry without a name, which is no image.
+    # `is_dir` fails for an entry without a name, so `_is_image` comes first.
     wanted = [info for info in infos if _is_image(info.filename) and not info.is_dir() and not _is_link(info)]
     wanted.sort(key=lambda info: _natural(info.filename))
     return [lambda info=info: read(info) for info in wanted]  # type: ignore[misc]
 
 
 def _check_directory(read: bytes, limits: DecodeLimits) -> None:
-    """Count the entries of a zip's directory before `zipfile` makes objects of them.  Raises: LimitExceededError."""
+    """Count the entries of a zip's directory before `zipfile` parses them.  Raises: LimitExceededError."""
     seen, position = 0, 0
     while read.startswith(ZIP_ENTRY, position) and len(read) - position >= ZIP_ENTRY_BYTES:
         seen += 1
@@ -135,9 +135,9 @@ def _tar_entries(path: Path, limits: DecodeLimits, opened: ExitStack) -> list[En
 
 
 class _Listing(io.BufferedReader):
-    """An archive's file, of which nothing has Python read much at once until it is `listed`.
+    """An archive's file with a limit on the size of a read until it is `listed`.
 
-    look: is shown what was read, before anybody parses it.
+    look: called with each read's bytes before they are parsed.
     """
 
     def __init__(self, path: Path, most_bytes: int, look: Callable[[bytes], None] = lambda read: None) -> None:
@@ -190,7 +190,7 @@ def _is_link(info: zipfile.ZipInfo) -> bool:
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key by which frame2 comes before frame10.  Numbers compare as text, of any length."""
+    """Natural sort key: frame2 before frame10.  Numbers may have any length."""
     parts = re.split(r"([0-9]+)", name)
     return [(0, 0, part) if i % 2 == 0 else _number(part) for i, part in enumerate(parts)]
 

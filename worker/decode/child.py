@@ -1,17 +1,16 @@
 """The decoding process (`python -m worker.decode.child DESCRIPTOR`): forks a child for every input.
 
-It imports what decodes (PyAV, OpenCV, Pillow) and no torch, starts no thread and never touches CUDA, so a fork of it is
-cheap and safe.  A child reads one input, under limits that the kernel holds, and ends: whatever the input does to it,
-the worker and the next input are not concerned.  Both processes speak JSON, never pickle: what comes from a decoder is
-not trusted.
+It imports the decoders (PyAV, OpenCV, Pillow) but not torch, starts no thread and never initialises CUDA, so forking it
+is cheap and safe.  A child reads one input under kernel limits and exits: an input that crashes it affects neither the
+worker nor the next input.  Messages are JSON, never pickle, since a decoder's output is not trusted.
 
-Asked over the descriptor, a socket: {"input": ..., "limits": ...} with two descriptors, the child's socket and the
-memory for frames -> {"pid": N}; {"end": PID} -> {"signal": N}, what ended the child, 0 for nothing; {"forget": PID}
-likewise, without an answer.  The process ends, with all children, when that socket closes.
+Requests over the descriptor, a socket: {"input": ..., "limits": ...} with two descriptors, the child's socket and the
+memory for frames -> {"pid": N}; {"end": PID} -> {"signal": N}, the signal that ended the child, 0 for none; {"forget":
+PID} likewise, without a response.  The process exits, with all children, when that socket closes.
 
-A child says, one JSON list a line: ["opened", width, height, fps, frame_count, duration_s], then for every frame
+Messages of a child, one JSON list a line: ["opened", width, height, fps, frame_count, duration_s], then for every frame
 ["frame", index, timestamp_s, offset, height, width, colours] (offset null: no picture; colours null: RGB, else the
-fields of `Colours`), ["beat", decoded] now and then, and at last ["done", decoded, warnings], or ["undecodable" |
+fields of `Colours`), the heartbeat ["beat", decoded], and finally ["done", decoded, warnings], or ["undecodable" |
 "unreadable" | "limit" | "memory" | "error", message].
 """
 
@@ -44,9 +43,9 @@ PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Serve until the socket closes."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # they mean the parent, which closes the socket when it has done
+    for number in (signal.SIGINT, signal.SIGTERM):  # handled by the parent, which closes the socket
         signal.signal(number, signal.SIG_IGN)
-    cv2.setNumThreads(1)  # its threads would wait, spinning, for the cores that FFmpeg's decode on
+    cv2.setNumThreads(1)  # its threads would spin on the cores of FFmpeg's threads
     control = socket.socket(fileno=int(sys.argv[1]))
     children: set[int] = set()
     try:
@@ -89,7 +88,7 @@ def _fork(request: dict[str, Any], descriptors: list[int], control: socket.socke
 
 
 def _end(pid: int, children: set[int]) -> int:
-    if pid not in children:  # one of a process before this one, with which it ended
+    if pid not in children:  # it belonged to a previous decoding process and ended with it
         return signal.SIGKILL
     children.remove(pid)
     os.kill(pid, signal.SIGKILL)
@@ -129,7 +128,7 @@ def _decode(given: Input, limits: DecodeLimits, parent: socket.socket, memory: m
     except MemoryError:
         say("memory", "decoding needs more memory than the limit of this service")
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the parent has had enough
+        return  # the parent closed the socket
     except OSError as error:
         say("unreadable", error.strerror or type(error).__name__)
     except cv2.error as error:
@@ -140,7 +139,7 @@ def _decode(given: Input, limits: DecodeLimits, parent: socket.socket, memory: m
 
 
 def _confine(limits: DecodeLimits) -> None:
-    """Have the kernel hold this process to the limits, and end it with its parent."""
+    """Set kernel limits for this process, and end it with its parent."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     _limit(resource.RLIMIT_AS, mapped + limits.max_bytes)
@@ -148,7 +147,7 @@ def _confine(limits: DecodeLimits) -> None:
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     if limits.max_s < sys.maxsize:
-        # Seconds of all cores: the clock comes first, except in a decoder that hangs and whose parent has gone.
+        # CPU seconds of all cores: a fallback of `DecodeClock` for a hanging decoder without a parent.
         _limit(resource.RLIMIT_CPU, int(limits.max_s + 1) * (os.cpu_count() or 1))
 
 

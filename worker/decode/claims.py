@@ -1,7 +1,7 @@
-"""What a container claims: how many frames, how fast, until when.  Nothing here is to be trusted.
+"""A container's claims: number of frames, frame rate, duration.  They are untrusted.
 
-An index tells the frames without reading them.  A container without one is read through once before it is decoded,
-packets alone, as far as `SCAN_BYTES`; what lies behind is taken to go on at the same pace.
+An index lists the frames without reading them.  A container without one is demuxed once before decoding, packets only,
+up to `SCAN_BYTES`; the rest is extrapolated at the same rate.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from worker.decode.container import OpenVideo
 from worker.decode.times import LONGEST_S, PLAUSIBLE_FPS, time_s, zero_s
 
 SCAN_BYTES = 64 * 2**20
-EDGE = 4096  # entries at either end of an index that may be hidden: pre-roll before a cut, frames behind it
-AGREE = 0.1  # a share by which an index and a duration may differ and still agree
-SAME_RATE = 0.02
-# Their durations are guesses from their last bytes, which say nothing of what is missing.
+EDGE = 4096  # entries at either end of an index that may be hidden: pre-roll before a cut, frames after it
+AGREE = 0.1  # relative tolerance between index and duration
+SAME_RATE = 0.02  # relative tolerance between measured and declared frame rate
+# Their durations are estimated from the last bytes of the file, so they do not reveal missing data.
 NO_DURATION = frozenset({"mpegts", "mpeg", "dv", "gif"})
 
 
 @dataclass(frozen=True)
 class Claims:
-    """frames: that are there, by the index or by their packets.  fps: their mean rate.  None: nobody knows.
+    """frames: present in the file, by index or packets.  fps: their mean rate.  None: unknown.
 
-    ends_s: when the last of them ends, on the clock of `timestamp_s`.  promised: frames of the index, also those that
-    lie behind the file's end.  promised_s: when the track, or all of the file, is said to end.
-    agreed: whether index and duration bear each other out.
+    ends_s: end of the last of them, on the clock of `timestamp_s`.  promised: frames of the index, including those
+    beyond the end of the file.  promised_s: declared end of the track, or of the file.
+    agreed: whether index and duration are consistent.
     """
 
     frames: int | None
@@ -44,12 +44,12 @@ class Claims:
 
 
 def claims(video: OpenVideo, path: Path, tick: Callable[[], None]) -> Claims:
-    """Of an open video.  path: where it lies, to be read once more.  tick: called now and then."""
+    """The claims of an open video.  path: its file, for a second read.  tick: called regularly."""
     return _of_index(video) or _of_packets(path, tick)
 
 
 def indexed_before(video: OpenVideo, end_s: float) -> int:
-    """How many frames of the index come before that time."""
+    """The number of frames in the index before that time."""
     stream = video.stream
     if not stream.time_base:
         return 0
@@ -82,7 +82,7 @@ def _of_index(video: OpenVideo) -> Claims | None:
 
 
 def _inside(video: OpenVideo) -> int:
-    """How many entries of the index lie inside the file; they are taken to be in the order of their times."""
+    """The number of index entries inside the file, assuming that positions increase with time."""
     entries, size = video.stream.index_entries, video.container.size
     low, high = 0, len(entries)
     while low < high:
@@ -128,7 +128,7 @@ def _of_packets(path: Path, tick: Callable[[], None]) -> Claims:
 
 
 def _rate(measured: float | None, stream: VideoStream) -> float | None:
-    """Frames a second, as the container words it where that is what it has."""
+    """Frames a second: the declared rate if it is close to the measured one, else the measured one."""
     if measured is None or measured > PLAUSIBLE_FPS:
         return None
     said = float(stream.average_rate or 0)
@@ -136,7 +136,7 @@ def _rate(measured: float | None, stream: VideoStream) -> float | None:
 
 
 def _promised_s(video: OpenVideo, stream: VideoStream, any_s: float) -> float | None:
-    """When the track is said to end; the container's duration counts where no track at all comes up to it."""
+    """The declared end of the track, or else the container's duration."""
     if video.name in NO_DURATION:
         return None
     with suppress(KeyError, ValueError):  # Matroska's tag, as FFmpeg and mkvmerge write it: 00:00:19.690000000

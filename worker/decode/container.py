@@ -1,7 +1,7 @@
-"""Opening a video file: which demuxers and decoders strangers' inputs reach, and which of its tracks is the film.
+"""Opening a video file: allow-lists of demuxers and decoders, and the choice of the video track.
 
-FFmpeg reads a Python file, so it opens nothing by itself: no protocol is allowed, and whatever a container refers to
-is refused.  Source: FFmpeg's documentation of `format_whitelist`, `protocol_whitelist` and `codec_whitelist`.
+FFmpeg reads a Python file object and opens no file itself: no protocol is allowed, and references of a container are
+rejected.  Source: FFmpeg's documentation of `format_whitelist`, `protocol_whitelist` and `codec_whitelist`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from av.video.stream import VideoStream
 from worker.decode import UndecodableInputError
 from worker.decode.times import GifClock, PacketClock
 
-# FFmpeg's names of demuxers.  None of them follows a reference unless it is told to.
+# FFmpeg's names of demuxers.  None of them follows references by default.
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "gif", "flv", "asf", "ogg", "mxf", "dv",
 )  # fmt: skip
-# Decoders of cameras, phones, browsers, editors and archives; what only games and terminals wrote is left out.
+# Decoders for cameras, phones, browsers, editors and archives, without those of games and terminals.
 DECODERS = frozenset(
     {
         "h264", "hevc", "vp8", "vp9", "libdav1d", "mpeg4", "msmpeg4v1", "msmpeg4", "msmpeg4v2",
@@ -31,12 +31,12 @@ DECODERS = frozenset(
         "yuv4", "png", "gif", "qtrle", "svq1", "svq3", "cinepak", "indeo3", "indeo4", "indeo5", "msvideo1", "rpza",
     }
 )  # fmt: skip
-# Containers that browsers play: their times are a player's media time.
+# Containers that browsers play; their timestamps are a player's media time.
 BROWSER_DEMUXERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 BROADCAST_DEMUXERS = frozenset({"mpegts", "mpeg"})
 
 BUFFER_BYTES = 256 * 1024
-# How much of a stream is looked at for the size of its pictures: a recording may start long before the next keyframe.
+# Probe limits for the size of pictures: a recording may start long before the next keyframe.
 PROBE_BYTES, PROBE_US = 32 * 2**20, 30_000_000
 NO_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
@@ -47,9 +47,9 @@ NO_VIDEO = (
 
 
 class OpenVideo:
-    """An open container and the video track that is labelled.  name: FFmpeg's of the demuxer.
+    """An open container with its chosen video track.  name: FFmpeg's name of the demuxer.
 
-    Raises: UndecodableInputError if it is none of the containers, or has no track that can be decoded; MemoryError.
+    Raises: UndecodableInputError for an unsupported container, or one without a decodable track; MemoryError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,7 +67,7 @@ class OpenVideo:
                     "codec_whitelist": ",".join(sorted(DECODERS)),
                     "probesize": str(PROBE_BYTES),
                     "analyzeduration": str(PROBE_US),
-                    "correct_ts_overflow": "0",  # `worker.decode.times` tells a wrapped clock from a joined one
+                    "correct_ts_overflow": "0",  # `worker.decode.times` separates wrapped from joined clocks
                 },
                 metadata_errors="ignore",
                 buffer_size=BUFFER_BYTES,
@@ -88,31 +88,31 @@ class OpenVideo:
 
     @property
     def plays_in_browsers(self) -> bool:
-        """Whether its times are those of a player, not to be moved to 0."""
+        """Whether its timestamps are a player's media time and must not be shifted to 0."""
         return self.name in BROWSER_DEMUXERS
 
     @property
     def has_no_times(self) -> bool:
-        """Whether its packets say in which order they are decoded, and not when they are shown."""
+        """Whether its packets have decoding times only, no presentation times."""
         return self.name == "avi"
 
     def packet_clock(self) -> PacketClock | GifClock:
-        """What gives its packets their times; not for containers that browsers play."""
+        """The clock that corrects its packets' timestamps; not for containers that browsers play."""
         return GifClock(self.stream) if self.name == "gif" else PacketClock(self.stream)
 
     @property
     def drops_unsaid(self) -> bool:
-        """Whether its reader passes over what is damaged, so that only a gap tells of it."""
+        """Whether its demuxer drops damaged data silently, so that only gaps reveal it."""
         return self.name in BROADCAST_DEMUXERS
 
     def pass_over_other_tracks(self) -> None:
-        """From now on packets of this track alone are read."""
+        """Read only packets of this track from now on."""
         for stream in self.container.streams:
             if stream.index != self.stream.index:
                 stream.discard = Discard.all
 
     def close(self) -> None:
-        """Release decoder and file; safe to call twice."""
+        """Release decoder and file; idempotent."""
         self.container.close()
         self._file.close()
 
@@ -122,7 +122,7 @@ def _refuse(url: str, flags: int, options: object) -> NoReturn:
 
 
 def _choose(container: InputContainer) -> VideoStream:
-    """The default track, of several the largest; never a cover, a thumbnail or what cannot be decoded."""
+    """The default track, else the largest, among decodable tracks; never a cover or thumbnail."""
     tracks = [
         stream
         for stream in container.streams.video
@@ -138,6 +138,6 @@ def _choose(container: InputContainer) -> VideoStream:
 
 
 def _rank(stream: VideoStream) -> tuple[bool, int, int]:
-    """Larger is better; of equals the first."""
+    """Sort key: default track, size, then the first."""
     size = stream.codec_context.width * stream.codec_context.height
     return bool(stream.disposition & Disposition.default), size, -stream.index

@@ -1,4 +1,4 @@
-"""Interlaced video: one whole picture a frame, by FFmpeg's `bwdif`, from the first interlaced frame on."""
+"""Deinterlacing by FFmpeg's `bwdif`, one picture for each frame, from the first interlaced frame on."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from av.video.frame import VideoFrame
 
 Item = TypeVar("Item")
 
-# One picture a frame; frames that say to be progressive pass as they are.
+# One picture for each frame; frames marked progressive pass unchanged.
 OPTIONS = "mode=send_frame:parity=auto:deint=interlaced"
 
 
 class Deinterlacer:
-    """Whole pictures of frames, in order, one for one."""
+    """Deinterlaces frames, in order, one for one."""
 
     def __init__(self) -> None:
         self._graph: Graph | None = None
         self._shape: tuple[int, int, str] | None = None
 
     def run(self, frames: Iterable[tuple[Item, VideoFrame]]) -> Iterator[tuple[Item, VideoFrame]]:
-        """Frames with whatever belongs to each; a frame may come out one later than it went in."""
+        """Frames with their items; output may be one frame late."""
         waiting: deque[tuple[Item, VideoFrame]] = deque()
         for item, frame in frames:
             if self._graph is not None and self._shape != _shape(frame):
@@ -38,7 +38,7 @@ class Deinterlacer:
         yield from self._drain(waiting)
 
     def _open(self, frame: VideoFrame) -> bool:
-        """Build the filters; False if they do not take this format."""
+        """Build the filter graph; False if it does not support the format."""
         graph = Graph()
         graph.threads = 1
         try:
@@ -65,13 +65,13 @@ class Deinterlacer:
                     yield waiting.popleft()[0], whole
         except MemoryError:
             raise
-        except av.FFmpegError:  # it wants the next frame first, or has given its last
+        except av.FFmpegError:  # it needs the next frame, or has ended
             return
 
     def _drain(self, waiting: deque[tuple[Item, VideoFrame]]) -> Iterator[tuple[Item, VideoFrame]]:
         yield from self._through(None, waiting)
         self._graph = None
-        while waiting:  # the filter has swallowed it
+        while waiting:  # frames that the filter dropped
             yield waiting.popleft()
 
 

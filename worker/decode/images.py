@@ -1,4 +1,4 @@
-"""Still images as a clip: of a zip or tar, also of what the front end makes of several `frames` or one image."""
+"""Still images as a clip, from a zip or tar; the front end stores several `frames` or one image as a zip."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from worker.decode import (
 from worker.decode.archives import IMAGES, PNG_SIGNATURE, has_signature, is_photograph, open_entries
 from worker.decode.pillow import Pictures, UnreadableImageError, is_animated
 
-PNG_CHUNK_FRAME = 12  # bytes of a chunk around its data: length, type, checksum
+PNG_CHUNK_FRAME = 12  # bytes of a chunk besides its data: length, type, checksum
 PNG_LAST_CHUNK = b"IEND"
 
 
 class ImagesSource:
     """Images of an archive as the frames of one clip, in natural name order at a given frame rate; read once.
 
-    A single image that moves is a clip of its own pictures and delays.  An image that cannot be decoded keeps its place
-    as a frame without a picture, and is named in `warnings`.
+    A single animated image is a clip of its own pictures and delays.  An undecodable image keeps its position as a
+    frame without a picture, and `warnings` lists it.
 
-    Raises: UndecodableInputError if no image can be decoded, LimitExceededError as soon as a limit is passed.
+    Raises: UndecodableInputError if no image can be decoded; LimitExceededError as soon as a limit is exceeded.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ImagesSource:
         clock: DecodeClock | None = None,
         canvas: Canvas = new_samples,
     ) -> None:
-        """kind: `zip`, `tar`, `folder` or `image`.  canvas: makes the arrays that samples of pictures are put into."""
+        """kind: `zip`, `tar`, `folder` or `image`.  canvas: allocates the arrays for samples of pictures."""
         self._limits = limits
         self._sampling = sampling or Sampling()
         self._clock = clock or DecodeClock(limits.max_s)
@@ -102,7 +102,7 @@ class ImagesSource:
                 self.warnings.append(f"{self._stills_of_moving} images move; of each the first picture is labelled")
 
     def close(self) -> None:
-        """Close the archive; safe to call twice."""
+        """Close the archive; idempotent."""
         self._opened.close()
 
     def _timed(self) -> Iterator[tuple[float, Callable[[], Image | None]]]:
@@ -121,7 +121,7 @@ class ImagesSource:
             self.warnings.append(f"the image ends early: {self.decoded} of {self._moving.count} pictures are there")
 
     def _pictures(self, data: bytes) -> Pictures | None:
-        """Of an image that moves."""
+        """The pictures of an animated image, None for a still one."""
         if not is_animated(data):
             return None
         try:
@@ -156,7 +156,7 @@ class ImagesSource:
     def _by_opencv(self, data: bytes, index: int) -> Image | None:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-        except cv2.error:  # more pixels than OpenCV was told to accept
+        except cv2.error:  # more pixels than OPENCV_IO_MAX_IMAGE_PIXELS
             raise LimitExceededError(f"image {index} exceeds the limit of {self._limits.max_pixels} pixels") from None
         return None if image is None else np.asarray(image, np.uint8)
 
@@ -168,9 +168,9 @@ class ImagesSource:
 
 
 def _promises_more(data: bytes) -> bool:
-    """Whether this is a PNG with a chunk that says to be longer than what follows.
+    """Whether this is a PNG with a chunk whose declared length exceeds the file.
 
-    OpenCV takes the chunk's word, up to 4 GiB of memory and seconds to fill it, before it finds the image cut short.
+    OpenCV allocates the declared length, up to 4 GiB, and takes seconds to fill it before it detects the truncation.
     """
     if not data.startswith(PNG_SIGNATURE):
         return False

@@ -1,7 +1,7 @@
-"""Decoding in a process of its own: an input that crashes, hangs or bloats its decoder fails, and nothing else does.
+"""Isolated decoding: an input that crashes or hangs its decoder, or exhausts its memory, fails alone.
 
-`IsolatedSource` gives the same frames as `VideoSource` and `ImagesSource`.  The decoding process is one a worker; it
-forks a child for each input, see `child`.  What a child says is checked as input is.
+`IsolatedSource` yields the same frames as `VideoSource` and `ImagesSource`.  Each worker has one decoding process that
+forks a child for each input, see `child`.  Messages of a child are validated like untrusted input.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from worker.decode import (
 from worker.decode.messages import MESSAGE_BYTES, Input
 from worker.decode.ring import copy_samples, make_memory
 
-SILENCE_S = 30.0  # a decoder that has not even got a frame for so long hangs
-OPEN_S = 60.0  # until the first picture is found; less than after which a watchdog ends the worker
-CONTROL_S = 60.0  # the decoding process itself answers at once, if the machine is not overwhelmed
+SILENCE_S = 30.0  # timeout without a message; a decoder without one hangs
+OPEN_S = 60.0  # timeout of the first picture; shorter than the worker's watchdog
+CONTROL_S = 60.0  # timeout of the decoding process, which normally responds at once
 MAX_WARNINGS = 10
-MAX_TEXT = 500  # characters of what a decoder says in words
-# What the decoding process gets to see of our environment: no passwords.
+MAX_TEXT = 500  # characters of a decoder's text
+# Allow-list of environment variables for the decoding process, so that it gets no passwords.
 ENVIRONMENT = (
     "PATH",
     "PYTHONPATH",
@@ -57,7 +57,7 @@ ENVIRONMENT = (
 
 
 class DecodingProcess:
-    """The process that forks decoders; started by `start` or with the first input, and again if it has died."""
+    """The process that forks decoders; started by `start` or the first input, and restarted if it died."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -65,32 +65,32 @@ class DecodingProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, if it does not run.  Cheapest, and cleanest, before the caller loads anything else."""
+        """Start it unless it runs; cheapest before the caller loads other libraries."""
         with self._lock:
             self._start()
 
     def stop(self) -> None:
-        """End it and whatever it decodes."""
+        """End it and its decoders."""
         with self._lock:
             self._stop()
 
     @property
     def pid(self) -> int | None:
-        """Its process id, None while it does not run."""
+        """Its process id, None if it does not run."""
         return None if self._process is None else self._process.pid
 
     def fork(self, given: Input, limits: DecodeLimits, descriptors: Sequence[int]) -> int:
-        """Have a child decode the input -> its process id."""
+        """Fork a child that decodes the input; returns its process id."""
         request = {"input": given.to_json(), "limits": asdict(limits)}
         return int(self._ask(request, descriptors)["pid"])
 
     def end(self, pid: int) -> int:
-        """End a child, whatever it does -> the signal that ended it, 0 if it had ended by itself."""
+        """Kill a child; returns the signal that ended it, 0 if it had exited."""
         return int(self._ask({"end": pid}, ())["signal"])
 
     def forget(self, pid: int) -> None:
-        """End a child that has said its last word: its memory is given back while nobody waits."""
-        with self._lock, suppress(OSError):  # with the process, its children have ended, too
+        """End a child after its last message, without waiting for it to release its memory."""
+        with self._lock, suppress(OSError):  # if the process died, its children have ended, too
             if self._control is not None:
                 self._control.send(json.dumps({"forget": pid}).encode())
 
@@ -104,7 +104,7 @@ class DecodingProcess:
                     found: dict[str, Any] = json.loads(answer)
                     return found
             except OSError:
-                pass  # it has died, or hangs
+                pass  # it died or hangs
             self._stop()
             raise DecodingProcessLostError("the decoding process has ended")
 
@@ -115,7 +115,7 @@ class DecodingProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(CONTROL_S)
         seen = {name: value for name, value in os.environ.items() if name in ENVIRONMENT or name.startswith("OPENCV_")}
-        # One thread before each fork: what these libraries start when they are loaded would not survive it.
+        # A single thread, since threads that libraries start at import do not survive a fork.
         quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (our own command)
@@ -141,16 +141,16 @@ class DecodingProcess:
             self._process = None
 
 
-PROCESS = DecodingProcess()  # one serves all jobs of this process
+PROCESS = DecodingProcess()  # shared by all jobs of this process
 atexit.register(PROCESS.stop)
 
 
 class IsolatedSource:
-    """One input, decoded elsewhere.  Iterating `frames` decodes it once; `info` is known from the start.
+    """One input, decoded in a child process.  Iterating `frames` decodes it once; `info` is available at once.
 
-    `decoded` grows meanwhile; after iterating, it and `warnings` are as `VideoSource` and `ImagesSource` have them.
-    Raises: UndecodableInputError, LimitExceededError; MemoryError if the machine had no memory for it; DecoderError;
-    those of them that are a DecoderLostError, too, may go with another try.
+    `decoded` grows during the iteration; after it, `decoded` and `warnings` equal those of the plain sources.
+    Raises: UndecodableInputError, LimitExceededError; MemoryError if the system killed the decoder; DecoderError.
+    After those that are also a DecoderLostError, a retry may succeed.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class IsolatedSource:
         process: DecodingProcess = PROCESS,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """beat: called about every second while no frame comes; what it raises ends the decoding."""
+        """beat: called about every second without a frame; its exceptions end the decoding."""
         self._limits = limits
         self._beat = beat
         self._process = process
@@ -203,11 +203,11 @@ class IsolatedSource:
             self.close()
 
     def close(self) -> None:
-        """End the decoder; safe to call twice, and while another thread waits for a frame."""
+        """End the decoder; idempotent, also while another thread waits for a frame."""
         with self._closing:
             pid, self._pid = self._pid, None
             if pid is not None:
-                with suppress(DecoderError):  # with the process, the child has ended, too
+                with suppress(DecoderError):  # if the process died, the child has ended, too
                     self._end(pid)
 
     def _leave(self) -> None:
@@ -219,7 +219,7 @@ class IsolatedSource:
 
     def _end(self, pid: int) -> int:
         with suppress(OSError):
-            self._child.shutdown(socket.SHUT_RDWR)  # wakes whoever waits
+            self._child.shutdown(socket.SHUT_RDWR)  # wakes a waiting thread
         try:
             return self._process.end(pid)
         finally:
@@ -241,7 +241,7 @@ class IsolatedSource:
             )
 
     def _next(self) -> list[Any]:
-        """What the child says next: `opened`, `frame`, `beat` or `done`.  Raises: what else it says."""
+        """The child's next message: `opened`, `frame`, `beat` or `done`.  Raises the error of any other message."""
         while not self._lines:
             self._receive()
         with _sense():
@@ -271,17 +271,17 @@ class IsolatedSource:
             if self._silence_s < self._limits.max_s:
                 raise DecoderHungError(why) from None
             raise LimitExceededError(why) from None
-        except ConnectionResetError:  # it has ended without reading all that we have acknowledged
+        except ConnectionResetError:  # it ended without reading all acknowledgements
             received = b""
         if not received:
             raise self._crash()
         *lines, self._unread = (self._unread + received).split(b"\n")
         self._lines.extend(lines)
         if len(self._unread) > MESSAGE_BYTES:
-            raise DecoderError("the decoder says too much")
+            raise DecoderError("a message of the decoder is too long")
 
     def _crash(self) -> Exception:
-        """Why a child ended without a last word."""
+        """The error for a child that ended without a final message."""
         with self._closing:
             pid, self._pid = self._pid, None
             ended_by = 0 if pid is None else self._end(pid)
@@ -300,7 +300,7 @@ class IsolatedSource:
             size = sample_count(int(height), int(width), rgb=colours is None)
             samples = copy_samples(self._memory, int(offset), size)
             picture = Picture.in_samples(samples, int(height), int(width), colours)
-            with suppress(BrokenPipeError, ConnectionResetError):  # it has ended; its last words are still to be read
+            with suppress(BrokenPipeError, ConnectionResetError):  # it ended; its last messages can still be read
                 self._child.send(b"\0")
         self.decoded = int(index) + 1
         return DecodedFrame(int(index), float(timestamp_s), picture)
@@ -308,8 +308,8 @@ class IsolatedSource:
 
 @contextmanager
 def _sense() -> Iterator[None]:
-    """What a decoder says and cannot mean is its failure."""
+    """A malformed message from the decoder raises DecoderError."""
     try:
         yield
     except (ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:
-        raise DecoderError(f"the decoder says what it cannot mean: {type(error).__name__}") from None
+        raise DecoderError(f"the decoder sent a malformed message: {type(error).__name__}") from None

@@ -1,4 +1,4 @@
-"""What a worker asks of its decoding process, without the libraries that only the latter needs."""
+"""The request of a worker to its decoding process, without the decoders' libraries."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from worker.decode import Sampling
 
 ARCHIVES = frozenset({"zip", "tar", "folder", "image"})
-MESSAGE_BYTES = 65_536  # of one message, at most
+MESSAGE_BYTES = 65_536  # maximum size of a message
 
 
 @dataclass(frozen=True)
 class Input:
-    """What is to be decoded.  media: `video` or one of `ARCHIVES`; fps: of images."""
+    """An input to decode.  media: `video` or one of `ARCHIVES`.  fps: frame rate of images."""
 
     path: str
     media: str

@@ -1,6 +1,6 @@
-"""From a decoded frame to the picture that a player shows: in square pixels, the right way up, its colours known.
+"""From a decoded frame to the picture that a player shows: square pixels, upright, with known colours.
 
-Colours are taken as they are tagged; untagged ones as players do, BT.709 from 720 lines on and BT.601 below.
+Colour tags are used as they are; untagged video is handled as in players, BT.709 from 720 lines on and BT.601 below.
 Source: ITU-T H.273 (the numbers of matrices, ranges and transfer functions), ISO/IEC 14496-12 (the display matrix).
 """
 
@@ -23,34 +23,34 @@ from worker.core.tones import HDR_TABLES, PQ
 from worker.decode import Canvas, DecodeLimits
 
 HD_LINES = 720
-# H.273's matrix coefficients -> the nearest that is known; what is unspecified or not here goes by the size.
+# H.273's matrix coefficients -> the nearest supported ones; others depend on the size, see `_matrix`.
 MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9, 11: 1, 12: 1, 13: 9, 14: 9}
 SWSCALE = {
     1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020,
 }  # fmt: skip
-# Formats whose chroma has half the height and width: their planes are kept, in eight bits.  Others become RGB.
+# 4:2:0 formats keep their planes, in eight bits.  Others are converted to RGB.
 HALVED = ("yuv420p", "yuvj420p", "nv12", "nv21", "p010", "p012")
 SAME_SAMPLES = {"yuv420p": {"yuv420p", "yuvj420p"}, "rgb24": {"rgb24"}}
 FULL_UNLESS_TAGGED = ("yuvj", "gray", "rgb", "bgr", "gbr", "pal8", "mono", "ya", "argb", "abgr", "0")
 MATRIX = struct.Struct("=9i")
 UNKNOWN = (0, 2)  # H.273: reserved, unspecified
-DOLBY_TAGS = ("dvh1", "dvhe")  # HEVC that is not said to be playable as HEVC
-NO_COLOUR = 128  # of chroma
-WIDEST_PIXEL = 16  # a pixel aspect beyond it, either way, is a mistake
-# How far from its axis a display matrix may point and still be along it.
+DOLBY_TAGS = ("dvh1", "dvhe")  # HEVC without a compatible base layer
+NO_COLOUR = 128  # neutral chroma
+WIDEST_PIXEL = 16  # pixel aspect ratios beyond it, or its inverse, are invalid
+# Tolerance of a display matrix around a multiple of 90 degrees.
 ASKEW = 0.02
 
 
 @dataclass(frozen=True)
 class Turn:
-    """How a stored picture is shown: first transposed, then flipped."""
+    """The orientation of a stored picture: transposed first, then flipped."""
 
     transpose: bool = False
     flip_x: bool = False
     flip_y: bool = False
 
     def apply(self, image: Image) -> Image:
-        """The picture (H, W, C), turned."""
+        """Apply the orientation to a picture (H, W, C)."""
         if self.transpose:
             image = cv2.transpose(image)  # type: ignore[assignment]
         if self.flip_x or self.flip_y:
@@ -63,7 +63,8 @@ UPRIGHT = Turn()
 
 
 def turn(frame: VideoFrame) -> Turn:
-    """What the frame's display matrix says; one at an odd angle says nothing, as in browsers."""
+    """The orientation of the frame's display matrix; other angles than multiples of 90 degrees are ignored, as in
+    browsers."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(data, SideData) or data.buffer_size < MATRIX.size:
         return UPRIGHT
@@ -77,28 +78,28 @@ def turn(frame: VideoFrame) -> Turn:
 
 
 def is_dolby_alone(frame: VideoFrame, codec_tag: str) -> bool:
-    """Whether it is Dolby Vision's profile 5, whose base no other format shows and which therefore names no colours."""
+    """Whether it is Dolby Vision profile 5, which has no compatible base layer and no colour tags."""
     dolby = codec_tag in DOLBY_TAGS or frame.side_data.get("DOVI_RPU_BUFFER") is not None
     return dolby and frame.color_trc in UNKNOWN and frame.color_range == ColorRange.JPEG
 
 
 def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
-    """Width and height in square pixels: one of them grows, as in browsers."""
+    """Width and height in square pixels, by enlarging one of them, as in browsers."""
     if not aspect or aspect <= 0 or not 1 / WIDEST_PIXEL <= aspect <= WIDEST_PIXEL:
         return width, height
     return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
 
 
 def shown_size(width: int, height: int, aspect: Fraction | None, turned: Turn) -> tuple[int, int]:
-    """As `square_size`, after the turn."""
+    """As `square_size`, after the orientation is applied."""
     width, height = square_size(width, height, aspect)
     return (height, width) if turned.transpose else (width, height)
 
 
 class PictureMaker:
-    """Makes pictures of one input's frames.  canvas: makes the arrays that their samples are put into.
+    """Makes pictures of one input's frames.  canvas: allocates the arrays for their samples.
 
-    grey: whether luma is light by PQ and chroma is not one that is known; see `is_dolby_alone`.
+    grey: interpret luma as PQ and drop chroma, whose encoding is unknown; see `is_dolby_alone`.
     """
 
     def __init__(self, limits: DecodeLimits, canvas: Canvas) -> None:
@@ -109,7 +110,7 @@ class PictureMaker:
         self.grey = False
 
     def picture(self, frame: VideoFrame, aspect: Fraction | None) -> Picture | None:
-        """None if it cannot be converted.  Raises: LimitExceededError, MemoryError."""
+        """The shown picture; None if the frame cannot be converted.  Raises: LimitExceededError, MemoryError."""
         width, height = square_size(frame.width, frame.height, aspect)
         self._limits.check_pixels(width, height)
         matrix, full_range = _matrix(frame), _is_full_range(frame)
@@ -126,10 +127,10 @@ class PictureMaker:
         return self._of_rgb(converted, self._turned(frame), transfer)
 
     def _turned(self, frame: VideoFrame) -> Turn:
-        """As `turn`, which is asked again only where something tells that it may have changed.
+        """As `turn`, cached until size or rotation change.
 
-        PyAV's side data and their frame refer to each other, so a frame whose side data were read lives until Python
-        looks for cycles, and its decoder takes new memory for the next.
+        PyAV's frame and its side data form a reference cycle: a frame whose side data were read is only freed by the
+        cycle collector, and the decoder allocates new memory for the next.
         """
         now = frame.width, frame.height, frame.rotation
         if now != self._turn_of:

@@ -1,6 +1,6 @@
-"""What OpenCV does not read whole, by Pillow: photographs (HEIC, AVIF), and images that move (WebP, PNG, AVIF).
+"""Images that OpenCV does not support fully, by Pillow: photographs (HEIC, AVIF) and animations (WebP, PNG, AVIF).
 
-HEIC and AVIF files are often grids of tiles, turned by the file; Pillow and libheif put them together.
+HEIC and AVIF files are often grids of tiles with a rotation; Pillow and libheif assemble them.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from worker.core.records import Image
 from worker.decode import DecodeLimits
 from worker.decode.times import INSTEAD_MS, SHORTEST_MS
 
-WEBP_ANIMATED = 0x02  # a flag of the chunk VP8X
+WEBP_ANIMATED = 0x02  # flag in the chunk VP8X
 
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 Pillow.MAX_IMAGE_PIXELS = None  # `DecodeLimits` are checked before anything is decoded
 
 
 class UnreadableImageError(Exception):
-    """Pillow does not read it."""
+    """Pillow cannot read the image."""
 
 
 def is_animated(data: bytes) -> bool:
-    """Whether a WebP, PNG or AVIF has more than one picture, as far as its first bytes tell."""
+    """Whether the header of a WebP, PNG or AVIF declares an animation."""
     if data.startswith(b"RIFF") and data[12:16] == b"VP8X":
         return bool(data[20] & WEBP_ANIMATED)
     if data.startswith(b"\x89PNG"):
@@ -39,7 +39,7 @@ def is_animated(data: bytes) -> bool:
 
 
 class Pictures:
-    """The pictures of one file: `count` of them, or the first alone where it does not move.
+    """The `count` pictures of one file, one if it is not animated.
 
     Raises: UnreadableImageError, LimitExceededError.
     """
@@ -53,7 +53,7 @@ class Pictures:
         limits.check_frames(self.count)
 
     def frames(self) -> Iterator[tuple[Image, float]]:
-        """Each picture (H, W, 3) uint8 RGB, the right way up, and how long it is shown, in seconds."""
+        """Each picture (H, W, 3) uint8 RGB, upright, with its duration in seconds."""
         for i in range(self.count):
             with _reading():
                 if i or self.count > 1:

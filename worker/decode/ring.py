@@ -1,7 +1,7 @@
-"""Shared memory through which frames come from a decoding child: a ring of bytes, taken up and given back in order.
+"""A ring buffer in shared memory that transfers frames from a decoding child to its parent.
 
-The child puts pictures in and says where; the parent copies each out and acknowledges it with one byte on the socket
-between the two.  So a frame costs one copy, and memory is bounded however far the child is ahead.
+The child writes pictures and sends their offsets; the parent copies each and acknowledges it with one byte on their
+socket.  A frame costs one copy, and memory is bounded.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 
 from worker.core.records import Image
 
-# No more than needed is used of the memory: what was used a moment ago is still in the processor's cache.
+# The ring uses no more memory than needed, so that it stays in the processor's cache.
 LEAST_BYTES = 4 * 2**20
 LEAST_FRAMES = 4
-# Bounds what lies unread on the socket, too: were that full in both directions, both sides would wait for ever.
+# Also bounds unread messages: with a socket full in both directions, both sides would deadlock.
 FRAMES_AHEAD = 32
 
 
 def make_memory(max_pixels: int) -> tuple[int, mmap.mmap]:
-    """Shared memory that has room for two frames at least -> its descriptor, mapped.  Only pages in use take memory.
+    """Shared memory for at least two frames.  Returns its descriptor and mapping.  Unused pages take no memory.
 
-    It is sealed: whoever gets the descriptor cannot shrink it under its other user.
+    It is sealed, so that neither process can resize it.
     """
     size = max(LEAST_BYTES, 2 * 3 * max_pixels)
     descriptor = os.memfd_create("mien-frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -41,7 +41,7 @@ def make_memory(max_pixels: int) -> tuple[int, mmap.mmap]:
 
 
 class RingWriter:
-    """The child's end.  waiting, waited: called around each wait for room."""
+    """The child's end.  waiting, waited: called before and after each wait for free space."""
 
     def __init__(
         self,
@@ -54,27 +54,27 @@ class RingWriter:
         self._acknowledged = acknowledged
         self._waiting = waiting
         self._waited = waited
-        self._head = 0  # where the next picture goes
+        self._head = 0  # offset of the next picture
         self._used = 0
         self._capacity = min(len(self._bytes), LEAST_BYTES)
-        self._sizes: deque[int] = deque()  # of what was not acknowledged yet
+        self._sizes: deque[int] = deque()  # of unacknowledged pictures
 
     def room(self, size: int) -> Image:
-        """Room for the samples of a picture, (size,) uint8; it is sent by telling the parent `offset`.
+        """Allocate space for a picture's samples, (size,) uint8; send it by its `offset`.
 
-        Raises: ValueError if they are more than fit into the ring; EOFError if the parent has gone.
+        Raises: ValueError if it exceeds the memory; EOFError if the parent closed the socket.
         """
         if size > len(self._bytes):
             raise ValueError("a frame is larger than the memory for frames")
         if (wanted := min(len(self._bytes), LEAST_FRAMES * size)) > self._capacity:
-            while self._sizes:  # what lies there was placed in a smaller ring
+            while self._sizes:  # pictures in the smaller ring must be taken first
                 self._wait()
             self._capacity = wanted
         while True:
             if not self._sizes:
                 self._head = 0
             wraps = self._head + size > self._capacity
-            taken = size + (self._capacity - self._head if wraps else 0)  # with what is passed over at the end
+            taken = size + (self._capacity - self._head if wraps else 0)  # with the skipped bytes at the end
             if len(self._sizes) < FRAMES_AHEAD and self._used + taken <= self._capacity:
                 break
             self._wait()
@@ -85,23 +85,23 @@ class RingWriter:
         return self._bytes[start : start + size]
 
     def offset(self, samples: Image) -> int:
-        """Where samples of this ring lie."""
+        """The offset of samples in this ring, bytes."""
         return int(samples.ctypes.data - self._bytes.ctypes.data)
 
     def _wait(self) -> None:
         self._waiting()
         taken = self._acknowledged.recv(FRAMES_AHEAD)
         if not taken:
-            raise EOFError("nobody takes the frames any more")
+            raise EOFError("the reader of the frames has closed")
         for _ in taken:
             self._used -= self._sizes.popleft()
         self._waited()
 
 
 def copy_samples(memory: mmap.mmap, offset: int, size: int) -> Image:
-    """The parent's end: a copy of the samples that the child has put there.
+    """The parent's end: copy a picture's samples, (size,) uint8.
 
-    Raises: ValueError if they are not inside the memory.
+    Raises: ValueError if they lie outside the memory.
     """
     if offset < 0 or size <= 0 or offset + size > len(memory):
         raise ValueError("a frame outside the memory for frames")

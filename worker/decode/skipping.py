@@ -1,7 +1,7 @@
-"""Pictures that are not sampled need not be decoded, where no other picture is made from them.
+"""Skip decoding of pictures that are not sampled and that no other picture references.
 
-Whether a picture is the first of its sampling period is known from its packet's time only if one before it in the same
-period is known already; packets come in the order of decoding, so what is not known is decoded.
+Packets come in decoding order.  A picture is known not to be sampled if an earlier picture of the same sampling period
+is known; otherwise it is decoded.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from worker.decode import Sampler, Sampling
 from worker.decode.container import OpenVideo
 from worker.decode.times import time_s
 
-# Decoders that make every picture from its packet alone.
+# Intra-only codecs: every picture is decoded from its packet alone.
 INTRA = frozenset(
     {
         "mjpeg", "mjpegb", "jpeg2000", "prores", "dnxhd", "dvvideo", "cfhd", "ffvhuff", "huffyuv", "utvideo",
         "magicyuv", "rawvideo", "v210", "v308", "v408", "v410", "yuv4", "png",
     }
 )  # fmt: skip
-LOOKED_AT = 500  # entries of the index that tell whether every picture is a keyframe
+LOOKED_AT = 500  # index entries checked for whether every picture is a keyframe
 SAME_S = 1e-6
 
 
 class Skipping:
-    """Decides packet by packet.  zero_s: what the container's clock shows at our 0.
+    """Decides for each packet.  zero_s: the container's time at `timestamp_s` 0.
 
-    first_s: the time of the first sampled picture, from which periods count; None until it is known.
+    first_s: the time of the first sampled picture, where periods start; None until known.
     """
 
     def __init__(self, video: OpenVideo, sampling: Sampling, zero_s: float) -> None:
@@ -40,17 +40,17 @@ class Skipping:
         self._stream, self._zero_s = video.stream, zero_s
         self._start_s = sampling.start_s or 0.0
         self._period_s = None if sampling.sample_fps is None else 1 / sampling.sample_fps
-        # Of other containers times are not exact, or may be changed.
+        # Timestamps of other containers are inexact or corrected later.
         self._active = video.plays_in_browsers and (self._period_s is not None or self._start_s > 0)
-        self._known: dict[int, float] = {}  # period -> the earliest time in it that is decoded
+        self._known: dict[int, float] = {}  # period -> its earliest decoded time
         self._skipped: list[float] = []  # times, a heap
 
     def off(self) -> None:
-        """Decode everything: pictures are made from their neighbours."""
+        """Decode everything: deinterlacing needs a picture's neighbours."""
         self._active = False
 
     def skips(self, packet: Packet[Any]) -> bool:
-        """Whether its picture is not sampled; if so, `passed` counts it unless it comes nevertheless."""
+        """Whether the packet's picture is not sampled; `passed` counts it, unless it is decoded all the same."""
         shown_s = time_s(packet, self._stream.time_base) if self._active and packet.pts is not None else None
         if shown_s is None or self._samples(shown_s - self._zero_s):
             return False
@@ -58,7 +58,7 @@ class Skipping:
         return True
 
     def passed(self, shown_s: float = math.inf) -> int:
-        """How many pictures before this one have been skipped since it was last asked."""
+        """The number of pictures skipped before this time since the last call."""
         count = 0
         while self._skipped and self._skipped[0] < shown_s + SAME_S:
             count += heapq.heappop(self._skipped) < shown_s - SAME_S
@@ -70,7 +70,7 @@ class Skipping:
         if self._period_s is None or self.first_s is None:
             return True
         place = (shown_s + Sampler.SLACK_S - self.first_s) / self._period_s
-        if abs(place - round(place)) < SAME_S:  # between two periods: the sampler may put it into either
+        if abs(place - round(place)) < SAME_S:  # on the border of two periods the sampler may choose either
             return True
         period = math.floor(place)
         known_s = self._known.get(period, math.inf)

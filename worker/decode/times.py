@@ -1,7 +1,7 @@
-"""When a picture is shown: one clock that grows from picture to picture, whatever a container says.
+"""Presentation times: one clock that increases from picture to picture, for every container.
 
-Containers that browsers play keep their own times, edit lists applied, as a player shows them.  Others count from their
-own start.  A clock that wraps, or that jumps because files were joined, goes on instead.
+Containers that browsers play keep their timestamps with edit lists applied, as in a player.  Others start at 0.  A
+clock that wraps, or jumps because files were joined, is made continuous.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-DEFAULT_FPS = 30.0  # where a container has no rate
+DEFAULT_FPS = 30.0  # for containers without a rate
 PLAUSIBLE_FPS = 1000.0
 CLOCK_BITS = 33  # of MPEG's, in 90 kHz
-BACK_S = 1.0  # a clock that is set back so far is another one ...
-AHEAD_S = 120.0  # ... and one that leaps so far, unless the sound beside it has come along ...
-TOGETHER_S = 30.0  # ... to within that
-LONGEST_S = 1e9  # a time beyond it, 30 years, is none
-HELD = 2  # items whose times may wait for the next known one
-PAUSE_MS = 1000  # longer, nothing was filmed
-# Browsers show a picture of an image that moves, which asks for no more time than that, for the other.
+BACK_S = 1.0  # a jump back by this starts a new clock ...
+AHEAD_S = 120.0  # ... and so does a jump ahead by this, unless other tracks, such as audio, are ...
+TOGETHER_S = 30.0  # ... within this
+LONGEST_S = 1e9  # later times, 30 years, are invalid
+HELD = 2  # maximum items that wait for the next known time
+PAUSE_MS = 1000  # longer gaps are pauses of the recording
+# Browsers replace a delay of at most SHORTEST_MS in an animation by INSTEAD_MS.
 SHORTEST_MS, INSTEAD_MS = 10, 100
 UNORDERED = "{} timestamps of the container do not increase or are missing; they were put between their neighbours"
 
@@ -34,7 +34,7 @@ Item = TypeVar("Item")
 
 
 class PacketClock:
-    """Moves a track's packets onto one clock that neither wraps nor jumps back.  For containers without an index."""
+    """Makes the timestamps of a track's packets continuous.  For containers without an index."""
 
     def __init__(self, stream: VideoStream) -> None:
         self._index = stream.index
@@ -46,7 +46,7 @@ class PacketClock:
         self._others_s: float | None = None  # the last dts of other tracks
 
     def set(self, packet: Packet[Any]) -> None:
-        """Change the times of a packet of the track; take note of those of other tracks."""
+        """Correct the timestamps of a packet of the track; record those of other tracks."""
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is None:
             return
@@ -73,7 +73,7 @@ class PacketClock:
 
 
 class GifClock:
-    """Gives a GIF's packets the times of browsers.
+    """Gives a GIF's packets the timestamps of browsers.
 
     Source: Chromium's `DeferredImageDecoder::FrameDurationAtIndex`, and Firefox's rule that it follows.
     """
@@ -83,14 +83,14 @@ class GifClock:
         self._next = 0
 
     def set(self, packet: Packet[Any]) -> None:
-        """Change the times of the next packet."""
+        """Set the timestamps of the next packet."""
         packet.pts = packet.dts = self._next
         delay = packet.duration or 0
         self._next += delay if delay > SHORTEST_MS * self._ms else round(INSTEAD_MS * self._ms)
 
 
 def zero_s(container: InputContainer, *, plays_in_browsers: bool) -> float:
-    """What the container's clock shows at our 0."""
+    """The container's time at `timestamp_s` 0."""
     starts = [
         float(stream.start_time * stream.time_base)  # the container's own is rounded
         for stream in container.streams
@@ -101,22 +101,22 @@ def zero_s(container: InputContainer, *, plays_in_browsers: bool) -> float:
 
 
 def time_s(timed: VideoFrame | Packet[Any], base: Fraction | None) -> float | None:
-    """A frame's or packet's time on the container's clock, None where it has none that can be.
+    """A frame's or packet's time on the container's clock in seconds, None if missing or invalid.
 
-    base: of the track, None for the packet's own; the last frames of a decoder have none.
+    base: the track's time base, None for the packet's; the last frames of a decoder have none.
     """
     stamp = timed.pts if timed.pts is not None else timed.dts
     base = base or timed.time_base
     if stamp is None or not base:
         return None
-    found = stamp * base.numerator / base.denominator  # of a fraction's own arithmetic each frame would feel the time
+    found = stamp * base.numerator / base.denominator  # Fraction arithmetic would be slow for each frame
     return found if abs(found) < LONGEST_S else None
 
 
 class Increasing(Generic[Item]):
-    """Gives items times that grow: one that does not is put between its neighbours, and moves none that does.
+    """Makes times increase: an invalid time is interpolated between its neighbours; valid ones stay.
 
-    period_s: between two items, where nothing better is known.  `filled`: how many times were made up.
+    period_s: fallback interval between items.  filled: the number of interpolated times.
     """
 
     def __init__(self, period_s: float) -> None:
@@ -126,7 +126,7 @@ class Increasing(Generic[Item]):
         self.filled = 0
 
     def run(self, items: Iterable[tuple[float | None, Item]]) -> Iterator[tuple[float, Item]]:
-        """Items with their times, in order; None is a time that is not known."""
+        """Items with increasing times, in order; None is an unknown time."""
         for said_s, item in items:
             if said_s is not None and said_s > self._last_s and said_s >= 0:
                 yield from self._fill(said_s)
@@ -139,7 +139,7 @@ class Increasing(Generic[Item]):
         yield from self._fill(math.inf)
 
     def _fill(self, next_s: float) -> Iterator[tuple[float, Item]]:
-        """What is held, a period apart, or closer where the next known time leaves no room."""
+        """Release the held items, a period apart, or closer if the next known time requires it."""
         held, self._held = self._held, []
         self.filled += len(held)
         if self._last_s < 0 and held:  # before the first known time: back from it, but not before 0
@@ -154,21 +154,21 @@ class Increasing(Generic[Item]):
 
 
 class Gaps:
-    """Counts pictures that are missing in a track of constant rate, whose container drops what is damaged unsaid."""
+    """Counts missing pictures in a track of constant rate, for containers that drop damaged data silently."""
 
     def __init__(self) -> None:
         self._steps: Counter[int] = Counter()  # in milliseconds
         self._last_s: float | None = None
 
     def see(self, timestamp_s: float) -> None:
-        """The next picture's time."""
+        """Record the next picture's time."""
         if self._last_s is not None:
             self._steps[round(1000 * (timestamp_s - self._last_s))] += 1
         self._last_s = timestamp_s
 
     @property
     def missing(self) -> int:
-        """0 where the rate is not constant; longer gaps are pauses."""
+        """The number of missing pictures; 0 if the rate is not constant.  Gaps above `PAUSE_MS` do not count."""
         if not self._steps:
             return 0
         usual = max(self._steps.most_common(1)[0][0], 1)

@@ -1,4 +1,4 @@
-"""Videos and animated GIFs through FFmpeg, by PyAV: every picture, at its time, the right way up."""
+"""Videos and animated GIFs through PyAV: every picture, with its timestamp, upright."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from worker.decode.track import Track
 
 DOLBY_ALONE = "the video is Dolby Vision that other formats do not show (profile 5): its pictures are taken as grey"
 NO_FRAME = "the input has no video frame that can be decoded"
-# A container's count is often off by a few; an input is called cut off when more than both of these are missing.
+# A container's count is often off by a few: an input is truncated if more than both of these are missing.
 MISSING_FRAMES, MISSING_SHARE = 5, 0.05
 
 
 class VideoSource:
-    """One video.  Iterating `frames` decodes it once; `info` is known from the start.
+    """One video.  Iterating `frames` decodes it once; `info` is available at once.
 
-    canvas: makes the arrays that samples of pictures are put into.
+    canvas: allocates the arrays for samples of pictures.
 
-    After iterating: `decoded` is the number of source frames up to where reading stopped, `warnings` what was odd.
+    After the iteration, `decoded` is the number of source frames read, and `warnings` lists anomalies.
 
-    Raises: UndecodableInputError if it cannot be opened or has no frame, LimitExceededError once a limit is passed.
+    Raises: UndecodableInputError if it cannot be opened or has no frame; LimitExceededError when a limit is exceeded.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class VideoSource:
         self.info = VideoInfo(width, height, self._claims.fps, self._claims.frames, self._claims.ends_s)
 
     def frames(self) -> Iterator[DecodedFrame]:
-        """Sampled frames in order; of others, those that the sampled ones need are decoded."""
+        """Sampled frames in order; other frames are decoded only as references."""
         with closing(self):
             sampler = Sampler(self._sampling)
             last_s, unconverted = 0.0, 0
@@ -114,11 +114,11 @@ class VideoSource:
             self._say_what_was_odd(unconverted)
 
     def close(self) -> None:
-        """Release the decoder; safe to call twice."""
+        """Release the decoder; idempotent."""
         self._video.close()
 
     def _check_claims(self) -> None:
-        """Refuse now what would be refused after the work.  Raises: LimitExceededError."""
+        """Reject an input whose reliable claims exceed the limit before decoding it.  Raises: LimitExceededError."""
         frames = self._claims.frames
         if not self._claims.agreed or frames is None:
             return

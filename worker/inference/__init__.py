@@ -1,1 +1,1 @@
-"""The stages put together, and what is loaded once for them: bundle, engine, detector."""
+"""The pipeline of all stages, and the loading of bundle, engine and detector."""

@@ -1,4 +1,4 @@
-"""From a verified bundle to networks: the one place that knows both the manifest's words and the ensemble's classes."""
+"""From a verified bundle to networks: maps the manifest to the ensemble's classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def crop_spec(given: Input) -> CropSpec:
-    """The crops that a bundle was trained on, or is to be."""
+    """The crops of a bundle."""
     alignment = given.alignment
     return CropSpec(
         size=given.size,
@@ -31,7 +31,7 @@ def crop_spec(given: Input) -> CropSpec:
 
 
 def build_normalise(manifest: Manifest) -> Normalise:
-    """The bundle's own normalisation."""
+    """The bundle's normalisation."""
     return Normalise(manifest.input.scale, manifest.input.mean, manifest.input.std)
 
 
@@ -50,7 +50,7 @@ def build_head(spec: HeadSpec, feature_size: int, labels: int) -> members.Head:
 def build_ensemble(bundle: Bundle) -> Ensemble:
     """The bundle's networks on the CPU in float32, in eval mode.
 
-    Raises: BundleError if a file's tensors are not those of the architecture the manifest names.
+    Raises: BundleError if a file's tensors do not match the manifest's architecture.
     """
     manifest = bundle.manifest
     built: dict[str, backbones.Backbone] = {}
@@ -71,7 +71,7 @@ def build_ensemble(bundle: Bundle) -> Ensemble:
 
 
 def module_tensors(module: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, np.ndarray]:
-    """A module's weights as they go into a bundle: floating tensors in `dtype`, counters left out."""
+    """A module's weights for a bundle: floating tensors in `dtype`, without batch counters."""
     state = module.state_dict()
     kept = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     return {key: value.detach().cpu().to(dtype).numpy() for key, value in kept.items()}

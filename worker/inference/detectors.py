@@ -1,4 +1,4 @@
-"""Which face detector serves, and how a stored network becomes a stage: the one place that knows both sides."""
+"""Selection of the face detector, and its construction from a stored network."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from worker.faces.scanning import Scanner
 from worker.faces.yunet_file import YuNet
 
 DEFAULT = "default"
-SCANS, LOOKS = "centerface", "yunet"  # what the default is made of
+SCANS, LOOKS = "centerface", "yunet"  # networks of the default
 NETWORKS: tuple[str, ...] = get_args(Network)
 LEVELLED = "levelled"
-WITHDRAWN = "mien"  # the name of a detector that older versions trained
+WITHDRAWN = "mien"  # a detector trained for earlier versions
 CPU = torch.device("cpu")
-GPU_BATCH = 4  # frames that a GPU scans at once, where a caller has so many
+GPU_BATCH = 4  # frames in a batch on a GPU
 
 
 def open_finder(name: str | None, device: torch.device) -> Finder:
-    """The detector that the pipeline uses.
+    """The pipeline's detector.
 
     name: `default`, `yunet`, `retinaface`, `centerface`, `cascade`, or YuNet's ONNX file, also as `yunet:FILE`; None
     for the default.
 
-    Raises: DetectorError or BundleError, with one sentence that names the file, if it cannot be used.
+    Raises: DetectorError or BundleError, with one sentence that names the file, if it is unusable.
     """
     name = name or DEFAULT
-    # A view of one face is so little work that a GPU would spend the time on being asked.
+    # On the CPU: for views of single faces a GPU's launch overhead exceeds the arithmetic.
     looks = _stored(LOOKS, CPU)
     look = Look(looks)
     if name == DEFAULT:
@@ -50,7 +50,7 @@ def open_finder(name: str | None, device: torch.device) -> Finder:
 
 
 def open_detector(name: str, device: torch.device) -> Detector:
-    """A detector as published, each frame for itself and without a second look, to compare with.
+    """A detector as published, without a second look, for comparisons.
 
     name: as for `open_finder`, besides `default`; and `levelled:` with any of these for `Levelled`.
     Raises: see `open_finder`.

@@ -1,4 +1,4 @@
-"""How many faces an input's options left out: counted on the way of the frames, told in warnings and in the summary."""
+"""Counts of the faces that a job's options exclude, for its warnings and its summary."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ class _Reason:
 
 
 class LeftOutTally:
-    """Counts over the frames of one input."""
+    """Counts excluded faces over the frames of one input."""
 
     def __init__(self, options: LabelOptions) -> None:
         self._options = options
         self._too_many, self._too_small = _Reason(), _Reason()
 
     def counted(self, frames: Iterable[LabelledFrame]) -> Iterator[LabelledFrame]:
-        """The frames as they come."""
+        """Yield the frames and count."""
         for frame in frames:
             self.add(frame.frame.left_out)
             yield frame
 
     def add(self, left_out: LeftOut) -> None:
-        """One frame's."""
+        """Add one frame's counts."""
         self._too_many.add(left_out.too_many)
         self._too_small.add(left_out.too_small)
 
     def faces(self) -> LeftOutFaces:
-        """Faces by the option that left them out, summed over frames."""
+        """Excluded faces by option, summed over frames."""
         return LeftOutFaces(max_faces=self._too_many.faces, min_face_px=self._too_small.faces)
 
     def warnings(self) -> list[str]:
-        """A sentence for each option that left faces out."""
+        """A sentence for each option that excluded faces."""
         found = []
         for reason, why in (
             (self._too_many, f"more faces than max_faces={self._options.max_faces}"),

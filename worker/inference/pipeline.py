@@ -1,9 +1,9 @@
-"""The pipeline: the one place where the stages are put together.
+"""The pipeline: the only module that composes the stages.
 
     decode -> faces -> tracks -> steadying -> crops -> ensemble
 
-Decoding, face detection (with tracks and crops) and the ensemble run at the same time, each in its own thread, with
-bounded queues between them: the slowest sets the pace, and memory does not grow with the video.
+Decoding, face detection (with tracks and crops) and the ensemble run concurrently, each in its own thread, with bounded
+queues between them: the slowest limits the throughput, and memory does not grow with the video.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from worker.people.identity import Identity
 from worker.tracks.association import Tracker
 from worker.tracks.steadying import Steadying
 
-FRAMES_AHEAD_BYTES = 64 * 2**20  # decoded frames that wait for the detector
-CROPS_AHEAD_BYTES = 32 * 2**20  # crops that wait for the ensemble
-RECORD_BYTES = 1024  # what a frame weighs besides its pixels, so that frames without faces are bounded too
+FRAMES_AHEAD_BYTES = 64 * 2**20  # queue of decoded frames before the detector
+CROPS_AHEAD_BYTES = 32 * 2**20  # queue of crops before the ensemble
+RECORD_BYTES = 1024  # size of a frame besides its pixels, so that frames without faces are bounded, too
 
 
 class Source(Protocol):
@@ -61,14 +61,14 @@ class Source(Protocol):
 
 
 class UnknownMemberError(ValueError):
-    """A job asks for a member that the bundle does not have."""
+    """A job requests a member that the bundle lacks."""
 
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """What a job may choose.  members: names to fuse, in the bundle's order; empty for all.
+    """A job's options for the pipeline.  members: names to fuse, in the bundle's order; empty for all.
 
-    prior: what scores are given at, 0 (balanced) to 1 (as in training); None for the bundle's default.
+    prior: the prior of the scores, 0 (balanced) to 1 (as in training); None for the bundle's default.
     """
 
     cropped: bool = False
@@ -82,9 +82,9 @@ class LabelOptions:
 
 
 class Pipeline:
-    """Labels inputs, also several at once, with one engine and a few finders of faces, which are loaded once.
+    """Labels inputs, also concurrently, with one engine and several finders, which are loaded once.
 
-    finders: alike; an input has one to itself while it is labelled, so there are as many as inputs at once.
+    finders: equal instances; each concurrent input needs its own.
     """
 
     def __init__(self, engine: Engine, finders: Sequence[Finder], crops: CropSpec) -> None:
@@ -110,16 +110,16 @@ class Pipeline:
     def members(self, options: LabelOptions) -> tuple[str, ...]:
         """The members in use, in the bundle's order.
 
-        Raises: UnknownMemberError if the bundle lacks one that was asked for.
+        Raises: UnknownMemberError if the bundle lacks a requested one.
         """
         if unknown := set(options.members) - set(self.engine.member_names):
             raise UnknownMemberError(f"the bundle has no member {', '.join(sorted(unknown))}")
         return tuple(name for name in self.engine.member_names if not options.members or name in options.members)
 
     def prior(self, options: LabelOptions) -> float | None:
-        """What scores are given at, None where the bundle tells no prior.
+        """The prior of the scores, None if the bundle records no label frequencies.
 
-        Raises: NoPriorError if one is asked for all the same.
+        Raises: NoPriorError if one is requested from such a bundle.
         """
         return prior_in_use(self.engine.prior, options.prior)
 
@@ -132,7 +132,7 @@ class Pipeline:
     ) -> Generator[LabelledFrame, None, None]:
         """Every sampled frame of the source with its faces labelled, in order.
 
-        clocks: count what each stage takes.  people: gathers who is who.
+        clocks: measure each stage.  people: gathers data to match tracks to people.
         """
         clocks = clocks or StageClocks()
         members, prior = self.members(options), self.prior(options)
@@ -151,7 +151,7 @@ class Pipeline:
         clocks: StageClocks | None = None,
         people: Gathering | None = None,
     ) -> Iterator[CroppedFrame]:
-        """Every frame's faces: found, tracked and cut out, or the frames themselves where they are crops."""
+        """Every frame's faces, detected, tracked and cropped; the frames themselves for input of face crops."""
         clocks = clocks or StageClocks()
         if options.cropped:
             return clocks.crops.working(self._whole(clocks.crops.waiting(frames)))
@@ -176,7 +176,7 @@ class Pipeline:
             self._finders.put(finder)
 
     def cut(self, tracked: TrackedFrame, *, looks: bool = False) -> CroppedFrame:
-        """A frame's faces, cut out.  looks: with landmarks, pose and sharpness."""
+        """Crop a frame's faces.  looks: with landmarks, pose and sharpness."""
         frame, found = tracked.frame, tracked.faces
         faces = []
         if frame.picture is not None:
@@ -192,7 +192,7 @@ class Pipeline:
         return CroppedFrame(frame.frame_index, frame.timestamp_s, tuple(faces), tracked.ended, size, left_out)
 
     def _whole(self, frames: Iterable[DecodedFrame]) -> Iterator[CroppedFrame]:
-        """Frames that already are crops: one track 0 over the whole clip."""
+        """Input of face crops: one track, 0, over the whole clip."""
         for frame in frames:
             faces: tuple[CroppedFace, ...] = ()
             if frame.picture is not None:

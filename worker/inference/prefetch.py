@@ -1,4 +1,4 @@
-"""Stages that overlap: run a generator in a thread of its own, a bounded number of bytes ahead of its reader."""
+"""Overlapping stages: run a generator in a separate thread, a bounded number of bytes ahead of its reader."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Buffer(Generic[Item]):
         self._error: BaseException | None = None
 
     def put(self, item: Item) -> bool:
-        """Wait for room, then append; False when the reader has gone.  One item always fits."""
+        """Wait for space, then append; False if the reader has stopped.  One item always fits."""
         weight = self._weigh(item)
         with self._change:
             self._change.wait_for(lambda: self._abandoned or not self._items or self._weight + weight <= self._budget)
@@ -64,10 +64,10 @@ class _Buffer(Generic[Item]):
 
 @contextmanager
 def prefetched(items: Iterable[Item], budget: int, weigh: Callable[[Item], int], name: str) -> Iterator[Iterator[Item]]:
-    """Iterate `items` in a thread named `name`, at most `budget` ahead as `weigh` counts it.
+    """Iterate `items` in a thread named `name`, at most `budget` ahead by the weights of `weigh`.
 
-    An error of the thread is raised where the reader reaches it.  On leaving, the thread is stopped and joined: it
-    ends at its next item, so nothing of a cancelled job goes on running.
+    The reader gets an error of the thread after the items before it.  On exit, the thread is stopped at its next item
+    and joined, so that nothing of a cancelled job keeps running.
     """
     buffer: _Buffer[Item] = _Buffer(budget, weigh)
 
@@ -77,7 +77,7 @@ def prefetched(items: Iterable[Item], budget: int, weigh: Callable[[Item], int],
             for item in items:
                 if not buffer.put(item):
                     break
-        except BaseException as caught:  # whatever it is, the reader has to see it
+        except BaseException as caught:  # raised again in the reader
             error = caught
         finally:
             close = getattr(items, "close", None)
@@ -85,7 +85,7 @@ def prefetched(items: Iterable[Item], budget: int, weigh: Callable[[Item], int],
                 close()
             buffer.finish(error)
 
-    # In a copy of the caller's context, so that log lines of the thread name the job, too.
+    # A copy of the caller's context, so that the thread's log lines have the job's id.
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(fill,), name=name, daemon=True)
     thread.start()

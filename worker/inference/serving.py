@@ -1,6 +1,6 @@
-"""Everything that is loaded once: bundle, device, engine, detector; and how an input is opened.
+"""Loading of bundle, device, engine and detector, and opening of inputs.
 
-`run`, `label` and `bench` all serve through this, so they compute the same.
+`run`, `label` and `bench` share this module, so they compute the same.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from worker.inference.detectors import open_finder
 from worker.inference.pipeline import LabelOptions, Pipeline, Source
 from worker.settings import ALL_DEVICES, WorkerSettings
 
-# Height and width of the frame that detectors warm up with: on a GPU a usual one, of which kernels are chosen.
+# (height, width) of the frame for the detectors' warm-up: on a GPU a usual size, for kernel selection.
 USUAL_SIZE, SMALL_SIZE = (360, 640), (64, 64)
 
 
 class DeviceError(Exception):
-    """The device asked for is not there; the message says what is."""
+    """The requested device does not exist; the message lists those that do."""
 
 
 class DeviceFailedError(Exception):
-    """The device is there and cannot serve now, for want of memory or since it fails; the message says which."""
+    """The device exists but has too little memory or fails; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Serving:
         limits: DecodeLimits,
         beat: Callable[[], None] = lambda: None,
     ) -> Source:
-        """An input.  reading: how it is read, as in `app.contract.media`, or as `reading_of` says of a file here.
+        """Open an input.  reading: as in `app.contract.media`, or from `reading_of` for a local file.
 
         beat: see `IsolatedSource`.
         Raises: UndecodableInputError, LimitExceededError, DecoderError; MemoryError.
@@ -72,23 +72,23 @@ class Serving:
         return IsolatedSource(Input(str(path), reading, options.fps, sampling), limits, beat=beat)
 
     def close(self) -> None:
-        """End the engine's thread: one that is in PyTorch's code when the interpreter ends aborts the process."""
+        """End the engine's thread: a thread in PyTorch's code at interpreter exit aborts the process."""
         self.pipeline.engine.stop()
         self.pipeline.engine.close()
 
 
 def reading_of(path: Path) -> str:
-    """How a file or folder on this machine is read."""
+    """The `reading` of a local file or folder."""
     return "folder" if path.is_dir() else "image" if path.suffix.lower() in SUFFIXES else "video"
 
 
 def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
-    """Load, verify and warm up.  jobs: how many inputs are labelled at once.
+    """Load, verify and warm up.  jobs: maximum number of concurrent inputs.
 
     Raises: BundleError, DeviceError, DeviceFailedError, DetectorError, PrecisionError: each with one sentence for the
     operator; StartAgainError.
     """
-    PROCESS.start()  # decodes; before CUDA is touched
+    PROCESS.start()  # the decoding process, before CUDA is initialised
     device = choose_device(settings.device)
     devices.prepare(device)
     try:
@@ -104,13 +104,13 @@ def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
 
 def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
     precision = choose_precision(settings.precision, device)
-    cv2.setNumThreads(1)  # decoding and the ensemble have all cores, on which its threads would wait, spinning
-    torch.set_num_threads(1)  # to load, there is much to do that is little, and slower where threads share it
+    cv2.setNumThreads(1)  # its threads would spin on the cores of decoding and the ensemble
+    torch.set_num_threads(1)  # loading consists of many small operations, which are slower with threads
     bundle = load_bundle(find_bundle(settings.bundle))
     manifest = bundle.manifest
     shape = (manifest.input.size, manifest.input.size, manifest.input.channels)
     finders = [open_finder(settings.detector_model, device) for _ in range(jobs)]
-    for finder in finders:  # what it needs beside its weights is then there, or missed now and not by a job
+    for finder in finders:  # warm-up: a missing dependency fails now, not in a job
         finder.detect([np.zeros((*(SMALL_SIZE if device.type == "cpu" else USUAL_SIZE), 3), np.uint8)], None)
     make_pass = partial(frame_pass, graphs=settings.cuda_graphs)
     engine = Engine(build_ensemble(bundle), shape, device, precision, make_pass)
@@ -120,7 +120,7 @@ def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
 
 
 def choose_device(wanted: str) -> torch.device:
-    """`auto`: the first GPU, else the CPU.  Raises: DeviceError if a GPU asked for is missing."""
+    """`auto`: the first GPU, else the CPU.  Raises: DeviceError if a requested GPU is missing."""
     if wanted == ALL_DEVICES:
         raise DeviceError(f"MIEN_DEVICE={ALL_DEVICES} is for `worker run`; here, name one device")
     if wanted == "auto":
@@ -143,7 +143,7 @@ def _what_is_there(count: int) -> str:
 
 
 def label_options(options: JobOptions) -> LabelOptions:
-    """A job's options in the pipeline's words."""
+    """Convert a job's options for the pipeline."""
     return LabelOptions(
         cropped=options.faces == "cropped",
         max_faces=options.max_faces,
@@ -157,7 +157,7 @@ def label_options(options: JobOptions) -> LabelOptions:
 
 
 def contract_frames(frames: Iterable[LabelledFrame], info: VideoInfo) -> Iterable[Frame]:
-    """Labelled frames in the contract's words.  info: of their source, whose size is most pictures'."""
+    """Convert labelled frames to the contract's.  info: of their source; frames of its size omit theirs."""
     for labelled in frames:
         cropped = labelled.frame
         faces = tuple(

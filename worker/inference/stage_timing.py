@@ -1,4 +1,4 @@
-"""How long each stage of the pipeline worked, for the operator who asks which one sets the pace."""
+"""Processing time of each stage of the pipeline, so that operators find the bottleneck."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Item = TypeVar("Item")
 
 @dataclass
 class Clock:
-    """One stage's time, without what it waited for the stage before or lent to another.  Of one thread.
+    """One stage's processing time, without waits for the previous stage or time of other stages.  For one thread.
 
-    seconds: so far; it only grows.
+    seconds: total, never decreasing.
     """
 
     seconds: float = 0.0
-    _elsewhere: float = 0.0  # of the item under way
+    _elsewhere: float = 0.0  # waits and other stages' time of the current item
 
     def working(self, items: Iterable[Item]) -> Iterator[Item]:
-        """What the stage makes; the making of each item is counted."""
+        """Yield the stage's output, and measure the time of each item."""
         iterator = iter(items)
         try:
             while True:
@@ -40,7 +40,7 @@ class Clock:
                 close()
 
     def waiting(self, items: Iterable[Item]) -> Iterator[Item]:
-        """What the stage takes; the time until each item is there is not its own."""
+        """Yield the stage's input, and exclude the wait for each item."""
         iterator = iter(items)
         while True:
             began = time.perf_counter()
@@ -54,7 +54,7 @@ class Clock:
 
     @contextmanager
     def lent(self, other: Clock) -> Iterator[None]:
-        """This time is another stage's, in this stage's thread."""
+        """Attribute the block's time, in this stage's thread, to another stage."""
         began = time.perf_counter()
         try:
             yield
@@ -66,16 +66,16 @@ class Clock:
 
 @dataclass
 class StageClocks:
-    """Of one input on its way through the pipeline."""
+    """The clocks of one input."""
 
     decode: Clock = field(default_factory=Clock)
     faces: Clock = field(default_factory=Clock)  # detection, interpolation and tracks
     crops: Clock = field(default_factory=Clock)
-    ensemble: Clock = field(default_factory=Clock)  # the engine shares its batches, so waiting for others' is in it
+    ensemble: Clock = field(default_factory=Clock)  # includes waits for other inputs' batches
     _taken: dict[str, float] = field(default_factory=dict)
 
     def take(self) -> dict[str, float]:
-        """Seconds by stage since they were last taken.  From any one thread, also while the stages work."""
+        """Seconds by stage since the last call.  Call it from one thread only, also while the stages run."""
         now = {name: getattr(self, name).seconds for name in ("decode", "faces", "crops", "ensemble")}
         new = {name: seconds - self._taken.get(name, 0.0) for name, seconds in now.items()}
         self._taken = now
