@@ -20,7 +20,7 @@ import numpy as np
 from worker.core.records import Image
 
 THREADS = 16  # of FFmpeg for one input, at most: each takes memory for frames of its own
-THREADS_VARIABLE = "DECODING_THREADS"  # for tests of a machine with other cores
+THREADS_VARIABLE = "DECODING_THREADS"  # for tests of other numbers of threads
 BEAT_S = 1.0  # how often a decoder says that it is still at it
 
 
@@ -87,8 +87,8 @@ def new_samples(size: int) -> Image:
 
 
 def decoding_threads() -> int:
-    """Threads of FFmpeg for one input."""
-    return min(int(os.environ.get(THREADS_VARIABLE, "0")) or os.cpu_count() or 1, THREADS)
+    """Threads of FFmpeg for one input: while a picture is copied, that of the one before it has nothing to do."""
+    return int(os.environ.get(THREADS_VARIABLE, "0")) or min((os.cpu_count() or 1) + 1, THREADS)
 
 
 class DecodeClock:

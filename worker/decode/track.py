@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 import av
 from av.codec.context import Flags as CodecFlags
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from worker.decode import DecodeLimits, decoding_threads
@@ -17,6 +19,7 @@ from worker.decode.skipping import Skipping
 
 MOST_FAILURES = 100  # reads that fail one after the other before the rest is given up
 TRIES = 3  # of a packet that the decoder does not take at once
+KEPT_BYTES = 32 * 2**20  # of packets that may be decoded again
 
 av.logging.set_level(None)  # its complaints have no job's id; what matters of them is counted
 
@@ -36,6 +39,9 @@ class Track:
         # When packets are decoded, a heap, where nothing tells when they are shown: FFmpeg's guesses are wrong where
         # pictures are reordered.  The first picture that is shown has the earliest of these times, and so on.
         self._stamps: list[int] = []
+        self._kept: list[Packet[Any]] = []
+        self._kept_bytes = 0
+        self._shown = -1  # the latest time of a frame
 
     def frames(self) -> Iterator[VideoFrame]:
         """Every frame that can be decoded and is not skipped, in the order in which they are shown.
@@ -43,8 +49,7 @@ class Track:
         Raises: LimitExceededError, MemoryError.
         """
         begun = False
-        for packet in self._needed():
-            frames, refused = self._decode(packet)
+        for frames, refused in self._decoded():
             self.damaged += refused and begun  # before the first picture, those that it needs may not be there
             self._tick()
             for frame in frames:
@@ -55,7 +60,44 @@ class Track:
                 if self._stamps:
                     frame.pts = heapq.heappop(self._stamps)
                 self._limits.check_pixels(frame.width, frame.height)
+                self._shown = max(self._shown, frame.pts or 0)
                 yield frame
+
+    def _decoded(self) -> Iterator[tuple[list[VideoFrame], bool]]:
+        """Frames, and whether a packet was refused, packet by packet."""
+        last = -1  # the latest time of a packet whose frame is expected
+        for packet in self._needed():
+            if packet is not None and not self._video.has_no_times:
+                self._keep(packet)
+                if self._codec.skip_frame == "DEFAULT" and not packet.is_discard:
+                    last = max(last, packet.pts or 0)
+            yield self._decode(packet)
+        if last > self._shown:
+            yield from self._at_the_end()
+
+    def _keep(self, packet: Packet[Any]) -> None:
+        """Remember the packets from the last keyframe on, as long as they are few."""
+        if packet.is_keyframe:
+            self._kept, self._kept_bytes = [], 0
+        self._kept_bytes += packet.size
+        if self._kept_bytes <= KEPT_BYTES:
+            self._kept.append(packet)
+        else:
+            self._kept = []
+
+    def _at_the_end(self) -> Iterator[tuple[list[VideoFrame], bool]]:
+        """What one thread makes of the last packets and several have not shown.
+
+        After an error in one of the last packets, one for each thread, PyAV gives none of the frames behind it.
+        """
+        codec = cast(VideoCodecContext, VideoCodecContext.create(self._codec.codec, "r"))
+        codec.extradata, codec.codec_tag = self._codec.extradata, self._codec.codec_tag
+        codec.width, codec.height = self._codec.width, self._codec.height
+        codec.flags |= CodecFlags.output_corrupt
+        codec.thread_type, codec.thread_count = "NONE", 1
+        for packet in [*self._kept, None]:
+            with suppress(av.FFmpegError):
+                yield [frame for frame in codec.decode(packet) if (frame.pts or 0) > self._shown], False
 
     def _decode(self, packet: Packet[Any] | None) -> tuple[list[VideoFrame], bool]:
         """The frames that are ready after this packet, or after the last one; whether it was refused."""

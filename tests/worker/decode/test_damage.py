@@ -83,6 +83,18 @@ def test_what_can_be_decoded_is(tmp_path: Path, codec: str, suffix: str, damaged
         assert "are missing" in source.warnings[0]
 
 
+@pytest.mark.parametrize("threads", [1, 3, 8, 16])
+@pytest.mark.parametrize("damaged", [{56}, {52, 57}, {59}])
+def test_errors_in_the_last_packets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: set[int], threads: int
+) -> None:
+    """What follows them is decoded, however many threads FFmpeg has."""
+    monkeypatch.setenv("DECODING_THREADS", str(threads))
+    whole = write(tmp_path / "whole.mp4", scene(60, (96, 64)), options={"g": "20", "bf": "2"})
+    path = zeroed(whole, tmp_path / "damaged.mp4", damaged)
+    assert len(read(path)) == what_ffmpeg_decodes(path)
+
+
 def test_a_whole_clip_has_no_warning(tmp_path: Path) -> None:
     """Nothing is said of a clip in which nothing is wrong."""
     source = VideoSource(write(tmp_path / "a.mp4", scene(30)), LIMITS)
