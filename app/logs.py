@@ -1,4 +1,4 @@
-"""Structured logs: one line an event, as text or JSON, with the request's id where there is one; JSON has the host."""
+"""Structured logs: one line for each event, as text or JSON, with the request's id if any; JSON includes the host."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def configure(level: str, as_json: bool) -> None:
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
         else [
-            # Plain tracebacks: those with the values of variables would put keys and passwords into the log.
+            # Plain tracebacks: rich ones show variables, which may hold keys and passwords.
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
     )
@@ -50,4 +50,4 @@ def configure(level: str, as_json: bool) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers = []
-        logger.propagate = name != "uvicorn.access"  # app.access says the same, with the request's id
+        logger.propagate = name != "uvicorn.access"  # app.access logs the same, with the request's id

@@ -23,7 +23,7 @@ from app.routes import batches, digests, events, frames, health, jobs, metrics, 
 from app.services import open_services
 from app.settings import Settings
 
-# What pages of other origins may read of an answer, beyond what browsers always show.
+# Response headers that pages of other origins may read, beyond CORS' safelist.
 EXPOSED_HEADERS = [
     "Deprecation",
     "ETag",
@@ -43,7 +43,7 @@ EXPOSED_HEADERS = [
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application; its connections open when it starts, and nothing needs to be up yet."""
+    """The application; it opens its connections at startup, and Redis need not be reachable."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/static", pages.PageFiles(directory=pages.WEB), name="static")
     app.openapi = cache(partial(document, app))  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     app.state.request_metrics = RequestMetrics()
-    # Each wraps those before it.
+    # Each middleware wraps the ones above.
     app.add_middleware(HeadMiddleware)
     app.add_middleware(DeprecationMiddleware)
     app.add_middleware(UnexpectedMiddleware)

@@ -1,4 +1,4 @@
-"""API keys: who calls, and whose jobs are whose."""
+"""API keys: authentication, and ownership of jobs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from app.http.errors import Unauthorized
 from app.http.keyring import Keyring
 from app.settings import Settings
 
-NOBODY = ""  # owner of jobs where keys are off
+NOBODY = ""  # owner of jobs without API keys
 
 
 def owner_of(request: Request, settings: Settings, keyring: Keyring | None) -> str:
-    """The owner that a request's key stands for: its name in the file, or a hash of the key, so that keys lie nowhere.
+    """The owner of a request's key: its name in the key file, or a hash of the key, so that keys are not stored.
 
-    Raises: Unauthorized if keys are on and the request has none that is known.
+    Raises: Unauthorized if keys are required and the request has no known one.
     """
     if not settings.keys_needed:
         return NOBODY
@@ -25,7 +25,7 @@ def owner_of(request: Request, settings: Settings, keyring: Keyring | None) -> s
     name = keyring.name_of(given) if keyring else None
     if name is not None:
         return named_owner(name)
-    # Every key is compared, each in constant time: neither which key it is nor how much of it fits can be timed.
+    # All keys are compared in constant time, so that timing reveals neither the key nor a common prefix.
     matches = [hmac.compare_digest(given, key.get_secret_value().encode()) for key in settings.api_keys]
     if not any(matches):
         raise Unauthorized()
@@ -40,5 +40,5 @@ def _given(request: Request) -> str:
 
 
 def named_owner(name: str) -> str:
-    """The owner that a key's name stands for: jobs stay where they are when the key is rotated."""
+    """The owner for a key's name, so that jobs keep their owner when the key is rotated."""
     return f"@{name}"

@@ -1,4 +1,4 @@
-"""`ETag` and 304: a client that has the newest version is told so in a few bytes."""
+"""`ETag` and 304 for clients that have the newest version."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def etag(body: bytes) -> str:
 
 
 def etag_of(request: Request, record: JobRecord, what: str) -> str:
-    """The version of what is made of a job's results, known before it is made: they change with the job's revision."""
+    """The ETag of a report of a job's results, known before it is computed, since it depends on the job's revision."""
     parts = (request.app.version, what, record.id, record.execution, str(record.revision))
     return etag(" ".join(parts).encode())
 
 
 def answer(request: Request, body: bytes, media_type: str = JSON, tag: str = "") -> Response:
-    """The body with its ETag, or 304 where the client has this version.  tag: the body's ETag where it is known."""
+    """The body with its ETag, or 304 if the client has this version.  tag: the ETag, if known."""
     tag = tag or etag(body)
     if matches(request, tag):
         return unchanged(tag)
@@ -36,7 +36,7 @@ def unchanged(tag: str) -> Response:
 
 
 def _headers(tag: str) -> dict[str, str]:
-    # `Vary` because `Accept` chooses the format; private because the answer belongs to a key.
+    # `Vary`, since `Accept` selects the format; private, since the response belongs to a key.
     return {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, X-API-Key"}
 
 

@@ -1,4 +1,4 @@
-"""What the API answers when it cannot do what was asked: RFC 9457 problems with stable codes.
+"""The API's error responses: RFC 9457 problems with stable codes.
 
     ProblemError
     ├── BadRequest            400  malformed_request
@@ -67,7 +67,7 @@ class Problem(BaseModel):
 
 
 class ProblemError(Exception):
-    """Answered as a problem.  field: the option that is wrong; headers: to add to the answer."""
+    """An exception that becomes a problem response.  field: the invalid option.  headers: added to the response."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
@@ -81,13 +81,13 @@ class ProblemError(Exception):
 
 
 class BadRequest(ProblemError):
-    """The body is not what its headers say."""
+    """The body does not match its headers."""
 
     status, code, title = 400, "malformed_request", "Malformed request"
 
 
 class Unauthorized(ProblemError):
-    """No API key, or none that is known."""
+    """The API key is missing or unknown."""
 
     status, code, title = 401, "unauthorized", "API key missing or unknown"
 
@@ -96,7 +96,7 @@ class Unauthorized(ProblemError):
 
 
 class NotFound(ProblemError):
-    """There is no such thing, or it is another key's."""
+    """It does not exist, or belongs to another key."""
 
     status, code, title = 404, "not_found", "Not found"
 
@@ -108,13 +108,13 @@ class MethodNotAllowed(ProblemError):
 
 
 class NotAcceptable(ProblemError):
-    """`Accept` names no format that this resource has."""
+    """The resource has no format that `Accept` names."""
 
     status, code, title = 406, "not_acceptable", "Format not available"
 
 
 class UploadTooSlow(ProblemError):
-    """The body comes slower than the service waits for."""
+    """The body is slower than the minimum rate."""
 
     status, code, title = 408, "upload_too_slow", "Upload too slow"
 
@@ -129,7 +129,7 @@ class Conflict(ProblemError):
 
 
 class Gone(ProblemError):
-    """It was there and has expired."""
+    """It has expired."""
 
     status, code, title = 410, "gone", "Expired"
 
@@ -141,7 +141,7 @@ class UnsupportedVersion(ProblemError):
 
 
 class UploadTooLarge(ProblemError):
-    """Over the limit on bytes or frames."""
+    """The upload exceeds the limit of bytes or frames."""
 
     status, code, title = 413, "upload_too_large", "Upload too large"
 
@@ -153,7 +153,7 @@ class UnsupportedMedia(ProblemError):
 
 
 class InvalidOption(ProblemError):
-    """An option or parameter is unknown or has a value it cannot have."""
+    """An option or parameter is unknown or has an invalid value."""
 
     status, code, title = 422, "invalid_option", "Invalid option"
 
@@ -171,7 +171,7 @@ class RateLimited(ProblemError):
 
 
 class QueueFull(ProblemError):
-    """As many jobs wait as may."""
+    """The queue is full."""
 
     status, code, title = 429, "queue_full", "Queue full"
 
@@ -183,41 +183,41 @@ class QuotaExceeded(ProblemError):
 
 
 class TooManyUploads(ProblemError):
-    """As many resumable uploads are open as may be."""
+    """Too many resumable uploads are open."""
 
     status, code, title = 429, "too_many_uploads", "Too many open uploads"
 
 
 class ChecksumMismatch(ProblemError):
-    """The bytes have another checksum than the client says."""
+    """The checksum of the bytes differs from the client's."""
 
     status, code, title = 460, "checksum_mismatch", "Checksum mismatch"
 
 
 class InternalError(ProblemError):
-    """A mistake of ours."""
+    """An unexpected error of the service."""
 
 
 class Unavailable(ProblemError):
-    """A part of the service does not answer."""
+    """A part of the service is unavailable."""
 
     status, code, title = 503, "unavailable", "Service unavailable"
 
 
 class ResultsFull(ProblemError):
-    """No room for the job and its results."""
+    """Too little memory for the job and its results."""
 
     status, code, title = 503, "storage_full", "Storage full"
 
 
 class StorageFull(ProblemError):
-    """No room for the upload."""
+    """Too little disk space for the upload."""
 
     status, code, title = 507, "storage_full", "Storage full"
 
 
 def problem_response(request: Request, error: ProblemError) -> JSONResponse:
-    """The answer for an error."""
+    """The response for an error."""
     problem = Problem(
         title=error.title,
         status=error.status,
@@ -232,12 +232,12 @@ def problem_response(request: Request, error: ProblemError) -> JSONResponse:
 
 
 def _printable(text: str) -> str:
-    """Without what would turn, move or colour the text around it: clients' own words are shown to others, too."""
+    """Escape control and direction characters, since a detail may quote a client's text to others."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error as a problem."""
+    """Install handlers that turn every error into a problem response."""
 
     @app.exception_handler(ProblemError)
     async def _problem(request: Request, error: ProblemError) -> JSONResponse:
@@ -274,7 +274,7 @@ def install(app: FastAPI) -> None:
 
 
 def unexpected() -> InternalError:
-    """A mistake of ours, of which the log says more."""
+    """An unexpected error, whose details are in the log."""
     return InternalError("An unexpected error; it has been logged.")
 
 
@@ -288,7 +288,7 @@ def invalid_option(errors: Any) -> InvalidOption:
 
 
 def of_redis(error: redis.exceptions.RedisError) -> ProblemError:
-    """Redis is away, or full."""
+    """The problem for an error of Redis: unreachable, or full."""
     if isinstance(error, redis.exceptions.OutOfMemoryError):
         return results_full()
     log.error("redis_failed", error=type(error).__name__, detail=str(error))
@@ -296,17 +296,17 @@ def of_redis(error: redis.exceptions.RedisError) -> ProblemError:
 
 
 def results_full() -> ResultsFull:
-    """Redis has no room, or keeps the rest for the jobs that run."""
+    """Redis is full, or its remaining memory is reserved for running jobs."""
     return ResultsFull("The result store is full; try again later.", headers={"Retry-After": "60"})
 
 
 def queue_full(max_queue: int) -> QueueFull:
-    """As many jobs wait as may."""
+    """The problem for a full queue."""
     return QueueFull(f"{max_queue} jobs wait already; try again later.", headers={"Retry-After": str(QUEUE_RETRY_S)})
 
 
 def of_os(error: OSError) -> ProblemError:
-    """The upload store failed, or is full."""
+    """The problem for an error of the upload store: failed, or full."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return StorageFull("The upload store is full; try again later.", headers={"Retry-After": "60"})
     return Unavailable("The upload store does not answer; try again shortly.", headers={"Retry-After": "5"})
@@ -326,8 +326,8 @@ def _of_status(request: Request, error: HTTPException) -> ProblemError:
 
 
 def _methods(request: Request) -> list[str]:
-    """Methods of all routes at the request's path: routers say only whether they take a request, so each is tried."""
-    # A mount has moved the scope's root below itself.
+    """Methods of all routes at the request's path, found by trying each, since routers do not list them."""
+    # Restore the scope's root path, which a mount changes.
     scope = {**request.scope, "root_path": request.scope.get("app_root_path", request.scope.get("root_path", ""))}
     found = [method for method in _METHODS if _is_taken(request, {**scope, "method": method})]
     return sorted([*found, "HEAD"] if "GET" in found else found)  # see `middleware.head`

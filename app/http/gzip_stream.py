@@ -1,7 +1,7 @@
-"""Streams compressed while they are sent, for clients that take it.
+"""Streaming gzip compression for clients that accept it.
 
-The names of labels and members make most of a frame record and are in every one, so records shrink to a tenth, in a
-tenth of the time that writing them as JSON takes.
+Most of a frame record are the names of labels and members, so records shrink to a tenth, in a tenth of the time of
+their JSON serialisation.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import re
 import zlib
 from collections.abc import AsyncIterator
 
-LEVEL = 1  # the front end's time is worth more than the last few per cent
-# A frame's record is some 700 bytes, the next one like it: a short memory does, and there may be many streams.
+LEVEL = 1  # higher levels gain a few per cent and cost more of the front end's time
+# Consecutive records of about 700 bytes are similar, so a small window suffices, which saves memory with many streams.
 WINDOW_BITS, MEMORY_LEVEL = 13, 6
-GZIP = 16  # zlib's way to ask for that format
-AT_ONCE = 4096  # characters that are packed without a thread
+GZIP = 16  # zlib's flag for the gzip format
+AT_ONCE = 4096  # characters compressed without a thread
 
 _REFUSED = re.compile(r";\s*q=0(\.0*)?\s*$")
 
 
 def takes_gzip(accept_encoding: str | None) -> bool:
-    """Whether a client that sent this header reads gzip."""
+    """Whether the `Accept-Encoding` header accepts gzip."""
     for part in (accept_encoding or "").split(","):
         if part.split(";")[0].strip().lower() == "gzip":
             return _REFUSED.search(part) is None
@@ -29,7 +29,7 @@ def takes_gzip(accept_encoding: str | None) -> bool:
 
 
 async def gzipped(pieces: AsyncIterator[str]) -> AsyncIterator[bytes]:
-    """The pieces in gzip; each can be read as soon as it has come."""
+    """Compress the pieces; each is flushed, so that clients can decode it on arrival."""
     packer = zlib.compressobj(LEVEL, zlib.DEFLATED, GZIP + WINDOW_BITS, MEMORY_LEVEL)
 
     def pack(piece: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Addresses as clients reach them, also behind a proxy."""
+"""Public URLs of the API, also behind a proxy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.settings import Settings
 
 
 class LinkMaker:
-    """Makes links for one request.  `path` is what `Location` and `next` hold, `url` what `links` hold."""
+    """Makes the links of one response: `path` for `Location` and `next`, `url` for `links`."""
 
     def __init__(self, settings: Settings, request: Request) -> None:
         self._base = settings.public_url.rstrip("/") or str(request.base_url).rstrip("/")
@@ -20,11 +20,11 @@ class LinkMaker:
         return self._prefix + path
 
     def url(self, path: str) -> str:
-        """A path of this API as a whole address."""
+        """A path of this API as an absolute URL."""
         return self._base + path
 
     def of_job(self, job_id: str) -> Links:
-        """Where to go from a job."""
+        """The links of a job."""
         job = self.url(job_path(job_id))
         return Links(
             self=job,

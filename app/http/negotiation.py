@@ -1,4 +1,4 @@
-"""Which format a client wants: `?format=`, or `Accept` where that is absent."""
+"""Content negotiation: `?format=`, else `Accept`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _BY_TYPE: dict[str, FrameFormat] = {
 
 
 def accepted(header: str | None) -> FrameFormat:
-    """The format that `Accept` likes best; JSON where it has no wish.
+    """The preferred format of `Accept`; JSON without the header.
 
-    Raises: NotAcceptable if it names none that there is.
+    Raises: NotAcceptable if it names no available format.
     """
     if not header or not header.strip():
         return "json"
@@ -33,12 +33,12 @@ def accepted(header: str | None) -> FrameFormat:
         media, _, parameters = part.partition(";")
         name = media.strip().lower()
         quality = _quality(parameters)
-        # At equal quality a type that is named goes before one that a wildcard covers.
+        # At equal quality a named type precedes a wildcard.
         rank = (quality, -order - (1000 if "*" in name else 0))
         if name in _BY_TYPE and quality > 0 and (best is None or rank > best[:2]):
             best = (*rank, _BY_TYPE[name])
     if best is None:
-        raise NotAcceptable("Frames are there as application/json, application/x-ndjson, text/csv and text/vtt.")
+        raise NotAcceptable("Frames are available as application/json, application/x-ndjson, text/csv and text/vtt.")
     return best[2]
 
 

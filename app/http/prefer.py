@@ -1,4 +1,4 @@
-"""The `Prefer` header (RFC 7240): how long a client would wait for the end."""
+"""The `Prefer` header (RFC 7240): how long a client waits for the end of its job."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ _WAIT = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d{1,6})"?\s*(?=$|[,;])', re.IGN
 
 
 def wait_seconds(header: str | None) -> int:
-    """Seconds of `wait=N`, at most `MAX_WAIT_S`; 0 where the header has none."""
+    """Seconds of `wait=N`, at most `MAX_WAIT_S`; 0 without it."""
     match = _WAIT.search(header or "")
     return min(int(match[1]), MAX_WAIT_S) if match else 0

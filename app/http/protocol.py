@@ -1,4 +1,4 @@
-"""HTTP/1.1 as uvicorn speaks it, with an end to what comes before a body: heads are short, and come soon."""
+"""uvicorn's HTTP/1.1 protocol with limits on header size and header arrival time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes connections whose head is too long, or does not come: uvicorn itself would keep all of it, for ever."""
+    """Closes connections whose headers are too long or too slow; uvicorn has no such limits."""
 
     _head_bytes = 0
     _in_head = True

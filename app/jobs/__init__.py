@@ -1,1 +1,1 @@
-"""Jobs as the front end has them in Redis and RQ: records, queues, results, changes, live workers, admission."""
+"""Jobs in Redis and RQ for the front end: records, queues, results, changes, live workers, admission control."""

@@ -1,4 +1,4 @@
-"""How fast and how much: requests a minute for each caller, jobs in a queue, room for their results."""
+"""Admission control: rate limits of callers, limits of queues, and free memory for results."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from app.contract.scripts.requests import RATE
 from app.http.errors import RateLimited, queue_full, results_full
 from app.jobs.queueing import Queueing
 
-ROOM_SHARE = 0.8  # of Redis' memory; what is beyond is kept for the jobs that run, so that they can end
+ROOM_SHARE = 0.8  # of Redis' memory; the rest is reserved for running jobs
 
 _WINDOW_MS = 60_000
 
 
 class RateLimiter:
-    """Counts in Redis, so that all front ends count together."""
+    """A rate limit that all front ends share through Redis."""
 
     def __init__(self, connection: redis.asyncio.Redis, per_minute: int) -> None:
         self._per_minute = per_minute
         self._script = connection.register_script(RATE)
 
     async def check(self, caller: str) -> None:
-        """Count one request.  Raises: RateLimited if it is one too many."""
+        """Count one request.  Raises: RateLimited if it exceeds the limit."""
         if not self._per_minute:
             return
         wait_ms = int(await self._script(keys=[keys.rate(caller)], args=[_WINDOW_MS / self._per_minute, _WINDOW_MS]))
@@ -40,13 +40,13 @@ class RateLimiter:
 
 
 async def check_queues(queueing: Queueing, queues: Iterable[str], max_queue: int) -> None:
-    """Raises: QueueFull if as many jobs wait as may, in each of the queues."""
+    """Raises: QueueFull if all of the queues are full."""
     if max_queue and min([await queueing.depth(queue) for queue in queues]) >= max_queue:
         raise queue_full(max_queue)
 
 
 async def check_room(connection: redis.asyncio.Redis) -> None:
-    """Raises: ResultsFull if Redis nears its memory limit."""
+    """Raises: ResultsFull if Redis is close to its memory limit."""
     memory = await connection.info("memory")
     limit = int(memory.get("maxmemory", 0))
     if limit and int(memory["used_memory"]) > ROOM_SHARE * limit:

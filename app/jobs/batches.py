@@ -1,4 +1,4 @@
-"""Batches: an owner's jobs that carry the same `batch`, oldest first.  A batch is there while one of its jobs is."""
+"""Batches: an owner's jobs with the same `batch`, oldest first.  A batch exists as long as one of its jobs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from app.contract import keys
 from app.contract.jobs import JobRecord, State
 from app.jobs.listing import records_of
 
-READ = 500  # jobs asked for in one round trip
+READ = 500  # jobs read in one round trip
 
 
 async def job_ids(connection: redis.asyncio.Redis, owner: str, name: str) -> list[str]:
-    """Ids of the batch's jobs, those that have expired among them."""
+    """Ids of the batch's jobs, including expired ones."""
     return [job_id.decode() for job_id in cast(list[bytes], await connection.zrange(keys.batch(owner, name), 0, -1))]
 
 

@@ -1,7 +1,6 @@
-"""Who waits for a job's change is woken by Redis, with one subscription for the whole process.
+"""Notification of waiting requests about changes of jobs, through one Redis subscription of the process.
 
-A message may be lost (a connection that breaks), so waits end by themselves after `RECHECK_S`, and who waits looks
-again.
+A message may be lost with its connection, so each wait has a timeout, `RECHECK_S`, after which the job is read again.
 """
 
 from __future__ import annotations
@@ -33,24 +32,24 @@ class ChangeHub:
         self.stopping = False
 
     def start(self) -> None:
-        """Begin to listen, also while Redis is not up yet."""
+        """Start the subscription; Redis need not be reachable yet."""
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._listen())
 
     def stop(self) -> None:
-        """Wake everybody: the process stops, nobody should wait any more."""
+        """Wake all waiters, since the process stops."""
         self.stopping = True
         for events in self._waiters.values():
             for event in events:
                 event.set()
 
     def stop_soon(self) -> None:
-        """`stop`, from a signal handler."""
+        """`stop`, for a signal handler."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.stop)
 
     async def aclose(self) -> None:
-        """Stop, and stop listening."""
+        """Stop, and end the subscription."""
         self.stop()
         if self._task is not None:
             self._task.cancel()
@@ -62,7 +61,7 @@ class ChangeHub:
         return Waiter(self, job_id)
 
     async def _listen(self) -> None:
-        # Not for ever: while a connection is being made, redis-py can swallow the task's cancellation.
+        # The condition matters: while it connects, redis-py can swallow the task's cancellation.
         said = False
         while not self.stopping:
             try:
@@ -73,7 +72,7 @@ class ChangeHub:
                         if message is not None:
                             self._wake(message["channel"].decode())
             except (RedisError, OSError) as error:
-                # Refused for good: changes are then seen `RECHECK_S` late, and nothing else shows it.
+                # Without the permission changes are noticed up to `RECHECK_S` late, and only this log line shows it.
                 refused = isinstance(error, NoPermissionError)
                 write = log.error if refused and not said else log.debug
                 said = refused
@@ -86,7 +85,7 @@ class ChangeHub:
 
 
 class Waiter:
-    """Waits for changes of one job; what changes between two waits is not missed."""
+    """Waits for changes of one job, including those between two waits."""
 
     def __init__(self, hub: ChangeHub, job_id: str) -> None:
         self._hub = hub
@@ -104,7 +103,7 @@ class Waiter:
             del self._hub._waiters[self._channel]
 
     async def wait(self, seconds: float) -> bool:
-        """Return when the job may have changed, at most after `seconds`.  -> whether waiting still makes sense."""
+        """Wait until the job may have changed, at most `seconds`.  Returns False if the process stops."""
         if self._hub.stopping:
             return False
         with suppress(TimeoutError):

@@ -1,7 +1,7 @@
 """An owner's jobs, newest first, a page at a time.
 
-A cursor is the place of the last job that was shown (its time and id), so that jobs that come or go meanwhile are
-neither shown twice nor skipped.  Of jobs that a filter may leave out, only what it looks at is read.
+A cursor is the position of the last listed job (its time and id), so that new or deleted jobs cause neither duplicates
+nor gaps.  A filter reads only the fields that it needs.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from app.contract.jobs import JobRecord, State, UnreadableRecordError
 from app.http.errors import InvalidOption
 
 BATCH = 200
-SCAN_LIMIT = 5000  # jobs looked at for one page, where a filter passes over most: the page is short, and has a next
+SCAN_LIMIT = 5000  # maximum jobs that a filter scans for one page; the page may then be short, with a next one
 log = structlog.get_logger(__name__)
 CURSOR = r"^\d{1,16}\.[0-9a-f]{32}$"
 
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Where a job stands in the list: creation in milliseconds since the epoch, then id."""
+    """A job's position in the list: creation in milliseconds since the epoch, then id."""
 
     created_ms: int
     job_id: str
 
     def cursor(self) -> str:
-        """As clients carry it."""
+        """The cursor for clients."""
         return f"{self.created_ms}.{self.job_id}"
 
     @classmethod
     def of_cursor(cls, cursor: str) -> Place:
-        """Raises: InvalidOption if it is none of ours."""
+        """Parse a cursor.  Raises: InvalidOption if it is malformed."""
         if re.fullmatch(CURSOR, cursor, re.ASCII) is None:
             raise InvalidOption("cursor: not one that this list gave", field="cursor")
         created_ms, _, job_id = cursor.partition(".")
@@ -51,10 +51,10 @@ _LOOKED_AT = ("id", "state", "name", "metadata", "label_shares")
 
 @dataclass(frozen=True)
 class Filter:
-    """Which jobs are wanted; empty values do not matter.
+    """A filter of jobs; empty values match all.
 
-    words: all are in the name, the id or the metadata, in any case.  label: comes first on at least `least_share` of
-    the job's faces, and on one.  since: with its zone.  metadata: what the job has, exactly.
+    words: all must occur in the name, the id or the metadata, case-insensitively.  label: the best label of at least
+    `least_share` of the job's faces, and of one face.  since: with a time zone.  metadata: exact values by key.
     """
 
     state: State | None = None
@@ -66,16 +66,16 @@ class Filter:
 
     @property
     def reads(self) -> bool:
-        """Whether it looks at what a job's hash holds."""
+        """Whether it needs fields of a job's hash."""
         return bool(self.state or self.words or self.label or self.metadata)
 
     @property
     def oldest_ms(self) -> float | str:
-        """The least score of a job in its owner's set."""
+        """The minimum score of a job in its owner's sorted set."""
         return "-inf" if self.since is None else self.since.timestamp() * 1000
 
     def takes(self, job_id: bytes | None, values: list[bytes | None]) -> bool:
-        """values: of the hash fields after `id`, as Redis has them."""
+        """Whether the job matches.  values: of the hash fields after `id`, as in Redis."""
         state, name, metadata, shares = (value or b"" for value in values)
         if job_id is None or self.state not in {None, state.decode()}:
             return False
@@ -94,7 +94,7 @@ class Filter:
 async def list_jobs(
     connection: redis.asyncio.Redis, index: str, wanted: Filter, limit: int, after: Place | None
 ) -> tuple[list[JobRecord], Place | None]:
-    """At most `limit` records after a place.  -> them, and the place after which the next page begins, if there is.
+    """At most `limit` records after a position, and the position before the next page, None without one.
 
     index: key of an owner's jobs, or of a batch.
     """
@@ -117,7 +117,7 @@ async def list_jobs(
 
 
 async def _taken(connection: redis.asyncio.Redis, job_ids: list[str], wanted: Filter) -> list[str]:
-    """Those that the filter takes."""
+    """The jobs that match the filter."""
     if not wanted.reads:
         return job_ids
     async with connection.pipeline(transaction=False) as pipe:
@@ -135,7 +135,7 @@ async def _places(connection: redis.asyncio.Redis, index: str, after: Place | No
     while len(places) < BATCH:
         rows = await connection.zrevrangebyscore(index, newest, oldest, start, BATCH, withscores=True)
         pairs = cast(list[tuple[bytes, float]], rows)
-        # Redis orders jobs of the same millisecond by id, as places are.
+        # Redis sorts jobs of the same millisecond by id, like `Place`.
         here = [Place(int(score), job_id.decode()) for job_id, score in pairs]
         places += [place for place in here if after is None or place < after]
         if len(pairs) < BATCH:
@@ -145,7 +145,7 @@ async def _places(connection: redis.asyncio.Redis, index: str, after: Place | No
 
 
 async def records_of(connection: redis.asyncio.Redis, job_ids: list[str]) -> dict[str, JobRecord | None]:
-    """Jobs by id, in the same order; None where there is none, or none that this release reads."""
+    """Jobs by id, in the same order; None if missing or unreadable for this release."""
     async with connection.pipeline(transaction=False) as pipe:
         for job_id in job_ids:
             pipe.hgetall(keys.job(job_id))
@@ -156,6 +156,6 @@ async def records_of(connection: redis.asyncio.Redis, job_ids: list[str]) -> dic
 def _record(fields: dict[bytes, bytes]) -> JobRecord | None:
     try:
         return JobRecord.from_hash(fields) if fields else None
-    except UnreadableRecordError as error:  # shown by a front end that reads it; the others of the list are shown here
+    except UnreadableRecordError as error:  # a front end of another release can list it; the rest is listed here
         log.error("job_unreadable", job_id=fields.get(b"id", b"").decode(errors="replace"), why=str(error))
         return None

@@ -1,4 +1,4 @@
-"""Live workers and the bundles they serve, as they say in Redis."""
+"""Live workers and their bundles, from the records that they publish in Redis."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Registry:
-    """Reads what workers write; nothing is cached."""
+    """Reads workers' records without a cache."""
 
     connection: redis.asyncio.Redis
 
     async def live_workers(self) -> list[WorkerInfo]:
-        """Workers that said something lately, by name.  What each says expires by the clock of Redis."""
+        """Workers with a current heartbeat, by name.  Records expire by Redis' clock."""
         names = cast(list[bytes], await self.connection.zrange(keys.WORKERS, 0, -1))
         if not names:
             return []
@@ -41,18 +41,18 @@ class Registry:
         return there[0] if len(there) == 1 else None
 
     async def models(self) -> list[ModelInfo]:
-        """Every bundle that ever was served here."""
+        """Every bundle that was ever served here."""
         found = cast(list[bytes], await self.connection.hvals(keys.MODELS))
         return _known(ModelInfo, found)
 
     async def model(self, name: str) -> ModelInfo | None:
-        """A bundle that ever was served here."""
+        """A bundle that was ever served here."""
         text = await self.connection.hget(keys.MODELS, name)
         return next(iter(_known(ModelInfo, [text])), None)
 
 
 def _known(kind: type[Said], texts: Iterable[bytes | str | None]) -> list[Said]:
-    """What this release understands of what workers say; another one may understand the rest."""
+    """The records that this release can parse; workers of other releases may write others."""
     found = []
     for text in texts:
         try:

@@ -1,6 +1,6 @@
-"""Quotas of each API key: jobs that wait, and bytes and frames of a day (UTC).
+"""Quotas of each API key: queued jobs, and bytes and frames in a day (UTC).
 
-Bytes are counted when a job is made, frames when it ends, by the script that ends it.
+Bytes are counted when a job is created, frames when it ends, by the script that ends it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ JOBS_RETRY_S = 10
 
 
 def today() -> int:
-    """The day as quotas count it."""
+    """The current day (UTC), in days since the epoch."""
     return int(time.time() // DAY_S)
 
 
 async def check_quota(connection: redis.asyncio.Redis, settings: Settings, owner: str, size: int) -> None:
-    """size: bytes of the body, as far as the client says.  Where keys are off nothing is limited.
+    """Check all quotas; without API keys there are none.  size: declared bytes of the body.
 
-    Raises: QuotaExceeded if the key's owner has used up one of its quotas.
+    Raises: QuotaExceeded if a quota of the key's owner is used up.
     """
     if not owner:
         return
@@ -44,7 +44,7 @@ async def check_quota(connection: redis.asyncio.Redis, settings: Settings, owner
 
 
 async def _waiting(connection: redis.asyncio.Redis, owner: str, enough: int) -> int:
-    """Jobs of the owner that wait, of those that have not ended."""
+    """The number of the owner's queued jobs, or an upper bound below `enough`."""
     opened = cast(list[bytes], await connection.hkeys(keys.OPEN))
     if len(opened) < enough:
         return len(opened)

@@ -1,4 +1,4 @@
-"""Frame records, read from the chunks in Redis."""
+"""Frame records from the chunks in Redis."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ STREAM_CHUNKS = 16  # read from Redis at once by whole exports
 
 @dataclass(frozen=True)
 class Page:
-    """frames: from the asked position on, as many as there are, at most as many as asked.  more: others follow now."""
+    """frames: from the requested position, up to the limit.  more: whether further frames exist now."""
 
     frames: list[Frame]
     more: bool
 
 
 class Results:
-    """All that the front end knows of how results are stored; of a job it reads what the execution that counts wrote.
+    """Reads the stored results of jobs, from their current executions.
 
-    Frames are known by position among the sampled ones.  All chunks but a job's last hold exactly
-    `chunks.CHUNK_FRAMES` frames, so a position names its chunk.
+    Frames are addressed by position among the sampled ones.  All chunks except a job's last hold exactly
+    `chunks.CHUNK_FRAMES` frames, so a position determines its chunk.
 
-    blocking: for the methods that block, and are called in threads.
+    blocking: a client for the blocking methods, which run in threads.
     """
 
     def __init__(self, connection: redis.asyncio.Redis, blocking: redis.Redis) -> None:
@@ -40,10 +40,10 @@ class Results:
         self._blocking = blocking
 
     async def page(self, record: JobRecord, start: int, limit: int, *, whole: bool = True) -> Page:
-        """At most `limit` frames from position `start` on.  whole: joined with what is known of an ended job."""
+        """At most `limit` frames from position `start`.  whole: add the data of an ended job (`contract.whole`)."""
         first, last = start // chunks.CHUNK_FRAMES, (start + limit) // chunks.CHUNK_FRAMES
         found = await self._connection.lrange(_key(record), first, last) if record.execution else []
-        # A chunk takes about a millisecond to decode: in a thread, so that others are answered meanwhile.
+        # Decoding takes about a millisecond for each chunk: in a thread, so that the event loop is not blocked.
         frames = await asyncio.to_thread(_decode, cast(list[bytes], found)) if found else []
         offset = start - first * chunks.CHUNK_FRAMES
         page, more = frames[offset : offset + limit], len(frames) > offset + limit
@@ -52,12 +52,12 @@ class Results:
         return Page(page, more)
 
     def iterate(self, record: JobRecord, start: int = 0) -> Iterator[Frame]:
-        """All frames that there are from position `start` on, with flat memory.  Blocks."""
+        """All frames from position `start`, streamed in constant memory.  Blocks."""
         frames = self._stored(record, start)
         yield from self.whole(record).join(frames) if _has_whole(record) else frames
 
     def whole(self, record: JobRecord) -> Whole:
-        """What is known of the whole of an ended job that asked for it; else nothing.  Blocks."""
+        """The data over a whole ended job, if it asked for any; else empty.  Blocks."""
         return _read(self._blocking.get(_whole_key(record)) if _has_whole(record) else None)
 
     def _stored(self, record: JobRecord, start: int) -> Iterator[Frame]:
@@ -73,7 +73,7 @@ class Results:
             first += STREAM_CHUNKS
 
     def times(self, record: JobRecord) -> tuple[float, float]:
-        """Times of the first and the last frame, seconds; zeros where there is none.  Blocks."""
+        """Times of the first and the last frame, seconds; zeros without frames.  Blocks."""
         places = (0, -1) if record.execution else ()
         ends = [cast(bytes | None, self._blocking.lindex(_key(record), place)) for place in places]
         frames = [frame for chunk in ends if chunk for frame in chunks.decode(chunk)]
@@ -81,7 +81,7 @@ class Results:
 
 
 def is_complete(record: JobRecord) -> bool:
-    """No more frames will come."""
+    """Whether no more frames will be added."""
     return record.state in ENDED
 
 

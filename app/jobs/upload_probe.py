@@ -1,7 +1,7 @@
-"""What the upload store says of itself, asked in a thread of its own.
+"""Probes of the upload store in a separate thread.
 
-A store that hangs (a network file system whose server is away) holds whoever asks it for as long as it likes: that
-must be this one thread, and none of those that uploads use.
+A hanging store, such as a network file system without its server, blocks its callers.  The probe's own thread protects
+those of uploads.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Answer = TypeVar("Answer")
 
 
 class StoreProbe(Generic[Answer]):
-    """Asks one thing for all callers together: whoever comes while it is not answered waits for the same answer."""
+    """Runs one probe at a time; concurrent callers share its result."""
 
     def __init__(self, question: Callable[[], Answer]) -> None:
         self._question = question
         self._asked: asyncio.Future[Answer | None] | None = None
 
     async def ask(self, seconds: float) -> Answer | None:
-        """None where that raises, and where it has not been answered after so long."""
+        """The result; None if the probe fails or exceeds `seconds`."""
         if self._asked is None or self._asked.done():
             self._asked = asyncio.get_running_loop().create_future()
             thread = threading.Thread(target=self._ask, args=(self._asked,), name="store-probe", daemon=True)
@@ -34,9 +34,9 @@ class StoreProbe(Generic[Answer]):
 
     def _ask(self, asked: asyncio.Future[Answer | None]) -> None:
         answer: Answer | None = None
-        with suppress(Exception):  # object storage raises its own kinds
+        with suppress(Exception):  # object storage clients raise their own types
             answer = self._question()
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed
             asked.get_loop().call_soon_threadsafe(_answer, asked, answer)
 
 

@@ -1,6 +1,6 @@
-"""Summaries and timelines: each version is made once, few at a time, and those of ended jobs are kept for a while.
+"""A cache of summaries and timelines: each version is computed once, and those of ended jobs are kept until evicted.
 
-To make one takes seconds of one core where the video is long, so it has threads of its own: the others are for uploads.
+A long video takes seconds of one core, so a separate thread pool limits the concurrency and protects uploads' threads.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-MAX_BYTES = 32 * 2**20  # of what is kept
+MAX_BYTES = 32 * 2**20  # size of the cache
 THREADS = 2
 
 
 class DigestCache:
-    """Makes digests, and keeps those that were asked for last."""
+    """Computes digests, with least-recently-used eviction."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -25,7 +25,7 @@ class DigestCache:
         self._threads = ThreadPoolExecutor(THREADS, "mien-digest")
 
     async def get(self, tag: str, make: Callable[[], bytes], *, keep: bool) -> bytes:
-        """The digest of this version.  make: makes it, in a thread; keep: it may be asked for again.
+        """The digest of this version.  make: computes it, in a thread.  keep: whether to cache it.
 
         Raises: what `make` raises.
         """

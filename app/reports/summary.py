@@ -1,6 +1,6 @@
-"""What a video shows as a whole: for each track and for all faces shares, segments, events, moments, transitions.
+"""The summary of a video: shares, segments, events, moments and transitions of each track and of all faces.
 
-One pass over the frames; what is kept grows with the segments, not with the frames.
+One pass over the frames; memory grows with the segments, not with the frames.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.contract.whole import Whole
 from app.reports.parts import Part, PartSummary
 from app.reports.reactions import Reaction, reactions
 
-_ALL = -1  # the track of what all faces of a frame show together
+_ALL = -1  # pseudo-track of the mean over all faces of a frame
 
 
 class TrackSummary(PartSummary):
@@ -36,7 +36,7 @@ class Appearance(BaseModel):
 
 
 class BestFrameOf(BaseModel):
-    """Where a person is seen best: sharp, frontal, large."""
+    """The best frame of a person: sharp, frontal, large."""
 
     frame_index: int
     timestamp_s: float
@@ -81,7 +81,7 @@ def summarise(
     left_out: LeftOutFaces | None = None,
     whole: Whole | None = None,
 ) -> Summary:
-    """The summary of a job's frames, in order.  whole: that they were joined with, where people were asked for."""
+    """The summary of a job's frames, in order.  whole: the job's people, None if not requested."""
     together = Part(labels, smoothing.unsure_below)
     tracks: dict[int, Part] = {}
     people: dict[int, Part] = {}
@@ -145,7 +145,7 @@ def _people(
 
 
 def _with_all(frame: Frame) -> Frame:
-    """The frame with one more face, whose scores are the mean of all."""
+    """The frame with an additional face, whose scores are the mean of all."""
     if not frame.faces:
         return frame
     mean = tuple(sum(column) / len(frame.faces) for column in zip(*(face.scores for face in frame.faces), strict=True))

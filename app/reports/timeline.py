@@ -1,7 +1,7 @@
-"""A picture of the scores over time: a lane a track, a coloured band a label, as high as its score.
+"""The timeline, a picture of the scores over time: a lane for each track, a band for each label, as high as its score.
 
-Drawn from at most `COLUMNS` means a lane, so its size does not grow with the video.  Of a face that is seen for a
-moment only its own columns are kept: a crowd has thousands.
+A lane has at most `COLUMNS` means, so the size does not grow with the video.  A lane stores only columns with its face,
+since a crowd has thousands of short tracks.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from app.contract.frames import Frame
 from app.contract.segments import Smoothing, shown
 
 COLUMNS = 240
-MAX_LANES = 24  # tracks that are seen longest
+MAX_LANES = 24  # the longest tracks
 WIDTH, LANE, GAP, LEFT, TOP, LEGEND = 960, 72, 14, 72, 16, 44  # px
 
-Lane = dict[int, list[float]]  # by column: frames in it, then the sum of their scores for each label
+Lane = dict[int, list[float]]  # column -> number of frames, then the sum of their scores for each label
 
 
 def draw(frames: Iterable[Frame], labels: Sequence[str], start_s: float, end_s: float, smoothing: Smoothing) -> str:
-    """The timeline as SVG, of smoothed scores.  start_s, end_s: times of the first and the last frame."""
+    """The timeline of smoothed scores as SVG.  start_s, end_s: times of the first and the last frame."""
     span = max(end_s - start_s, 1e-6)
     lanes: dict[int, Lane] = {}
     for seen in shown(frames, smoothing):
@@ -55,7 +55,7 @@ def draw(frames: Iterable[Frame], labels: Sequence[str], start_s: float, end_s: 
 
 
 def _lane(track: int, lane: Lane, labels: Sequence[str], top: int) -> list[str]:
-    """Stacked bands; columns next to each other with the face are one shape, gaps stay empty."""
+    """Stacked bands; adjacent columns with the face form one shape, gaps stay empty."""
     by_label = colours(labels)
     middle = top + LANE // 2
     parts = [
@@ -79,7 +79,7 @@ def _lane(track: int, lane: Lane, labels: Sequence[str], top: int) -> list[str]:
 
 
 def _runs(lane: Lane) -> list[list[int]]:
-    """Columns with the face, in runs without a gap."""
+    """Runs of adjacent columns with the face."""
     runs: list[list[int]] = []
     for column in sorted(lane):
         if runs and runs[-1][-1] == column - 1:
@@ -94,7 +94,7 @@ def _x(column: float) -> str:
 
 
 def _points(column: int, top: int, value: float) -> tuple[str, str]:
-    """Left and right end of a column's edge; 0 is at the lane's bottom."""
+    """Left and right end of a column's edge; value 0 is the lane's bottom."""
     y = f"{top + LANE * (1 - min(value, 1.0)):.1f}"
     return f"{_x(column)},{y}", f"{_x(column + 1)},{y}"
 

@@ -1,4 +1,4 @@
-"""Batches: jobs that were submitted under one name, counted, read and removed together."""
+"""Batches: jobs submitted under one name, which are counted, read and deleted together."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Name = Annotated[str, Path(description="The `batch` that its jobs were submitted
 
 
 class BatchLinks(BaseModel):
-    """Where to go from a batch."""
+    """The links of a batch."""
 
     self: str
     jobs: str

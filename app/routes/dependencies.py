@@ -1,4 +1,4 @@
-"""What routes take: services, the caller, and the job that the path names."""
+"""Dependencies of routes: services, the caller, and the job of the path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.http.links import LinkMaker
 from app.jobs.store import Seen
 from app.services import Services
 
-# All of these are coroutines: FastAPI would run plain functions in threads, which costs more than they do.
+# All are coroutines: FastAPI would run plain functions in threads, whose overhead exceeds their work.
 
 
 async def _services(request: Request) -> Services:
@@ -25,7 +25,7 @@ ServicesDep = Annotated[Services, Depends(_services)]
 
 
 async def _owner(request: Request, services: ServicesDep) -> str:
-    """Who calls, counted against its rate limit; where keys are off, each address counts for itself."""
+    """The caller, after its rate limit; without API keys each address has its own limit."""
     owner = owner_of(request, services.settings, services.keyring)
     await services.limiter.check(owner or (request.client.host if request.client else ""))
     return owner

@@ -1,4 +1,4 @@
-"""A job's results in short: summary and timeline."""
+"""Digests of a job's results: summary and timeline."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Server-sent events of a job.
 
-Every `frames` event has as its id the position after its last frame, so `Last-Event-ID` resumes with the next frame:
-each frame comes exactly once, however often the stream is cut.
+The id of a `frames` event is the position after its last frame, so that `Last-Event-ID` resumes with the next frame:
+each frame is sent exactly once, also after interruptions.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from app.services import Services
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
-EVENT_FRAMES = 256  # most frames in one event
-KEEP_ALIVE_S = 15  # proxies cut connections on which nothing comes
+EVENT_FRAMES = 256  # maximum frames in one event
+KEEP_ALIVE_S = 15  # proxies close idle connections
 RECONNECT_MS = 2000
-_POSITION = re.compile(r"[0-9]{1,10}")  # more digits than MAX_POSITION has are no position
+_POSITION = re.compile(r"[0-9]{1,10}")  # at most as many digits as MAX_POSITION
 
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="Go on after this event.")]
 AcceptEncoding = Annotated[str | None, Header(include_in_schema=False)]
@@ -78,7 +78,7 @@ async def _events(
         while True:
             try:
                 seen = await services.jobs.look(record.id, record.owner)
-            except ProblemError:  # removed meanwhile: there is nothing more to say
+            except ProblemError:  # the job was deleted: end the stream
                 return
             record = seen.record
             if record.revision != shown:
@@ -115,6 +115,6 @@ def _frames(record: JobRecord, page: Page, position: int, members: bool) -> str:
 
 
 def _event(name: str, data: str, event_id: int | None = None) -> str:
-    """One event; data is JSON, which has no line ends."""
+    """One event.  data: JSON without line breaks."""
     identity = "" if event_id is None else f"id: {event_id}\n"
     return f"{identity}event: {name}\ndata: {data}\n\n"

@@ -1,4 +1,4 @@
-"""Frame records of a job, also while it runs: pages of JSON, and whole streams of text."""
+"""Frame records of a job, also while it runs: pages of JSON, and streams of the text formats."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from app.services import Services
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
-MAX_POSITION = 10**9  # far more frames than any job may have
+MAX_POSITION = 10**9  # more frames than a job may have
 PAGE_FRAMES = 500
 MAX_PAGE_FRAMES = 5000
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,5}$")  # of an upload's name
-PIECE_CHARACTERS = 2**16  # of a stream, sent at once
+PIECE_CHARACTERS = 2**16  # size of a sent piece of a stream
 
 
 class FramePage(BaseModel):
@@ -112,7 +112,7 @@ async def get_frames(
 def _stream(
     services: Services, record: JobRecord, format: ExportFormat, start: int, content: Content
 ) -> StreamingResponse:
-    """All frames that there are, row by row.  `Mien-Complete` tells whether the job had ended when it began."""
+    """All frames so far, row by row.  The header `Mien-Complete` is whether the job had ended at the start."""
     frames = services.results.iterate(record, start)
     text = export(frames, format, content)
     headers = {
@@ -125,14 +125,14 @@ def _stream(
 
 
 def disposition(record: JobRecord, suffix: str) -> str:
-    """`Content-Disposition` of a file that is made of a job: named after its name, or its id (RFC 6266)."""
+    """`Content-Disposition` of a job's file, named after the job's name, or its id (RFC 6266)."""
     plain = f'inline; filename="{record.id}.{suffix}"'
     stem = _EXTENSION.sub("", record.name or "").strip(". ")
     return f"{plain}; filename*=UTF-8''{quote(f'{stem}.{suffix}', safe='')}" if stem else plain
 
 
 def pieces(rows: Iterable[str]) -> Iterator[bytes]:
-    """Rows in pieces that are worth sending.  Blocks: each piece is made in a thread."""
+    """Join rows to pieces of about `PIECE_CHARACTERS`.  Blocks: runs in a thread."""
     held: list[str] = []
     size = 0
     for row in rows:

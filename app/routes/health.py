@@ -1,4 +1,4 @@
-"""Health: is the process alive, and can the service do its work."""
+"""Health checks: liveness of the process, and readiness of the service."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from app.services import Services
 
 router = APIRouter(prefix="/health", tags=["health"])
 
-FULL_SHARE = 0.05  # of a store's room, or less than the largest upload: it is nearly full
-PROBE_S = 3  # a part that has not answered by then is missing
+FULL_SHARE = 0.05  # free share of a store below which it is nearly full, as with less than the largest upload
+PROBE_S = 3  # timeout of each probe
 
 
 class Live(BaseModel):
@@ -90,5 +90,5 @@ async def _redis_has_room(services: Services) -> bool:
     except ResultsFull:
         return False
     except (RedisError, TimeoutError):
-        return True  # that it does not answer is said otherwise
+        return True  # reported as unreachable instead
     return True

@@ -10,6 +10,6 @@ _SHARED = tuple(name for name in Job.model_fields if name in JobRecord.model_fie
 
 
 def job_view(seen: Seen, links: LinkMaker) -> Job:
-    """A job as the API shows it.  Nothing is checked again: the record's own fields were, when it was read."""
+    """A job as the API shows it.  The record was validated when it was read, so nothing is validated again."""
     shown = {name: getattr(seen.record, name) for name in _SHARED}
     return Job.model_construct(**shown, queue_position=seen.position, links=links.of_job(seen.record.id))

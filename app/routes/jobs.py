@@ -27,7 +27,7 @@ from app.submission.submit import submit
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-RETRY_AFTER_S = 1  # a first look is worth it after so long
+RETRY_AFTER_S = 1  # delay before the first poll
 
 
 class JobList(BaseModel):
@@ -63,7 +63,7 @@ LeastShare = Annotated[float, Query(ge=0, le=1, description="With `label`: on at
 Since = Annotated[datetime | None, Query(description="Only jobs made at this time or later, such as 2026-11-24.")]
 ListedBatch = Annotated[str | None, Query(pattern=BATCH, description="Only jobs of this batch.")]
 ListLimit = Annotated[int, Query(ge=1, le=1000, description="Most jobs in a page.")]
-# The cursor's and the key's own checks say more than a pattern would.
+# Their own checks give clearer errors than a pattern.
 Cursor = Annotated[str | None, Query(description="Where to go on, from `next`.", json_schema_extra={"pattern": CURSOR})]
 
 
@@ -153,7 +153,7 @@ async def get_job(
 ) -> Response:
     """State, progress, and what is known of the input.  With `wait`, answers when state or progress changed."""
     body = _body(seen, links)
-    # A client that shows an older version gets the newest at once.
+    # A client with an older version gets the newest at once.
     if wait and (if_none_match is None or caching.matches(request, caching.etag(body))):
         shown = seen.record.revision
         seen = await wait_until(services, seen.record, wait, lambda now: has_ended(now) or now.revision != shown)

@@ -1,4 +1,4 @@
-"""Long polls: an answer that waits until there is something new to say."""
+"""Long polling: a response that waits for a change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.services import Services
 
 
 async def wait_until(services: Services, record: JobRecord, seconds: float, done: Callable[[JobRecord], bool]) -> Seen:
-    """The job as soon as it is `done`, or as it is after `seconds`.  Raises: NotFound if it is removed meanwhile."""
+    """The job as soon as it is `done`, at most after `seconds`.  Raises: NotFound if it is deleted meanwhile."""
     deadline = time.monotonic() + seconds
     with services.changes.subscribe(record.id) as waiter:
         while True:
@@ -22,5 +22,5 @@ async def wait_until(services: Services, record: JobRecord, seconds: float, done
 
 
 def has_ended(record: JobRecord) -> bool:
-    """The job will not change any more."""
+    """Whether the job has ended."""
     return record.state in ENDED

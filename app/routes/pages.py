@@ -1,6 +1,6 @@
-"""Pages for people: the page where videos are dropped and looked at, and the API's own documentation.
+"""Web pages: the page for uploads and results, and the API's documentation.
 
-Both are made of files that ship with the front end; `/page/...` tells the page what it cannot know by itself.
+Both are static files of the front end; `/page/...` returns their settings.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ router = APIRouter(tags=["pages"])
 
 WEB = Path(__file__).parent.parent / "web"
 MAX_LABELS = 64
-# Nothing comes from elsewhere, nothing in the markup runs, text never becomes markup, and no other page may frame this.
+# No foreign content, no inline scripts, no markup from text (Trusted Types), no framing by other pages.
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
     "img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
     "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # Files of two releases must not meet in one page: they are asked for again, which costs a 304.
+    # Files of two releases must not mix in one page, so they are revalidated, which costs a 304.
     "Cache-Control": "no-cache",
 }
 
@@ -59,7 +59,7 @@ Labels = Annotated[list[str], Query(alias="label", max_length=MAX_LABELS, descri
 
 
 class PageFiles(StaticFiles):
-    """The pages' own files, with the headers that pages have."""
+    """The pages' static files, with the pages' security headers."""
 
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200

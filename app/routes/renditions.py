@@ -1,4 +1,4 @@
-"""What is made of a job's input when it is asked for, while that is kept: annotated video, preview, thumbnail."""
+"""Renditions of a job's kept input, made on request: annotated video, preview, thumbnail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["results"])
 DEFAULT_WAIT_S = 30
 POLL_S = 0.25
 RETRY_AFTER_S = 5
-ASKED_TTL_S = 3600  # a rendering of which nothing was heard for so long is asked for again
+ASKED_TTL_S = 3600  # timeout of a rendition without progress; the next request starts it again
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -136,7 +136,7 @@ def _size(services: Services, job_id: str, kind: Rendition) -> int | None:
 
 
 def _answer(services: Services, job_id: str, kind: Rendition, size: int, wanted: str | None) -> Response:
-    """All of it, or the part that a player asks for (one range; others are answered with the whole)."""
+    """The file, or the requested range; requests for several ranges get the whole file."""
     headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, max-age=300"}
     match = _RANGE.fullmatch(wanted or "")
     start, end, status = 0, size, 200

@@ -1,4 +1,4 @@
-"""Which bundle a submission is for: found out once, as soon as its name is known."""
+"""The bundle of a submission, looked up once, as soon as its name is known."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from app.settings import Settings
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that jobs may be for.
+    """A bundle that jobs can use.
 
-    info: what is known of it; None where no worker ever served the default.  worker: one that serves it now, or None.
+    info: its published record; None if no worker has ever served the default.  worker: a live worker, or None.
     """
 
     queue: str
@@ -24,13 +24,13 @@ class Bundle:
     worker: WorkerInfo | None
 
     def prior(self, options: JobOptions) -> float | None:
-        """What the job's scores will be given at, as far as that is known."""
+        """The prior of the job's scores, None if unknown."""
         if self.info is None or self.info.prior is None:
             return None
         return self.info.prior.default if options.prior_share is None else options.prior_share
 
     def check(self, options: JobOptions) -> None:
-        """Raises: InvalidOption if it is known to lack one of the members asked for, or to have no prior to choose."""
+        """Raises: InvalidOption if the bundle is known to lack a requested member, or label frequencies for `prior`."""
         if self.info is None:
             return
         if options.prior is not None and self.info.prior is None:
@@ -44,7 +44,7 @@ class Bundle:
 
 
 class Bundles:
-    """Bundles by the names that one submission gives them; None is the default."""
+    """Bundles by name for one submission; None is the default."""
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self._registry = registry
@@ -52,9 +52,9 @@ class Bundles:
         self._found: dict[str | None, Bundle] = {}
 
     async def of(self, name: str | None) -> Bundle:
-        """The named bundle.  The default also goes by its folder's name, which need not be the bundle's own.
+        """The named bundle.  The default's folder name, which may differ from the bundle's, is also accepted.
 
-        Raises: InvalidOption if it is another and unknown, or if its queue is another bundle's by now.
+        Raises: InvalidOption if the name is unknown, or if another bundle uses its queue now.
         """
         if name not in self._found:
             self._found[name] = await self._find(name)

@@ -1,4 +1,4 @@
-"""A job's options and naming, collected from query parameters and form fields as they come, each checked at once."""
+"""A job's options and naming, collected from query parameters and form fields and validated on arrival."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class OptionFields:
             )
 
     def add(self, place: Place, name: str, value: str) -> None:
-        """One more option; a list may come as several fields of one name.
+        """Add an option; a list may come as several fields of one name.
 
-        Raises: InvalidOption if it is unknown, repeated, or cannot have this value.
+        Raises: InvalidOption if it is unknown, repeated, or has an invalid value.
         """
         self.check_name(name)
         given = self._values[place]
@@ -57,16 +57,16 @@ class OptionFields:
         given[name] = value
 
     def add_file(self, file_name: str) -> None:
-        """A part of the form came as a file of this name, "" for none."""
+        """Record a file part of the form.  file_name: "" for none."""
         self._files += 1
         self._first_file = self._first_file or name_of_file(file_name)
 
     def finish(self) -> JobOptions:
-        """All options together.  Raises: InvalidOption if they do not fit together."""
+        """All options.  Raises: InvalidOption if they are inconsistent."""
         return _parse(JobOptions, {name: value for name, value in self._together().items() if _is_option(name)})
 
     def naming(self) -> Naming:
-        """Name and metadata; the name of the files where none is given.  Raises: InvalidOption."""
+        """Name and metadata; the name defaults to that of the files.  Raises: InvalidOption."""
         given = _naming({name: value for name, value in self._together().items() if _is_naming(name)})
         files = self._first_file
         if files and self._files > 1:
@@ -74,7 +74,7 @@ class OptionFields:
         return given.model_copy(update={"name": given.name or files or None})
 
     def source(self) -> Source:
-        """Where the content is.  Raises: InvalidOption."""
+        """The source of the content.  Raises: InvalidOption."""
         return _parse(Source, {name: value for name, value in self._together().items() if _is_source(name)})
 
     def _together(self) -> dict[str, str]:
@@ -86,7 +86,7 @@ class OptionFields:
 
 
 def _checked(one: Mapping[str, str]) -> BaseModel:
-    """One field, parsed.  Raises: InvalidOption if it cannot have this value."""
+    """Parse one field.  Raises: InvalidOption if its value is invalid."""
     if all(map(_is_source, one)):
         return _parse(Source, one)
     return _parse(JobOptions, one) if all(map(_is_option, one)) else _naming(one)
@@ -105,7 +105,7 @@ def _is_source(name: str) -> bool:
 
 
 def _naming(values: Mapping[str, str]) -> Naming:
-    """Naming of fields: `metadata` is a JSON object, `metadata.KEY` one entry of it."""
+    """Parse the naming fields: `metadata` is a JSON object, `metadata.KEY` one entry of it."""
     single = {name.removeprefix(METADATA_PREFIX): v for name, v in values.items() if name.startswith(METADATA_PREFIX)}
     given: dict[str, Any] = {name: value for name, value in values.items() if name in Naming.model_fields}
     if single:

@@ -1,4 +1,4 @@
-"""One upload on its way into the store: checked, counted and hashed as it passes, never in memory as a whole."""
+"""One upload into the store: validated, counted and hashed as a stream, never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from app.contract.uploads import UploadStore, UploadWriter
 from app.http.errors import InvalidOption, UploadTooLarge
 from app.submission.media import file_kind, image_kind
 
-MAX_FRAMES = 10_000  # several `frames` in one request
-WRITE_BYTES = 2**20  # handed to a thread at once
+MAX_FRAMES = 10_000  # `frames` in one request
+WRITE_BYTES = 2**20  # size of a write in a thread
 
 
 class Inbox:
@@ -41,11 +41,11 @@ class Inbox:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing was begun."""
+        """Whether no part has begun."""
         return not self._part
 
     def begin(self, part: str) -> None:
-        """A part begins: `file` or `frames`.  Raises: InvalidOption if they are mixed, UploadTooLarge."""
+        """Begin a part, `file` or `frames`.  Raises: InvalidOption if they are mixed; UploadTooLarge."""
         if self._part and (part, self._part) != ("frames", "frames"):
             raise InvalidOption("Send one `file`, or several `frames`, not both.", field=part)
         self._part = part
@@ -55,13 +55,13 @@ class Inbox:
             raise UploadTooLarge(f"At most {MAX_FRAMES} frames a request; send a zip or a video.", field="frames")
 
     async def write(self, data: bytes) -> None:
-        """More of the part.  Raises: UnsupportedMedia, OSError."""
+        """Append to the part.  Raises: UnsupportedMedia, OSError."""
         self._buffer += data
         if len(self._buffer) >= WRITE_BYTES:
             await self._flush(last=False)
 
     async def end(self) -> None:
-        """The part is complete.  Raises: UnsupportedMedia, OSError."""
+        """End the part.  Raises: UnsupportedMedia, OSError."""
         await self._flush(last=True)
 
     async def commit(self) -> tuple[str, InputInfo]:
@@ -73,7 +73,7 @@ class Inbox:
         return self._stored.name, info
 
     async def abort(self) -> None:
-        """Leave nothing of the upload; harmless where nothing was written."""
+        """Remove the upload, if any."""
         await asyncio.to_thread(self._abort)
 
     async def _flush(self, *, last: bool) -> None:
@@ -94,7 +94,7 @@ class Inbox:
         if kind is not None and kind.is_image:
             if self._archive is None:
                 self._archive = zipfile.ZipFile(_Sink(self._writer), "w", zipfile.ZIP_STORED)
-            # zip64 because an image's size is not known when it begins.
+            # zip64, since an image's size is unknown when it begins.
             self._entry = self._archive.open(f"{self._frames - 1:06d}.{kind.name}", "w", force_zip64=True)
         self._digest.update(data)
         self._bytes += len(data)
@@ -121,7 +121,7 @@ class Inbox:
 
 
 class _Sink:
-    """What an archive writes to: the upload goes on after the archive has closed."""
+    """The archive's output file; closing it does not close the upload."""
 
     def __init__(self, writer: UploadWriter) -> None:
         self._writer = writer
@@ -130,7 +130,7 @@ class _Sink:
         return self._writer.write(data)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
     def close(self) -> None:
         """`commit` closes the upload."""

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: names and content types that clients send are not believed."""
+"""The kind of a file by its magic bytes; clients' file names and content types are not trusted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from app.http.errors import UnsupportedMedia
 
 
 def file_kind(head: bytes) -> Kind:
-    """As `kind_of`.  Raises: UnsupportedMedia if it is none of them, or empty."""
+    """As `kind_of`.  Raises: UnsupportedMedia if the file is unsupported or empty."""
     if not head:
         raise UnsupportedMedia("The file is empty.", field="file")
     kind = kind_of(head)
@@ -17,7 +17,7 @@ def file_kind(head: bytes) -> Kind:
 
 
 def image_kind(head: bytes) -> Kind:
-    """The kind of one of several `frames`.  Raises: UnsupportedMedia if it is no image."""
+    """The kind of one of several `frames`.  Raises: UnsupportedMedia if it is not an image."""
     kind = kind_of(head)
     if kind is None or not kind.is_image:
         raise UnsupportedMedia(f"A frame is empty or is not a {FRAMES} image.", field="frames")

@@ -1,4 +1,4 @@
-"""`multipart/form-data` as a stream of parts: nothing is spooled, and any number of parts may come."""
+"""`multipart/form-data` as a stream of parts, without spooling and without a limit on their number."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.http.errors import BadRequest
 
 @dataclass(frozen=True, slots=True)
 class PartStart:
-    """A part begins.  file_name: as the client gave it, "" for none."""
+    """The start of a part.  file_name: the client's, "" for none."""
 
     name: str
     file_name: str = ""
@@ -21,7 +21,7 @@ class PartStart:
 
 @dataclass(frozen=True, slots=True)
 class PartEnd:
-    """The part that began last is complete."""
+    """The end of the current part."""
 
 
 PartEvent = PartStart | bytes | PartEnd
@@ -30,7 +30,7 @@ PartEvent = PartStart | bytes | PartEnd
 async def parts(content_type: str, body: AsyncIterator[bytes]) -> AsyncIterator[PartEvent]:
     """The body's parts, in order: each is a PartStart, any number of bytes, and a PartEnd.
 
-    Raises: BadRequest if the body is not what the header says, or ends early.
+    Raises: BadRequest if the body is malformed or ends early.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
@@ -62,7 +62,7 @@ async def parts(content_type: str, body: AsyncIterator[bytes]) -> AsyncIterator[
 
 
 class _Events:
-    """Turns the parser's callbacks into events."""
+    """Converts the parser's callbacks to events."""
 
     def __init__(self) -> None:
         self._events: list[PartEvent] = []

@@ -1,4 +1,4 @@
-"""How slowly a body may come: one that drips holds a connection, a file and a place in memory for hours."""
+"""A minimum rate of uploads: a slow body would hold a connection, a file and memory for hours."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from app.http.errors import UploadTooSlow
 
 
 async def paced(body: AsyncIterator[bytes], min_rate: int, window_s: float) -> AsyncIterator[bytes]:
-    """The same pieces.  min_rate: fewest bytes a second, over every window of so many seconds; 0: no limit.
+    """Yield the pieces.  min_rate: minimum bytes a second in every window of `window_s`; 0: no limit.
 
-    Time that our own side takes with a piece does not count.  Raises: UploadTooSlow.
+    The consumer's time for a piece does not count.  Raises: UploadTooSlow.
     """
     if not min_rate:
         async for piece in body:

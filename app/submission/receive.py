@@ -1,4 +1,4 @@
-"""A request's body, whatever its form, into the inbox and the options."""
+"""Reads a request's body, in any supported form, into the inbox and the options."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def receive(
 ) -> None:
     """Read the whole body.  check: called with each option's name and value as it comes.
 
-    Raises: a ProblemError that says what is wrong with the request; OSError.
+    Raises: a ProblemError with the fault of the request; OSError.
     """
     for name, value in request.query_params.multi_items():
         options.add("query", name, value)
@@ -66,7 +66,7 @@ async def _receive_raw(body: AsyncIterator[bytes], inbox: Inbox, *, elsewhere: b
     if not elsewhere:
         inbox.begin("file")
     async for data in body:
-        if inbox.is_empty and data:  # it is said where the content is, and here is some
+        if inbox.is_empty and data:  # a source and a body: `receive` rejects it
             inbox.begin("file")
         await inbox.write(data)
     if not inbox.is_empty:
@@ -74,7 +74,7 @@ async def _receive_raw(body: AsyncIterator[bytes], inbox: Inbox, *, elsewhere: b
 
 
 async def _receive_json(body: AsyncIterator[bytes], options: OptionFields, check: OptionCheck) -> None:
-    """Options as one JSON object; null is as if absent."""
+    """Options as one JSON object; null means absent."""
     text = bytearray()
     async for data in body:
         text += data
@@ -85,7 +85,7 @@ async def _receive_json(body: AsyncIterator[bytes], options: OptionFields, check
     except (ValueError, RecursionError):
         raise BadRequest("The body is not JSON.") from None
     if not isinstance(given, dict):
-        raise BadRequest("The body is no JSON object.")
+        raise BadRequest("The body is not a JSON object.")
     for name, value in given.items():
         if value is not None:
             worded = _worded(value)
@@ -94,7 +94,7 @@ async def _receive_json(body: AsyncIterator[bytes], options: OptionFields, check
 
 
 def _worded(value: Any) -> str:
-    """A JSON value as a form carries it."""
+    """A JSON value as text of a form field."""
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return ",".join(value)
     return value if isinstance(value, str) else json.dumps(value)
@@ -112,7 +112,7 @@ async def _receive_form(
             if name in CONTENT:
                 inbox.begin(name)
                 options.add_file(event.file_name)
-            else:  # before its value: a video under another name is long
+            else:  # before its value, which may be a whole video under a wrong name
                 options.check_name(name)
         elif isinstance(event, PartEnd):
             if name in CONTENT:
@@ -130,7 +130,7 @@ async def _receive_form(
 
 
 async def _limited(request: Request, body: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
-    """The body's pieces.  Raises: UploadTooLarge, before reading where Content-Length already says so."""
+    """The body's pieces.  Raises: UploadTooLarge, before reading if Content-Length exceeds the limit."""
     too_large = UploadTooLarge(f"The body is larger than the limit of {max_bytes} bytes.")
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > max_bytes:
