@@ -29,8 +29,8 @@ from app.settings import Settings
 
 BAD_USAGE = 2
 SWITCH_S = 0.0005
-KEEP_ALIVE_S = 75  # proxies reuse connections that were idle for a minute: they, not this side, are to close them
-SHUTDOWN_S = 30  # for requests that are under way
+KEEP_ALIVE_S = 75  # longer than proxies' idle timeout of a minute, so that the proxy closes idle connections
+SHUTDOWN_S = 30  # for running requests
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +74,7 @@ def serve(
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
     server = _Server(config, app)
-    # Storage and RQ run in threads: the event loop is to have its turn soon after they take theirs.
+    # Storage and RQ run in threads: a short switch interval keeps the event loop responsive.
     sys.setswitchinterval(SWITCH_S)
     # uvicorn raises the signal again when it has shut down: then the child is to be ended, too.
     signal.signal(signal.SIGTERM, _exit)
@@ -101,7 +101,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # What was loaded stays: looking it through again and again would stop requests for tens of milliseconds.
+        # Freeze loaded objects: collections over them would pause requests for tens of milliseconds.
         gc.collect()
         gc.freeze()
 

@@ -1,4 +1,4 @@
-"""What every route shares: settings and the connections, opened when the application starts."""
+"""Services shared by all routes: settings and connections, opened at startup."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from app.reports.digest_cache import DigestCache
 from app.settings import Settings
 
 REDIS_TIMEOUT_S = 5
-REDIS_RETRIES = 2  # a client learns within seconds that Redis is away, and a restart of Redis passes unseen
-REDIS_CONNECTIONS = 32  # more requests at once than that wait for one; each needs it for less than a millisecond
+REDIS_RETRIES = 2  # hides a restart of Redis, and reports an outage within seconds
+REDIS_CONNECTIONS = 32  # further concurrent requests wait for a connection, usually less than a millisecond
 THREADS = 32  # for storage and RQ, which block
 
 
 @dataclass(frozen=True)
 class Services:
-    """One of each, for the whole process."""
+    """The services of a process."""
 
     settings: Settings
     keyring: Keyring | None
@@ -55,7 +55,7 @@ class Services:
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Open the connections; nothing here needs Redis to be up yet."""
+    """Open the connections; Redis need not be reachable yet."""
     backoff = ExponentialBackoff(cap=1, base=0.1)
     reader = redis.asyncio.Redis.from_pool(
         BlockingConnectionPool.from_url(

@@ -18,7 +18,7 @@ SIGNING_BYTES = range(24, 65)
 
 
 def _split(value: object) -> object:
-    """`a, b` as the environment carries it -> a list; blanks are no entries."""
+    """Split `a, b` of an environment variable into a list, without blanks."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -27,7 +27,7 @@ Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(SharedSettings):
-    """What the front end alone needs."""
+    """Settings of the front end."""
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -116,7 +116,7 @@ class Settings(SharedSettings):
         return "/" + rest.partition("/")[2] if "/" in rest else ""
 
     def refusal(self) -> str | None:
-        """Why these settings must not be served, or None."""
+        """The reason why these settings are unsafe to serve, or None."""
         if self.callback_hosts and not self.callback_secret.get_secret_value():
             return "MIEN_CALLBACK_HOSTS is set: set MIEN_CALLBACK_SECRET, too (whsec_ and base64 of 24 to 64 bytes)"
         if self.keys_needed or self.allow_anonymous or _is_loopback(self.host):

@@ -1,1 +1,1 @@
-"""Prometheus metrics: `requests` of this process, and `fleet`, which Redis tells all front ends alike."""
+"""Prometheus metrics: `requests` of this process, and `fleet` of the whole service, the same in all front ends."""

@@ -1,6 +1,6 @@
-"""Metrics of the whole service: every front end reads the same in Redis and in the upload store.
+"""Metrics of the whole service, which every front end reads from Redis and the upload store.
 
-Where several are scraped, each tells the same number: take the `max` of them and never their sum.
+If several front ends are scraped, all export the same values: aggregate with `max`, never with a sum.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.contract.uploads import Space
 from app.contract.workers import WorkerInfo
 from app.services import Services
 
-STORE_S = 1  # a store that has not answered by then is left out
+STORE_S = 1  # timeout of the store's probe
 AT_WORK = frozenset({"ready", "busy"})
 
 _STAGE = counted.stage_seconds("")
@@ -42,7 +42,7 @@ class Queue:
 
 
 async def fleet(services: Services) -> bytes:
-    """The text that Prometheus reads.  Raises: RedisError."""
+    """The metrics in Prometheus' text format.  Raises: RedisError."""
     workers = await services.registry.live_workers()
     async with services.redis.pipeline(transaction=False) as pipe:
         pipe.hgetall(keys.METRICS)

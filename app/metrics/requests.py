@@ -1,4 +1,4 @@
-"""Metrics of this process: every front end counts its own requests, and their sum is the service's."""
+"""Metrics of this process: every front end counts its own requests; their sum is the service's."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RequestMetrics:
 
 
 class MetricsMiddleware:
-    """Counts every request under its route's pattern, so that ids do not become labels."""
+    """Counts every request by its route's pattern, so that ids do not become labels."""
 
     def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""A job of a resumable upload: its bytes are in the store already, and stay where they are."""
+"""Creates a job from a resumable upload, whose bytes stay in the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: the same key and body make one job, also when they come twice at once.
+"""`Idempotency-Key`: requests with the same key and body create one job, also concurrently.
 
 A submission is known by its fingerprint only when its body is in, so both bodies are received; then one submission
 claims the key and makes the job, and the other waits for it and answers the same.  A claim whose maker died ends by
@@ -23,13 +23,13 @@ from app.contract.scripts.requests import CLAIM_KEY
 from app.http.errors import Conflict, IdempotencyMismatch, InvalidOption
 
 HEADER = "Idempotency-Key"
-CLAIM_S = 30  # how long the making of a job may take
+CLAIM_S = 30  # lease of the creation of a job
 POLL_S = 0.05
 SENSIBLE = r"^[\x21-\x7e]{1,255}$"
 
 
 def redis_key(header: str | None, owner: str) -> str:
-    """The Redis key of a header; "" where there is none.  Raises: InvalidOption if it cannot be a key."""
+    """The Redis key of a header, "" without one.  Raises: InvalidOption if it is malformed."""
     if header is None:
         return ""
     if not re.fullmatch(SENSIBLE, header):
@@ -38,14 +38,14 @@ def redis_key(header: str | None, owner: str) -> str:
 
 
 def fingerprint(options: JobOptions, received: InputInfo) -> str:
-    """What makes two submissions the same: content and options, not how they were packed."""
+    """A digest of content and options, independent of the encoding of the request."""
     asked = json.dumps(options.stored(), separators=(",", ":"), ensure_ascii=False)
     text = f"{received.kind} {received.sha256} {received.bytes} {asked}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 async def claim(connection: redis.asyncio.Redis, key: str, print_: str, job_id: str) -> str | None:
-    """None if this submission is to make the job; the job's id if another made it.
+    """None if this submission must create the job; the job's id if another created it.
 
     Raises: IdempotencyMismatch if the key came with another body; Conflict if the other submission takes too long.
     """
@@ -65,6 +65,6 @@ async def claim(connection: redis.asyncio.Redis, key: str, print_: str, job_id: 
 
 
 async def release(connection: redis.asyncio.Redis, key: str, job_id: str) -> None:
-    """The job could not be made: let another submission try."""
+    """Release the claim after a failure, so that another submission can create the job."""
     if await connection.hget(key, "job") == job_id.encode():
         await connection.delete(key)

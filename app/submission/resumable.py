@@ -26,7 +26,7 @@ from app.services import Services
 from app.submission.media import file_kind
 
 CHECKSUMS = ("sha1", "sha256", "md5")
-CLAIM_S = 300  # how long the making of a job may take, with a hash of its input
+CLAIM_S = 300  # lease of the creation of a job, which includes hashing its input
 _PIECE = "piece:"  # and where it begins: a field of the upload's hash that names its writer
 CHECKED_BYTES = 64 * 2**20  # most bytes of a request with a checksum, which wait in memory until it is known
 
@@ -183,13 +183,13 @@ async def alone(services: Services, upload_id: str) -> AsyncIterator[None]:
 
 
 async def remove(services: Services, owner: str, upload_id: str) -> None:
-    """Forget an upload and its bytes; to be called `alone`."""
+    """Delete an upload and its bytes; call it inside `alone`."""
     await forget(services, owner, upload_id)
     await asyncio.to_thread(services.uploads.delete, upload_id)
 
 
 async def forget(services: Services, owner: str, upload_id: str) -> None:
-    """Forget an upload; its bytes stay."""
+    """Delete an upload's record; its bytes stay."""
     async with services.redis.pipeline(transaction=True) as pipe:
         pipe.delete(keys.resumable(upload_id))
         pipe.zrem(keys.open_resumable(owner), upload_id)
@@ -197,7 +197,7 @@ async def forget(services: Services, owner: str, upload_id: str) -> None:
 
 
 async def complete(services: Services, upload: Upload) -> tuple[Kind, InputInfo]:
-    """All bytes become an input in the store.  -> its kind and sizes.
+    """Make the bytes an input in the store.  Returns its kind and sizes.
 
     Raises: Conflict if bytes are missing; UnsupportedMedia; OSError.
     """

@@ -34,7 +34,7 @@ from app.webhooks.targets import check_target
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a submission asks for, checked."""
+    """A validated submission."""
 
     options: JobOptions
     naming: Naming
@@ -43,9 +43,9 @@ class Wanted:
 
 
 async def submit(request: Request, services: Services, owner: str) -> Submission:
-    """Take the body in, and queue a job for it.  What fails, or whose client goes away, leaves nothing.
+    """Receive the body and queue its job.  A failure or a disconnect leaves nothing.
 
-    Raises: a ProblemError that says what is wrong with the request; OSError, RedisError.
+    Raises: a ProblemError with the fault of the request; OSError, RedisError.
     """
     key = idempotency.redis_key(request.headers.get(idempotency.HEADER), owner)
     await check_room(services.redis)
@@ -134,7 +134,7 @@ async def _make(
 
 
 async def _create_once(services: Services, record: JobRecord) -> str:
-    """Make the job, unless another request with the same key has made it.  -> id of the job that there is now."""
+    """Create the job, unless another request with the same key has.  Returns the job's id."""
     key = record.idempotency
     if key:
         print_ = idempotency.fingerprint(record.options, record.input)
@@ -154,7 +154,7 @@ async def _create_once(services: Services, record: JobRecord) -> str:
 
 @asynccontextmanager
 async def _under_way(services: Services, job_id: str) -> AsyncIterator[None]:
-    """Say that an upload is on its way, so that what it has stored is not swept."""
+    """Send an upload's heartbeat inside the block, which protects its files from the sweep."""
 
     ttl_ms = round(1000 * heartbeats.UPLOAD_TTL * services.settings.heartbeat_s)
 

@@ -1,4 +1,4 @@
-"""The worker's commands, one file each; imports are made when a command runs, so `--help` answers at once.
+"""The worker's commands, one file each; imports are lazy, so that `--help` is fast.
 
 Exit status: 0 on success, 2 on bad usage, 1 otherwise with one clear line on stderr.
 """
@@ -27,8 +27,8 @@ COMMANDS = {
 }
 DECODING = frozenset({"label", "bench"})  # as soon as they have loaded
 SERVING = DECODING | {"run"}
-# How often a thread of torch looks whether there is work before it sleeps: by default for milliseconds, in which other
-# stages could have its core.  OpenMP reads it when torch is imported.
+# Spin count of torch's threads before they sleep: by default they spin for milliseconds, which other stages could use.
+# OpenMP reads it when torch is imported.
 SPINS = "1000"
 BAD_USAGE = 2
 MODULES = {"import": "import_", "evaluate-detector": "evaluate_detector"}
@@ -43,7 +43,7 @@ def main() -> None:
     if name in SERVING:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     if name in DECODING:
-        PROCESS.start()  # loads while we do
+        PROCESS.start()  # loads concurrently
     with malloc.only_growing():
         module = import_module(f"worker.commands.{MODULES.get(name, name)}")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -66,7 +66,7 @@ def main() -> None:
         sys.stderr.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | error.environment)  # noqa: S606
     except BrokenPipeError:
-        # `... | head` closed the pipe; what Python would still flush at exit goes nowhere.
+        # `... | head` closed the pipe: discard what Python would flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 

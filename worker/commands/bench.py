@@ -26,7 +26,7 @@ def command(
     crops: Annotated[int, typer.Option(min=18, help="crops of the synthetic clip")] = 128,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
 ) -> None:
-    """Figures of one run are comparable with each other, not with those of another machine or hour."""
+    """Figures are comparable within one run, not between machines or times."""
     wanted = {"bundle": bundle, "device": device, "precision": precision}
     settings = WorkerSettings(**{name: value for name, value in wanted.items() if value is not None})  # type: ignore[arg-type]
     try:

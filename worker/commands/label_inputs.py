@@ -1,4 +1,4 @@
-"""What `worker label` labels: the clips that files and folders on the command line stand for."""
+"""The inputs of `worker label`: clips from files and folders on the command line."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _below(folder: Path) -> Iterator[Clip]:
 
 
 def _is_video(path: Path) -> bool:
-    """Whether a file is a clip by itself; its first bytes tell."""
+    """Whether a file is a clip, by its magic bytes."""
     try:
         with path.open("rb") as file:
             kind = kind_of(file.read(HEAD_BYTES))

@@ -12,7 +12,7 @@ from app.contract.exports import ExportFormat
 from worker.commands.label_inputs import Clip
 from worker.errors import UsageError
 
-IN_MEMORY = 16 * 2**20  # characters of a clip that are kept before they are written on
+IN_MEMORY = 16 * 2**20  # characters of a clip in memory before they are spooled
 
 Lead = tuple[tuple[str, str], ...]
 
@@ -42,7 +42,7 @@ class FolderOutput:
         return not (self._skip_existing and self._path(clip).exists())
 
     def write(self, clip: Clip, pieces: Iterable[str]) -> None:
-        """All of a file or none of it."""
+        """Write a file atomically."""
         path = self._path(clip)
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f"{path.name}.part")
@@ -54,7 +54,7 @@ class FolderOutput:
             beside.unlink(missing_ok=True)
 
     def end(self) -> None:
-        """Nothing is left to write."""
+        """No operation."""
 
     def _path(self, clip: Clip) -> Path:
         return self._folder / clip.output(self._format)

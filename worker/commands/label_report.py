@@ -1,4 +1,4 @@
-"""What `worker label` tells on standard error: progress, warnings, failures, and a summary of many inputs."""
+"""The report of `worker label` on standard error: progress, warnings, failures, and a summary of many inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.commands.label_inputs import Clip
 
 @dataclass
 class Outcome:
-    """What came of a clip that was labelled."""
+    """The outcome of a labelled clip."""
 
     frames: int = 0
     seconds: float = 0.0
@@ -23,7 +23,7 @@ class Outcome:
 
 @dataclass
 class Report:
-    """Counts clips.  On a terminal a bar shows how far the current one is, elsewhere a line says what became of it."""
+    """Counts clips.  A terminal shows a progress bar of the current clip; other outputs get a line for each clip."""
 
     total: int
     failed: list[tuple[Clip, str]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""`python -m worker run`: load the bundle once, say READY, take jobs until SIGTERM."""
+"""`python -m worker run`: load the bundle once, register as ready, run jobs until SIGTERM."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from worker.process.supervisor import CANNOT_SERVE, SupervisorError, cuda_device
 from worker.settings import ALL_DEVICES, WorkerSettings
 
 EPILOG = described(WorkerSettings)
-RENDERER_PAUSE_S = 2.0  # before one that died is started again
+RENDERER_PAUSE_S = 2.0  # backoff before a restart
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,7 @@ def command(
                     raise CommandError(str(error)) from None
             else:
                 _serve(settings, name, stop_renderer)
-    # All is said and done; Python would clean up after torch now, for seconds on a busy machine.
+    # Exit without Python's clean-up of torch, which takes seconds on a busy machine.
     sys.stderr.flush()
     os._exit(0)
 
@@ -71,7 +71,7 @@ def command(
 def _serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> None:
     PROCESS.start()  # loads while we do; a supervisor needs neither it nor torch
     with malloc.only_growing():
-        await_redis(settings.redis_url)  # whose absence is told before torch is loaded
+        await_redis(settings.redis_url)  # first, so that an unreachable Redis is reported before torch is loaded
     from worker.process.worker_main import serve  # noqa: PLC0415
 
     serve(settings, name, on_stop)
@@ -79,9 +79,9 @@ def _serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> 
 
 @contextmanager
 def _renderer() -> Iterator[Callable[[], None]]:
-    """Draws annotated videos, so that the GPU never waits for that; started before CUDA is touched, again if it dies.
+    """Keeps the renderer process running.  Start it before CUDA is initialised.
 
-    Yields what stops it, once however often it is called: a second signal would not let it hand back what it draws.
+    Yields an idempotent function that stops it: a second signal would keep it from handing its jobs back.
     """
     stopping = threading.Event()
     children = [_start_renderer()]

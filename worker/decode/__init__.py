@@ -3,8 +3,8 @@
 `video` reads videos and animated GIFs, `images` reads archives of still images.  Both yield `DecodedFrame`s in order
 and hold one frame at a time, so memory does not grow with the input's length.
 
-Inputs come from strangers, and decoders are large programs in C: `isolated` has a child process read each input, under
-limits that the kernel holds (`child`), and takes the frames over through shared memory (`ring`).
+Inputs are untrusted, and decoders are large C programs: `isolated` decodes each input in a child process under kernel
+limits (`child`) and receives the frames through shared memory (`ring`).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import numpy as np
 
 from worker.core.records import Image
 
-THREADS = 16  # of FFmpeg for one input, at most: each takes memory for frames of its own
+THREADS = 16  # maximum of FFmpeg's threads for one input, since each needs memory for its own frames
 THREADS_VARIABLE = "DECODING_THREADS"  # for tests of other numbers of threads
-BEAT_S = 1.0  # how often a decoder says that it is still at it
+BEAT_S = 1.0  # interval of a decoder's heartbeats
 
 
 class DecoderError(Exception):
-    """The decoder failed for a reason that is not the input's."""
+    """The decoder failed, and the input is not the cause."""
 
 
 class UndecodableInputError(Exception):
-    """The input holds no picture that can be decoded; the message says why, for the input's owner."""
+    """The input has no decodable picture; the message is the reason, for the input's owner."""
 
 
 class LimitExceededError(Exception):
@@ -37,28 +37,28 @@ class LimitExceededError(Exception):
 
 
 class DecoderLostError(Exception):
-    """The decoder is gone before its end, perhaps for a reason of the machine's: another try may do better."""
+    """The decoder ended early, perhaps because of the machine: a retry may succeed."""
 
 
 class DecoderHungError(DecoderLostError, LimitExceededError):
-    """It said nothing for so long that it was ended."""
+    """The decoder was ended after a timeout without messages."""
 
 
 class DecoderKilledError(DecoderLostError, MemoryError):
-    """Somebody killed it; for want of memory the system does."""
+    """The decoder was killed, usually by the system for lack of memory."""
 
 
 class InputUnreadableError(DecoderLostError, OSError):
-    """The input's file could not be read, whatever is in it."""
+    """The input's file could not be read."""
 
 
 class DecodingProcessLostError(DecoderLostError, DecoderError):
-    """The process that forks decoders is gone, or does not answer."""
+    """The process that forks decoders died or hangs."""
 
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """Hard limits: most frames of an input, most pixels of a frame; seconds and bytes of memory for decoding it."""
+    """Hard limits: frames of an input, pixels of a frame, seconds and bytes of memory for decoding an input."""
 
     max_frames: int
     max_pixels: int
@@ -82,7 +82,7 @@ Canvas = Callable[[int], Image]
 
 
 def new_samples(size: int) -> Image:
-    """Where so many samples of a picture are put, unless its reader has a better place."""
+    """The default `Canvas`: a new array (size,) uint8."""
     return np.empty(size, np.uint8)
 
 
@@ -92,9 +92,9 @@ def decoding_threads() -> int:
 
 
 class DecodeClock:
-    """Seconds spent decoding one input, without those that its frames wait for whoever takes them.
+    """Seconds spent decoding one input, without the time that frames wait for their consumer.
 
-    max_s: most of them.  beat: called about every `BEAT_S` seconds of decoding.
+    max_s: limit.  beat: called about every `BEAT_S` seconds of decoding.
     """
 
     def __init__(self, max_s: float, beat: Callable[[], None] = lambda: None) -> None:
@@ -104,7 +104,7 @@ class DecodeClock:
         self._since = self._beaten = time.monotonic()
 
     def tick(self) -> None:
-        """Called at every frame, and before it is given away.  Raises: LimitExceededError if time is up."""
+        """Call it at every frame, and before a frame is yielded.  Raises: LimitExceededError after `max_s`."""
         now = time.monotonic()
         self._spent_s += now - self._since
         self._since = now
@@ -115,15 +115,15 @@ class DecodeClock:
             self._beat()
 
     def resume(self) -> None:
-        """The frame was taken: the time since `tick` was not ours."""
+        """Call it after the consumer took a frame: the time since `tick` does not count."""
         self._since = time.monotonic()
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of the source are labelled.
+    """The frames of the source to label.
 
-    sample_fps: at most so many frames a second, None for all.  start_s (included), end_s (excluded): seconds.
+    sample_fps: maximum frames a second, None for all.  start_s (inclusive), end_s (exclusive): seconds.
     """
 
     sample_fps: float | None = None
@@ -132,9 +132,9 @@ class Sampling:
 
 
 class Sampler:
-    """Decides frame by frame; timestamps must not decrease."""
+    """Selects sampled frames; timestamps must not decrease."""
 
-    # Timestamps of 1/30 s are not exact in any container: this much too early is still on time.
+    # Tolerance, since containers store multiples of 1/30 s inexactly.
     SLACK_S = 1e-3
 
     def __init__(self, sampling: Sampling) -> None:

@@ -1,4 +1,4 @@
-"""The video track of an open container: from its packets to decoded frames, past what is damaged."""
+"""The video track of an open container: from its packets to decoded frames, skipping damaged packets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.decode.container import OpenVideo
 from worker.decode.skipping import Skipping
 
 MOST_FAILURES = 100  # reads that fail one after the other before the rest is given up
-TRIES = 3  # of a packet that the decoder does not take at once
+TRIES = 3  # attempts for a packet that the decoder does not accept at once
 KEPT_BYTES = 32 * 2**20  # of packets that may be decoded again
 
 av.logging.set_level(None)  # its complaints have no job's id; what matters of them is counted
@@ -44,7 +44,7 @@ class Track:
         self._shown = -1  # the latest time of a frame
 
     def frames(self) -> Iterator[VideoFrame]:
-        """Every frame that can be decoded and is not skipped, in the order in which they are shown.
+        """Every decodable frame that is not skipped, in presentation order.
 
         Raises: LimitExceededError, MemoryError.
         """
@@ -100,7 +100,7 @@ class Track:
                 yield [frame for frame in codec.decode(packet) if (frame.pts or 0) > self._shown], False
 
     def _decode(self, packet: Packet[Any] | None) -> tuple[list[VideoFrame], bool]:
-        """The frames that are ready after this packet, or after the last one; whether it was refused."""
+        """The frames that are ready after this packet (None: after the last), and whether the packet was rejected."""
         if packet is not None and packet.dts is not None and self._video.has_no_times:
             heapq.heappush(self._stamps, packet.dts)
         for _ in range(TRIES):
@@ -138,7 +138,7 @@ class Track:
         yield None
 
     def _read(self) -> Iterator[Packet[Any]]:
-        """The track's packets, in the order of the file, on one clock."""
+        """The track's packets, in file order, with continuous timestamps."""
         video, clock = self._video, None
         if video.plays_in_browsers:
             video.pass_over_other_tracks()

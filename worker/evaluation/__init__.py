@@ -1,1 +1,1 @@
-"""How good and how fast: `worker bench` and `worker evaluate-detector`."""
+"""Accuracy and speed: `worker bench` and `worker evaluate-detector`."""

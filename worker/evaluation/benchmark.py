@@ -1,4 +1,4 @@
-"""Measures the ensemble alone, the whole pipeline, and the plain sliding-window reference, all in one run.
+"""Measures the ensemble, the whole pipeline and the sliding-window reference in one run.
 
 Machines differ and are shared, so what counts are the ratios of one run: `speedup`, `ensemble_fps / backbone_fps`, and
 the pipeline's rate against the rates of its stages alone.
@@ -83,7 +83,7 @@ def reference_positions(count: int) -> list[int]:
 
 
 def _rate(run: Callable[[], int]) -> float:
-    """Items a second of `run`, which answers how many it did; once to warm up, then for `SECONDS`."""
+    """Items a second of `run`, which returns its number of items; one warm-up, then `SECONDS`."""
     run()
     done, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < SECONDS or not done:

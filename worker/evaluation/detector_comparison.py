@@ -40,7 +40,7 @@ class Tally:
     reference_ms: list[float] = field(default_factory=list)
 
     def figures(self) -> dict[str, float | int | None]:
-        """As a reader wants them; None where there is nothing to divide by."""
+        """The metrics for the report; None for an empty denominator."""
         detector, reference = _median(self.detector_ms), _median(self.reference_ms)
         return {
             "frames": self.frames,
@@ -106,7 +106,7 @@ def landmark_error(found: np.ndarray, true: np.ndarray) -> float:
 
 
 def same_labels(ours: Iterable[LabelledFrame], theirs: Iterable[LabelledFrame]) -> tuple[int, int]:
-    """How many faces that both pipelines found in a frame got the same label, and how many such faces there are."""
+    """Of the faces that both pipelines found in a frame: how many got the same label, and their total."""
     same = matched = 0
     for a, b in zip(ours, theirs, strict=True):
         boxes = [np.array([_corners(face.bbox) for face in f.frame.faces], np.float32).reshape(-1, 4) for f in (a, b)]

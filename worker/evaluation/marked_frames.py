@@ -1,4 +1,4 @@
-"""A detector on frames whose faces were marked by eye: how many it finds, and how many boxes are no faces.
+"""A detector on annotated frames: recall and false boxes.
 
 The marks are a JSON file: `{"frames": [{"name", "width", "height", "faces": [[x, y, width, height], ...], "ignore":
 [...]}]}` in pixels of the frame.  `ignore`: regions where a box counts neither way, for instance drawn faces.
@@ -55,7 +55,7 @@ class Found:
     false_boxes: int = 0
 
     def figures(self) -> dict[str, float | int]:
-        """As a reader wants them."""
+        """The metrics for the report."""
         return {
             "frames": self.frames,
             "faces": self.faces,

@@ -1,11 +1,11 @@
-"""The Aff-Wild2 layout, as its owners hand it out.
+"""The Aff-Wild2 layout, as distributed by its owners.
 
     Annotation/annotations/EXPR_Set/{Train_Set,Validation_Set}/<video>.txt      header, then one integer a frame
     Cropped_aligned_image/cropped_aligned/<video>/00001.jpg ...                 line i (from 0) is image i + 1
 
 The third ABAW challenge names the folder EXPR_Classification_Challenge and has an eighth label, Other.  Frames without
 a face have no image; there may be one label more than frames.  Videos of two people appear as <video>_left and
-<video>_right, some as the plain name for one of the two: each is a video of its own.
+<video>_right, some with the plain name for one of the two: each is a separate video.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Measure how faces lie in a data set's crops, so that serving can cut its own faces the same way.
+"""Measure the alignment of faces in a data set's crops, so that serving can crop faces in the same way.
 
     python -m worker.training.alignment --data ferplus_train.npz --detector-model face_detection_yunet_2023mar.onnx
 
-Detectors are tuned to whole pictures, so every crop is scaled up and given a border before it is searched.  The medians
-over the crops where a detector answers go into the recipe (`worker.training.recipes.FER_ALIGNMENT`).
+Detectors are tuned to whole pictures, so every crop is enlarged and padded first.  The medians over the crops with a
+detection go into the recipe (`worker.training.recipes.FER_ALIGNMENT`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Augmentation of still face crops, on whole batches in torch.
 
-Serving crops are aligned only approximately and come from video, so training sees crops turned, scaled, shifted,
-blurred, noisy, too dark, too bright and partly covered.
+Crops in serving are aligned only approximately and come from video, so training crops are rotated, scaled, shifted,
+blurred, noisy, too dark, too bright or partly covered.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far each change may go.
+    """The strength of each change.
 
     rotation: degrees either way.  scale: relative change of size either way.  shift: fraction of the side either way.
     stretch: relative change of aspect either way.  light: brightness, as a fraction of white, and contrast, relative,
@@ -46,7 +46,7 @@ FLIP_ONLY = Augmentation(
 
 
 def augment(pixels: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Random changes, other ones for every image.
+    """Random changes, independent for every image.
 
     pixels: (N, H, W, C) uint8.  Returns the same shape, float32 in 0..255.
     """

@@ -1,4 +1,4 @@
-"""The model card: a bundle's README, made from its manifest."""
+"""The model card: a bundle's README, generated from its manifest."""
 
 from __future__ import annotations
 

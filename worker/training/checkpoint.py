@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, and read without unpickling code."""
+"""Checkpoints: written atomically, and read without unpickling code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.training.errors import CheckpointError
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write beside the path, then move over it, so that a kill leaves the previous checkpoint."""
+    """Write a temporary file, then rename it, so that a kill leaves the previous checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     with partial.open("wb") as file:
@@ -24,7 +24,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU.  Raises: CheckpointError if it is missing or not ours."""
+    """Read a checkpoint onto the CPU.  Raises: CheckpointError if it is missing or of another program."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

@@ -1,9 +1,9 @@
-"""Clips made from stills: the video that temporal members are trained on where no labelled video exists.
+"""Clips synthesised from stills, to train temporal members without labelled video.
 
-A clip shows one face, drifting and turning a little, its crop jittering as a tracker's does, the light changing slowly.
-It may cut or cross-fade to a face with another label.  Stretches of frames may be damaged: blurred by movement, noisy,
-compressed, covered, too dark or too bright, cropped wrongly, or tiny.  So context helps where a frame is bad, and the
-label still changes where the face does.
+A clip shows one face with slow drift and rotation, the jitter of a tracker's crops, and slowly changing light.  It may
+cut or cross-fade to a face with another label.  Runs of frames may be degraded: motion blur, noise, compression,
+occlusion, wrong exposure, wrong crop, or low resolution.  So context helps for degraded frames, and the label still
+changes with the face.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from worker.training.recipes import ClipSettings
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 Damage = Callable[[Floats, np.random.Generator], Floats]
-DAMAGE_RUN = 3  # frames, the usual length of a damaged stretch
+DAMAGE_RUN = 3  # frames, the mean length of a degraded run
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which stills a clip shows.
+    """The plan of a clip.
 
-    stills: (2,) the first and the last still; the same twice where nothing changes.  share: (T,) share of the last one
-    in each frame, 0..1.  damaged: (T,) bool.
+    stills: (2,) the first and the last still, equal without a change.  share: (T,) share of the last one in each frame,
+    0..1.  damaged: (T,) bool, degraded frames.
     """
 
     stills: Indices
@@ -38,7 +38,7 @@ class Plan:
 
 
 def plan_clip(first: int, labels: Indices, settings: ClipSettings, rng: np.random.Generator) -> Plan:
-    """Plan a clip that starts with still `first`; labels (N,) are the stills', and a change goes to another label."""
+    """Plan a clip that starts with still `first`.  labels: (N,) of the stills; a change goes to another label."""
     frames = settings.frames
     last, share = first, np.zeros(frames, np.float32)
     others = np.flatnonzero(labels != labels[first])
@@ -80,7 +80,7 @@ def render_clip(stills: Image, plan: Plan, settings: ClipSettings, rng: np.rando
 
 
 def targets_of(plan: Plan, shares: Floats) -> Floats:
-    """(T, K) target of every frame: the stills' targets, (N, K), mixed as their pictures are."""
+    """(T, K) target of every frame: the stills' targets (N, K), mixed like their pictures."""
     mixed = plan.share[:, None]
     return np.asarray((1 - mixed) * shares[plan.stills[0]] + mixed * shares[plan.stills[1]], np.float32)
 

@@ -1,4 +1,4 @@
-"""What `python -m worker train ensemble` does, from its options to the measured bundle."""
+"""`python -m worker train`: from its options to the measured bundle."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def train(order: Order) -> None:
             terms = terms.started_from(order.backbone.name)
         run = session.run(order.settings, run_signature(order.settings, files, session.place.world))
         trained = train_ensemble(order.settings, source, run, order.backbone)
-        session.place.wait()  # the others are done then: what is left takes long, and they would wait for it in vain
+        session.place.wait()  # other processes end here, since only the first does the rest, which takes long
         leave(session.place)
         if session.place.first:
             origin = provenance(
@@ -105,7 +105,7 @@ def open_source(order: Order, crop: CropSpec) -> tuple[Source, DataTerms]:
 
 def _check(order: Order) -> None:
     if order.out.exists() and any(order.out.iterdir()) and not (order.out / MANIFEST_FILE).is_file():
-        raise TrainingError(f"{order.out} is not empty and no bundle: name a new folder with --out")
+        raise TrainingError(f"{order.out} is not empty and not a bundle: name a new folder with --out")
     if not order.data.exists():
         raise DataError(f"{order.data} does not exist")
 

@@ -30,7 +30,7 @@ from worker.training.temporal import TemporalTask, WindowSet, centre_logits, new
 
 
 class Source(Protocol):
-    """Labelled data of one layout, for training and for validation.
+    """Labelled data of one layout, for training and validation.
 
     auxiliary: names of classifiers that only training uses.  clips_from_stills: no real video.
     """
@@ -43,7 +43,7 @@ class Source(Protocol):
         """SHA-256 of the data, by name."""
 
     def static_task(self, net: StaticNet, place: Place) -> Task[PixelBatch]:
-        """What the static CNN is trained on."""
+        """The training task of the static CNN."""
 
     def window_sets(self, net: StaticNet, journal: Journal) -> tuple[WindowSet, dict[str, WindowSet]]:
         """Windows of the frozen backbone's features: for training, and for validation by name."""
@@ -102,7 +102,7 @@ def fuse_members(heads: dict[str, Head], validation: dict[str, WindowSet]) -> Fu
 
 
 def frame_head(net: StaticNet, labels: int) -> Head:
-    """The static CNN's classifier as a head of its own, on the same device."""
+    """The static CNN's classifier as a head, on the same device."""
     head = build_head(FrameHeadSpec(), net.backbone.feature_size, labels)
     head.load_state_dict(net.head.state_dict())
     return head.to(net.normalise.gain.device).eval().requires_grad_(False)
@@ -129,6 +129,6 @@ def load_backbone(net: StaticNet, path: Path) -> None:
 
 
 def run_signature(settings: Settings, files: dict[str, str], world: int) -> str:
-    """Identifies what a checkpoint may be resumed with: settings, data, number of processes."""
-    # How many processes decode changes nothing in the result.
+    """A digest of what a checkpoint depends on: settings, data, number of processes."""
+    # The number of loader processes does not change the result.
     return signature_of(asdict(replace(settings, loaders=0)), files, world)

@@ -1,4 +1,4 @@
-"""Errors of training; every message is the one line that a user reads.
+"""Errors of training; every message is one line for the user.
 
 TrainingError
     DataError            labelled data is missing, malformed or inconsistent
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 
 class TrainingError(Exception):
-    """Training or measuring cannot go on."""
+    """Training or evaluation failed."""
 
 
 class DataError(TrainingError):
@@ -20,7 +20,7 @@ class DataError(TrainingError):
 
 
 class RecipeError(TrainingError):
-    """A setting is unknown or does not fit the others."""
+    """A setting is unknown or inconsistent with others."""
 
 
 class CheckpointError(TrainingError):
@@ -28,8 +28,8 @@ class CheckpointError(TrainingError):
 
 
 class DeviceTooSmallError(TrainingError):
-    """The device has not enough memory for the settings."""
+    """The device has too little memory for the settings."""
 
 
 class Interrupted(TrainingError):  # noqa: N818 - a state, not a fault
-    """Training was stopped by its user; a checkpoint was written."""
+    """The user stopped the training; a checkpoint was written."""

@@ -1,4 +1,4 @@
-"""Write what was trained as a bundle: tensors, manifest, model card."""
+"""Write a trained ensemble as a bundle: tensors, manifest, model card."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ INTENDED_USE = (
 
 @dataclass(frozen=True)
 class DataTerms:
-    """Where training data comes from and what it may be used for, for manifest and card."""
+    """Origin and terms of training data, for manifest and model card."""
 
     description: str
     terms: str
     licence: str
 
     def started_from(self, backbone: str) -> DataTerms:
-        """The same, where the backbone began with weights that others trained."""
+        """The same terms with the origin of a pretrained backbone."""
         return dataclasses.replace(
             self,
             description=f"{self.description} The backbone started from the weights in {backbone}.",
@@ -61,7 +61,7 @@ class Trained:
 
 
 def input_spec(settings: InputSettings) -> Input:
-    """The manifest's words for the input."""
+    """The manifest's `input`."""
     return Input(
         size=settings.size,
         colour=settings.colour,
@@ -75,7 +75,7 @@ def input_spec(settings: InputSettings) -> Input:
 def provenance(
     settings: Settings, data: DataTerms, files: dict[str, str], commit: str | None, *, clips_from_stills: bool
 ) -> Provenance:
-    """How the weights came to be; files: SHA-256 by name; commit: of the code when the training started."""
+    """The provenance of the weights.  files: SHA-256 by name.  commit: of the code at the start of the training."""
     return Provenance(
         data=data.description,
         data_sha256=files,

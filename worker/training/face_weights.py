@@ -109,7 +109,7 @@ def _tensor(weights: Tensors, name: str, dimensions: int) -> Tensor:
 
 
 def _set(conv: nn.Conv2d, norm: nn.BatchNorm2d, kernel: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """Give a convolution its kernel and its batch-norm the values that together are kernel and bias; the output."""
+    """Set a convolution and its batch-norm so that together they equal kernel and bias.  Returns the output."""
     if kernel.shape != conv.weight.shape or bias.shape != norm.bias.shape:
         raise BundleError(f"not the expected network: {tuple(kernel.shape)} in place of {tuple(conv.weight.shape)}")
     conv.weight.copy_(kernel)

@@ -1,4 +1,4 @@
-"""What a bundle was made from: digests of its data, and the commit of this code."""
+"""Provenance of a bundle: digests of its data, and the commit of the code."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def sha256_of(path: Path) -> str:
 
 
 def signature_of(settings: Mapping[str, Any], files: Mapping[str, str], world: int) -> str:
-    """Identifies what a checkpoint may be resumed with: settings, data, number of processes."""
+    """A digest of what a checkpoint depends on: settings, data, number of processes."""
     content = json.dumps([settings, files, world], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
 def current_commit() -> str | None:
-    """The commit this code is at, with `-dirty` where files differ from it; None outside a git checkout."""
+    """The commit of the code, with `-dirty` if files differ from it; None outside a git checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)  # noqa: S603

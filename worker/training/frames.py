@@ -22,7 +22,7 @@ TRIES = 10
 
 @dataclass(frozen=True)
 class Draw:
-    """A frame to load.  epoch seeds its random crop; None takes the frame as it is."""
+    """A frame to load.  epoch: seeds its random crop; None for no random crop."""
 
     item: int
     epoch: int | None = None
@@ -66,7 +66,7 @@ def load_frames(dataset: FrameDataset, batches: Sequence[Sequence[Draw]], loader
 
 
 def draws(items: Tensor | range, epoch: int | None = None) -> list[Draw]:
-    """One draw an item."""
+    """One draw for each item."""
     return [Draw(int(item), epoch) for item in items]
 
 

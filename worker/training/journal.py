@@ -1,4 +1,4 @@
-"""What a training says while it runs: progress bars on stderr, scalars for TensorBoard, a line an epoch."""
+"""The output of a running training: progress bars on stderr, scalars for TensorBoard, a line for each epoch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Journal:
-    """Silent where `shown` is false: in all processes but the first, and in tests."""
+    """shown: false in all processes but the first, and in tests; then nothing is printed."""
 
     def __init__(self, run_dir: Path | None, *, shown: bool = True) -> None:
         self._console = Console(stderr=True, quiet=not shown, highlight=False)
@@ -37,7 +37,7 @@ class Journal:
 
     @contextmanager
     def bar(self, what: str, total: int, done: int = 0) -> Iterator[Bar]:
-        """A bar of `total` items with time left."""
+        """A progress bar of `total` items with the remaining time."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -81,9 +81,9 @@ class Bar:
         self._task = task
 
     def advance(self, count: int = 1) -> None:
-        """So many items further."""
+        """Advance by `count` items."""
         self._progress.update(self._task, advance=count)
 
     def note(self, note: str) -> None:
-        """Words at the bar's end."""
+        """Set the text at the bar's end."""
         self._progress.update(self._task, note=note)

@@ -1,4 +1,4 @@
-"""Labelled data of the three layouts, ready to be measured on."""
+"""Labelled data of the three layouts for evaluation."""
 
 from __future__ import annotations
 
@@ -86,5 +86,5 @@ def _bundle_index(names: tuple[str, ...], labels: tuple[str, ...]) -> np.ndarray
     """(len(names) + 1,) the bundle's index of each name; the last entry, index -1, is unlabelled."""
     missing = [name for name in names if name not in labels]
     if missing:
-        raise DataError(f"the data has the label {missing[0]!r}, which the bundle does not know")
+        raise DataError(f"the data has the label {missing[0]!r}, which the bundle lacks")
     return np.array([labels.index(name) for name in names] + [-1], np.int64)

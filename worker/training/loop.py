@@ -68,7 +68,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Run:
-    """What all stages of a run share.  signature: the settings and data that a checkpoint must agree with."""
+    """Shared state of all stages of a run.  signature: of the settings and data that a checkpoint must match."""
 
     folder: Path
     place: Place
@@ -103,12 +103,12 @@ class Trainer(Generic[Batch]):
 
     @property
     def last_file(self) -> Path:
-        """Checkpoint to resume from."""
+        """The checkpoint to resume from."""
         return self.run_.folder / f"{self.name}.last.pt"
 
     @property
     def best_file(self) -> Path:
-        """Weights of the epoch that is kept, so far."""
+        """The weights of the best epoch so far."""
         return self.run_.folder / f"{self.name}.best.pt"
 
     def run(self) -> Outcome:
@@ -256,7 +256,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 @contextmanager
 def _stop_signal() -> Iterator[list[bool]]:
-    """[True] once SIGINT or SIGTERM came; a second SIGINT stops at once."""
+    """Yields a list that becomes [True] after SIGINT or SIGTERM; a second SIGINT stops at once."""
     stop = [False]
 
     def handle(number: int, _: FrameType | None) -> None:
