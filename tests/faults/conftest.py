@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.service import Clips, Record, Service
     from worker.demo.processes import Process
 
-HEARTBEAT_S = "1"  # so an execution counts as dead after four seconds, and recovery looks every other second
+HEARTBEAT_S = "1"  # so a lease ends after four seconds, and recovery runs every two seconds
 QUEUE = "mien-default"
 FRAMES = 140  # two chunks and a rest
 
@@ -35,14 +35,14 @@ def send(process: Process, number: signal.Signals) -> None:
 
 
 def kill(service: Service, process: Process) -> None:
-    """SIGKILL, and wait until it is gone."""
+    """Send SIGKILL and wait for its end."""
     send(process, signal.SIGKILL)
     service.stop(process)
 
 
 @dataclass
 class Faulty:
-    """A client of a service whose parts can be taken away."""
+    """A client of a service whose parts can be killed or stopped."""
 
     api: Api
     folder: Path
@@ -58,7 +58,7 @@ class Faulty:
         return redis.Redis.from_url(self.service.redis_url)
 
     def launch(self, name: str, *faults: str) -> Process:
-        """A worker to which things happen, see `launch`."""
+        """A worker with a fault, see `launch`."""
         return self.service.start(name, sys.executable, "-m", "tests.faults.launch", str(self.folder), *faults)
 
     def happens(self, what: str) -> Path:
@@ -78,7 +78,7 @@ class Faulty:
         return process
 
     def sound(self) -> Process:
-        """A worker with nothing broken: the one that there is, or a new one."""
+        """A healthy worker: the existing one, or a new one."""
         if self.sound_worker is None:
             self.sound_worker = self.worker(f"sound-{time.monotonic()}")
         return self.sound_worker
@@ -125,7 +125,7 @@ class Faulty:
 
 
 def redis_command(port: str, folder: Path) -> list[str]:
-    """A Redis that keeps what it was told, as in the compose file."""
+    """A persistent Redis, as in the compose file."""
     files = ["--dir", str(folder), "--save", "", "--appendonly", "yes"]
     return ["redis-server", "--port", port, "--bind", "127.0.0.1", *files]
 

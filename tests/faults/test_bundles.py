@@ -1,4 +1,4 @@
-"""Bundles that are not what they were: the worker does not start, and says why in one line."""
+"""Damaged bundles: the worker does not start, and reports the reason in one line."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def an_older_format(folder: Path) -> None:
 
 
 def run(folder: Path, spoil: Callable[[Path], None], redis_url: str, *command: str, device: str) -> list[str]:
-    """A worker's last words, line by line, where its bundle is spoilt."""
+    """The error output of a worker with a damaged bundle, line by line."""
     bundle = folder / "spoilt"
     shutil.copytree(find_bundle("default"), bundle)
     spoil(bundle)
@@ -83,7 +83,7 @@ main()
 
 
 def test_a_spoilt_bundle_for_several_devices(redis_url: str, tmp_path: Path) -> None:
-    """All workers refuse it, and the command ends with one line likewise: nothing would be mended by trying again."""
+    """All workers reject it, and the command ends with one line, since a restart would not help."""
     lines = run(tmp_path, one_byte_changed, redis_url, "-c", TWO_DEVICES, device="cuda:all")
     (line,) = [line for line in lines if line.startswith("error: ")]
     assert line == lines[-1]

@@ -1,4 +1,4 @@
-"""Two days after a job ended, nothing of it is left.  The clock of Redis is turned by shortening what its keys live."""
+"""Two days after a job's end nothing of it is left.  The test shortens the keys' times to live to simulate the time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def let_pass(connection: redis.Redis, seconds: int) -> None:
 
 
 def test_a_job_with_all_that_may_hang_on_it(tmp_path: Path, clips: Clips, receiver: Listener) -> None:
-    """Results, input, annotated video, webhook, Idempotency-Key: all go, but that its owner is told that it is gone."""
+    """Results, input, annotated video, webhook and Idempotency-Key are removed; the owner gets 410."""
     settings = {
         "MIEN_CALLBACK_HOSTS": f"127.0.0.1:{receiver.port}",
         "MIEN_CALLBACK_SECRET": SECRET,

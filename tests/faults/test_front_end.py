@@ -1,4 +1,4 @@
-"""The front end: a full disk, clients that go, processes that are killed, and jobs that expire."""
+"""Faults of the front end: a full disk, clients that disconnect, killed processes, expired jobs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
 
 
 def test_a_full_upload_store(tmpfs: Path, tmp_path: Path) -> None:
-    """An upload that does not fit is refused and leaves nothing; one that fits is taken at once afterwards."""
+    """An upload that does not fit is rejected and leaves nothing; a smaller one is accepted at once."""
     with ExitStack() as stack:
         front = front_end(stack, tmp_path, MIEN_UPLOADS=str(tmpfs / "uploads"))
         for _ in range(2):
@@ -113,7 +113,7 @@ def test_a_background_process_that_is_killed(front: Faulty) -> None:
 
 
 def test_a_job_that_expires(front: Faulty) -> None:
-    """Nothing of it remains in Redis or the store, but that its owner is told that it is gone."""
+    """Nothing of it remains in Redis or the store, except the owner's 410."""
     headers = {**RAW, "Idempotency-Key": "once"}
     job_id = front.api.http.post("/v1/jobs?keep_input=true", content=MP4, headers=headers).json()["id"]
     assert front.api.http.post(f"/v1/jobs/{job_id}/cancel").status_code == 202

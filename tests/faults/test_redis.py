@@ -1,4 +1,4 @@
-"""Redis away, or full: the API says so, no process ends, and every accepted job does."""
+"""Redis unreachable or full: the API reports it, no process exits, and every accepted job ends."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class SlowUpload(threading.Thread):
 
 
 def test_redis_restarted(working: Faulty, clip: bytes, clips: Clips) -> None:
-    """While it is away: 503 problems.  Afterwards the running and the waiting job end whole, and uploads go on."""
+    """During an outage: 503 problems.  After it the running and the queued job end completely, and uploads continue."""
     api = working.api
     running = api.running(api.submit(clip)["id"])
     waiting = api.submit(clips.video(clips.pictures(2)))
@@ -119,7 +119,7 @@ def refused(answer: httpx.Response) -> None:
 
 
 def test_redis_nearly_full(working: Faulty, clip: bytes, limit: Callable[[int], None]) -> None:
-    """New jobs are refused before it is full, so the running one has room to end, and is read meanwhile."""
+    """New jobs are rejected before it is full, so the running one can end and be read."""
     job = working.api.running(working.api.submit(clip)["id"])
     limit(200_000)  # less than a fifth of what is used
     refused(working.api.http.post("/v1/jobs", content=clip, headers={"Content-Type": "video/mp4"}))

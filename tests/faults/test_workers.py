@@ -1,4 +1,4 @@
-"""Workers that die, stop, hang, or run out of memory: every job ends, once, as it would have."""
+"""Workers that die, stop, hang, or run out of memory: every job ends exactly once, with the same records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def expected(faulty: Faulty, clip: bytes) -> list[Record]:
-    """The clip's records when nothing happens."""
+    """The clip's records without a fault."""
     faulty.sound()
     job = faulty.api.ended(faulty.api.submit(clip)["id"])
     records = faulty.records(job)
@@ -50,7 +50,7 @@ def test_a_killed_worker(faulty: Faulty, clip: bytes, expected: list[Record]) ->
 
 
 def test_a_worker_told_to_stop(faulty: Faulty, clip: bytes, expected: list[Record]) -> None:
-    """SIGTERM: it exits within ten seconds, the job goes on elsewhere at no charge, with the same records."""
+    """SIGTERM: it exits within ten seconds; the job continues elsewhere without an attempt charged, same records."""
     job = begun(faulty, clip)
     started = time.monotonic()
     last_words = faulty.stop_sound()
@@ -172,7 +172,7 @@ def test_a_device_short_of_memory(faulty: Faulty, clip: bytes) -> None:
 
 
 def test_nothing_is_left(faulty: Faulty) -> None:
-    """After all that, no input is stored, and RQ knows of no job."""
+    """At the end no input is stored, and RQ has no job."""
     assert faulty.service.stored() == []
     with faulty.connection() as connection:
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.service import Clips, Service
 
-# Every job ends within that.  On two cores that do nothing else the longest takes 4 s, its upload included.
+# Every job must end within this.  On two idle cores the longest takes 4 s including its upload.
 WITHIN_S = 30
 IN_OPEN, IN_ACCESS = 0x20, 0x01
 SAMPLE_S = 0.01
@@ -66,7 +66,7 @@ def listener() -> Iterator[Listener]:
 
 @contextmanager
 def memory(service: Service, front_end_mib: int, worker_mib: int) -> Iterator[None]:
-    """Neither the front end nor the worker, with all their child processes, may grow by more while this lasts."""
+    """Limit the growth of front end and worker, including all child processes, inside the block."""
     watched = {"api": front_end_mib, "worker": worker_mib}
     before = {name: _rss(service.process(name).pid) for name in watched}
     peaks = dict(before)
@@ -107,7 +107,7 @@ def _pss(pid: int) -> int:
 
 
 class HostileApi(Api):
-    """A client that means harm."""
+    """A malicious client."""
 
     def ended(self, job_id: str) -> dict[str, Any]:
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Names, links, devices and holes in archives: an archive gives pictures in some order, and nothing else."""
+"""Names, links, devices and holes in archives have no effect but the order of pictures."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_names_have_no_effect(hostile: HostileApi, clips: Clips, tmp_path: Path)
 
 
 def test_links_of_a_zip_are_not_followed(hostile: HostileApi, canary: Canary, clips: Clips) -> None:
-    """A link is no picture, whatever it points at."""
+    """A link is never followed or read as a picture."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         link = zipfile.ZipInfo("0.png")

@@ -1,4 +1,4 @@
-"""Playlists, scripts, patterns and texts in a video's clothes: nothing else is read, and nobody is called."""
+"""Playlists, scripts, patterns and texts disguised as videos: no other file is read, and no host is contacted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMITS = DecodeLimits(1000, 10_000_000, 20)
 
 
 def playlists(target: str) -> dict[str, bytes]:
-    """Texts that make FFmpeg open the target, and some that make other programs do so."""
+    """Texts that make FFmpeg or other programs open the target."""
     return {
         "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{target}\n#EXT-X-ENDLIST\n".encode(),
         "hls-master": f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{target}\n".encode(),

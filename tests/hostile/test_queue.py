@@ -1,4 +1,4 @@
-"""Whoever can write to Redis can have the contract's functions run, and no others; bundles hold no pickles."""
+"""Write access to Redis can run the contract's functions only; bundles with pickles are rejected."""
 
 from __future__ import annotations
 

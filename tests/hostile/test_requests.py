@@ -1,4 +1,4 @@
-"""Names, fields and ids that are made to harm: each is refused in words, and touches nothing."""
+"""Malicious names, fields and ids: each is rejected with a clear error and has no effect."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_file_s_name_is_not_used(hostile: HostileApi, clips: Clips, name: str)
     ids=["option", "unknown", "bytes", "frames", "file", "files"],
 )
 def test_ten_thousand_fields(hostile: HostileApi, field: bytes, value: bytes, why: str) -> None:
-    """Ten thousand fields of a form are refused at the first or second, in no time and no memory."""
+    """Ten thousand form fields are rejected at the first or second, in little time and memory."""
     body = form([(b'name="' + field + b'"', value)] * FIELDS)
     with memory(hostile.service, 48, 48):
         answer = post(hostile, body)
@@ -116,7 +116,7 @@ def test_ten_thousand_fields(hostile: HostileApi, field: bytes, value: bytes, wh
 
 
 def test_thousands_of_parameters(hostile: HostileApi) -> None:
-    """So are the parameters of a URL."""
+    """Ten thousand URL parameters are rejected, too."""
     answer = hostile.http.post("/v1/jobs?" + "&".join(f"a{i}=" for i in range(6000)), content=b"")
     hostile.refused(answer, 422, "invalid_option")
 

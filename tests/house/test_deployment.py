@@ -1,4 +1,4 @@
-"""What the images and the compose file promise, as far as can be read without an engine."""
+"""Properties of the images and the compose file that can be checked without a container engine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def compose() -> dict[str, Any]:
 
 
 def test_redis_neither_forgets_nor_evicts(compose: dict[str, Any]) -> None:
-    """Queue and results survive a crash, and a full Redis refuses writes instead of dropping jobs."""
+    """Queue and results survive a crash, and a full Redis rejects writes instead of evicting jobs."""
     command = " ".join(compose["services"]["redis"]["command"])
     assert "--appendonly yes" in command
     assert "--appendfsync everysec" in command
@@ -76,7 +76,7 @@ def test_redis_is_private(compose: dict[str, Any]) -> None:
 
 
 def test_workers_are_out_of_reach(compose: dict[str, Any]) -> None:
-    """No worker publishes a port or has a way to the internet."""
+    """No worker publishes a port or reaches the internet."""
     for name in ("worker", "worker-cpu"):
         assert "ports" not in compose["services"][name]
         assert compose["services"][name]["networks"] == ["internal"]
@@ -95,7 +95,7 @@ def test_service_is_hardened(compose: dict[str, Any], name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES[1:])
 def test_service_waits_for_a_healthy_redis(compose: dict[str, Any], name: str) -> None:
-    """API and workers start when Redis answers, and share the uploads."""
+    """API and workers start after Redis is healthy, and share the uploads."""
     assert compose["services"][name]["depends_on"]["redis"]["condition"] == "service_healthy"
     assert "uploads:/data/uploads" in compose["services"][name]["volumes"]
 
@@ -158,7 +158,7 @@ def test_several_hosts_add_to_compose(compose: dict[str, Any]) -> None:
 
 
 def test_the_gpu_image_is_for_the_cuda_of_the_pinned_torch() -> None:
-    """Otherwise a driver that suits the one and not the other shows as a missing GPU."""
+    """Otherwise a driver that only suits one of them appears as a missing GPU."""
     base = re.search(r"^ARG WORKER_BASE=nvidia/cuda:(\d+)\.", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     torch = re.search(r"^torch==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert base is not None

@@ -1,4 +1,4 @@
-"""What the documents promise exists, and what exists is documented."""
+"""Documents only refer to things that exist, and settings are documented."""
 
 from __future__ import annotations
 

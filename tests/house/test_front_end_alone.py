@@ -1,4 +1,4 @@
-"""The front end installs and runs where there is no torch."""
+"""The front end installs and runs without torch."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def status_beside(connection: redis.Redis, name: str, state: WorkerState = "read
 
 @pytest.mark.parametrize(("state", "status"), [("ready", 0), ("busy", 0), ("starting", 1), ("stopping", 1)])
 def test_a_worker_that_takes_jobs_is_healthy(connection: redis.Redis, state: WorkerState, status: int) -> None:
-    """One that starts or stops is not."""
+    """A starting or stopping worker is unhealthy."""
     assert status_beside(connection, f"{HOST}-17-abcdef", state) == status
 
 
@@ -58,16 +58,16 @@ def test_workers_of_other_hosts_do_not_count(connection: redis.Redis, name: str)
 def test_this_hosts_clock_does_not_count(
     connection: redis.Redis, monkeypatch: pytest.MonkeyPatch, ahead_s: float
 ) -> None:
-    """Who lives is said by the clock of Redis: one that is off beside it neither kills nor revives a worker."""
+    """Redis' clock decides whether a worker is alive; a wrong clock of the host has no effect."""
     here = time.time
     monkeypatch.setattr(time, "time", lambda: here() + ahead_s)
     assert status_beside(connection, f"{HOST}-17-abcdef") == 0
-    connection.zadd(keys.WORKERS, {f"{HOST}-18-abcdef": connection.time()[0] + ahead_s})  # its word has expired
+    connection.zadd(keys.WORKERS, {f"{HOST}-18-abcdef": connection.time()[0] + ahead_s})  # its record has expired
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(SCRIPT))
     assert ended.value.code == 1
 
 
 def test_the_name_of_this_process_has_its_host(connection: redis.Redis) -> None:
-    """What workers call themselves is what the check takes apart."""
+    """The check parses the names that workers use."""
     assert status_beside(connection, process_name()) == 0

@@ -1,4 +1,4 @@
-"""The scripts say in one line what is missing, instead of failing somewhere later."""
+"""The scripts report a missing program in one line instead of failing later."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fake(folder: Path, name: str, text: str) -> None:
 
 
 def test_redis_by_url_needs_no_program(tmp_path: Path) -> None:
-    """With MIEN_REDIS_URL nothing is looked for."""
+    """With MIEN_REDIS_URL no program is searched."""
     done = find("redis", tmp_path, MIEN_REDIS_URL="redis://example.org")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -53,7 +53,7 @@ def test_an_old_redis_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_missing_redis_is_one_clear_line(tmp_path: Path) -> None:
-    """Without Redis and without the right to install it, the answer is what to install."""
+    """Without Redis and the right to install it, the error names the package."""
     fake(tmp_path, "id", "echo 1000")
     done = find("redis", tmp_path)
     assert done.returncode == 1
@@ -76,7 +76,7 @@ def test_root_installs_redis_from_the_distribution(tmp_path: Path) -> None:
 
 
 def test_missing_chromium_is_a_note(tmp_path: Path) -> None:
-    """Without Chromium the other tests go on, and what is skipped is said."""
+    """Without Chromium the other tests run, and a note names the skipped ones."""
     fake(tmp_path, "id", "echo 1000")
     done = find("chromium", tmp_path)
     assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""Files and functions stay small enough to be read at once."""
+"""Limits on the size of files, functions and packages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_file_and_its_functions_are_small(path: Path) -> None:
 
 @pytest.mark.parametrize("package", ["app", "worker"])
 def test_few_modules_lie_beside_the_rooms(package: str) -> None:
-    """What a package holds is in rooms with names: few modules are loose at its root."""
+    """Most modules are in subpackages; few are at a package's root."""
     loose = {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__", "__main__"}
     assert len(loose) <= MOST_LOOSE_MODULES, loose
 
