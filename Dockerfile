@@ -22,7 +22,7 @@ RUN python3 -m venv /opt/venv
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY app ./app
-RUN /opt/venv/bin/pip install --no-cache-dir -c constraints.txt '.[app,s3]'
+RUN /opt/venv/bin/pip install --no-cache-dir -c constraints.txt '.[app,exports,s3]'
 
 FROM ${APP_BASE} AS app
 LABEL org.opencontainers.image.title=mien-app org.opencontainers.image.version=0.2.0.dev0
@@ -60,7 +60,7 @@ RUN torch=$(grep '^torch==' constraints.txt) \
 COPY app ./app
 COPY worker ./worker
 COPY model_store ./model_store
-RUN /opt/venv/bin/pip install --no-cache-dir -c constraints.txt '.[worker,train,s3]'
+RUN /opt/venv/bin/pip install --no-cache-dir -c constraints.txt '.[worker,exports,train,s3]'
 
 FROM worker-base AS worker
 LABEL org.opencontainers.image.title=mien-worker org.opencontainers.image.version=0.2.0.dev0

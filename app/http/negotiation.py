@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from app.contract.exports import ExportFormat
 from app.http.errors import NotAcceptable
 
-FrameFormat = Literal["json", "ndjson", "csv", "vtt", "hume"]
+FrameFormat = ExportFormat | Literal["hume"]
 
 _BY_TYPE: dict[str, FrameFormat] = {
     "application/json": "json",
@@ -15,6 +16,9 @@ _BY_TYPE: dict[str, FrameFormat] = {
     "application/jsonl": "ndjson",
     "text/csv": "csv",
     "text/vtt": "vtt",
+    "application/x-subrip": "srt",
+    "application/vnd.apache.parquet": "parquet",
+    "text/x-eaf+xml": "eaf",
     "application/*": "json",
     "text/*": "csv",
     "*/*": "json",
@@ -38,7 +42,8 @@ def accepted(header: str | None) -> FrameFormat:
         if name in _BY_TYPE and quality > 0 and (best is None or rank > best[:2]):
             best = (*rank, _BY_TYPE[name])
     if best is None:
-        raise NotAcceptable("Frames are available as application/json, application/x-ndjson, text/csv and text/vtt.")
+        kinds = "application/json, application/x-ndjson, text/csv, text/vtt"
+        raise NotAcceptable(f"Frames are available as {kinds}, and in more formats by `format`.")
     return best[2]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.contract import media
+from app.contract.exports import MEDIA_TYPES
 from app.contract.jobs import Job
 from app.contract.naming import Naming
 from app.contract.options import JobOptions
@@ -82,8 +83,10 @@ def submitted() -> dict[int | str, dict[str, Any]]:
 
 def frame_formats() -> dict[int | str, dict[str, Any]]:
     """The `responses` entry of frames: a page of JSON, or text that streams."""
-    text = {name: {"schema": {"type": "string"}} for name in ("application/x-ndjson", "text/csv", "text/vtt")}
-    return {200: {"content": text, "description": "A page, or all frames as text."}}
+    types = dict.fromkeys(kind.partition(";")[0] for name, kind in MEDIA_TYPES.items() if name != "json")
+    text: dict[str, Any] = {name: {"schema": {"type": "string"}} for name in types}
+    text[MEDIA_TYPES["parquet"]]["schema"]["format"] = "binary"
+    return {200: {"content": text, "description": "A page, or all frames as a file."}}
 
 
 def event_stream() -> dict[int | str, dict[str, Any]]:

@@ -109,7 +109,7 @@ async def delete_batch(name: Name, services: ServicesDep, owner: OwnerDep) -> Re
     return Response(status_code=204)
 
 
-def _rows(services: Services, found: list[JobRecord], format: BatchFormat, members: bool) -> Iterator[str]:
+def _rows(services: Services, found: list[JobRecord], format: BatchFormat, members: bool) -> Iterator[bytes]:
     """The file in pieces.  Blocks."""
     header = True
     for record in found:

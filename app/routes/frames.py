@@ -13,11 +13,12 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from app.contract.exports import MEDIA_TYPES, ExportFormat, export
+from app.contract.exports import MEDIA_TYPES, ExportFormat, MissingLibraryError, check, export, suffix
 from app.contract.exports.content import Content
 from app.contract.frames import FrameRecord, frame_record
 from app.contract.jobs import JobRecord
 from app.http import caching
+from app.http.errors import NotAcceptable
 from app.http.links import LinkMaker, job_path
 from app.http.negotiation import FrameFormat, accepted
 from app.http.openapi_examples import frame_formats, not_modified, problems
@@ -32,7 +33,7 @@ MAX_POSITION = 10**9  # more frames than a job may have
 PAGE_FRAMES = 500
 MAX_PAGE_FRAMES = 5000
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,5}$")  # of an upload's name
-PIECE_CHARACTERS = 2**16  # size of a sent piece of a stream
+PIECE_BYTES = 2**16  # size of a sent piece of a stream
 
 
 class FramePage(BaseModel):
@@ -98,15 +99,31 @@ async def get_frames(
         if next_page:
             answer.headers["Link"] = f'<{next_page}>; rel="next"'
         return answer
-    return _stream(
-        services,
-        record,
-        wanted,
-        start,
-        Content(
-            record.labels or (), shown, smoothing, landmarks=record.options.landmarks, late=record.options.late_fields
-        ),
+    try:
+        check(wanted)
+    except MissingLibraryError as error:
+        raise NotAcceptable(f"This server does not write {wanted}: {error}.") from None
+    content = Content(
+        record.labels or (),
+        shown,
+        smoothing,
+        landmarks=record.options.landmarks,
+        late=record.options.late_fields,
+        about=_about(record),
     )
+    return _stream(services, record, wanted, start, content)
+
+
+def _about(record: JobRecord) -> dict[str, str]:
+    """Job and model, for formats that have room for them."""
+    return {
+        "job_id": record.id,
+        "created_at": record.created_at.isoformat(),
+        "model": record.model.name,
+        "model_version": record.model.version or "",
+        "detector": record.detector or "",
+        "options": record.options.model_dump_json(),
+    }
 
 
 def _stream(
@@ -114,14 +131,14 @@ def _stream(
 ) -> StreamingResponse:
     """All frames so far, row by row.  The header `Mien-Complete` is whether the job had ended at the start."""
     frames = services.results.iterate(record, start)
-    text = export(frames, format, content)
+    data = export(frames, format, content)
     headers = {
         "Cache-Control": "private, no-store",
-        "Content-Disposition": disposition(record, format),
+        "Content-Disposition": disposition(record, suffix(format)),
         "Mien-Complete": "true" if is_complete(record) else "false",
         "Vary": "Accept",
     }
-    return StreamingResponse(pieces(text), media_type=MEDIA_TYPES[format], headers=headers)
+    return StreamingResponse(pieces(data), media_type=MEDIA_TYPES[format], headers=headers)
 
 
 def disposition(record: JobRecord, suffix: str) -> str:
@@ -131,18 +148,18 @@ def disposition(record: JobRecord, suffix: str) -> str:
     return f"{plain}; filename*=UTF-8''{quote(f'{stem}.{suffix}', safe='')}" if stem else plain
 
 
-def pieces(rows: Iterable[str]) -> Iterator[bytes]:
-    """Join rows to pieces of about `PIECE_CHARACTERS`.  Blocks: runs in a thread."""
-    held: list[str] = []
+def pieces(rows: Iterable[bytes]) -> Iterator[bytes]:
+    """Join rows to pieces of about `PIECE_BYTES`.  Blocks: runs in a thread."""
+    held: list[bytes] = []
     size = 0
     for row in rows:
         held.append(row)
         size += len(row)
-        if size >= PIECE_CHARACTERS:
-            yield "".join(held).encode()
+        if size >= PIECE_BYTES:
+            yield b"".join(held)
             held, size = [], 0
     if held:
-        yield "".join(held).encode()
+        yield b"".join(held)
 
 
 def _page_json(record: JobRecord, page: Page, next_page: str | None, members: tuple[str, ...]) -> bytes:

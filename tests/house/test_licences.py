@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "licences.md").read_text()
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| ")]
-EXTRAS = ("app", "worker", "train", "s3")  # what the images install
+EXTRAS = ("app", "worker", "train", "s3", "exports")  # what the images install
 # Names as auditwheel writes them: libgfortran-040039e1-0352e75f.so.5.0.0, libopenblasp-r0-59ffcd50.3.15.so.
 BUNDLED = re.compile(r"(?P<name>lib.+?)(?:-[0-9a-f]{8})+[.0-9]*\.so[.0-9]*$")
 

@@ -52,9 +52,9 @@ def command(
     people: Annotated[bool, typer.Option("--people", help="which tracks are the same person")] = False,
     baseline: Annotated[str | None, typer.Option(help="auto or START-END: change from a person's neutral face")] = None,
     landmarks: Annotated[bool, typer.Option("--landmarks", help="landmarks, pose, sharpness and size as well")] = False,
-    smooth_s: Annotated[float, typer.Option(help="vtt: smooth scores over so many seconds")] = 0.3,
-    min_segment_s: Annotated[float, typer.Option(help="vtt: the shortest segment, seconds")] = 0.4,
-    unsure_below: Annotated[float, typer.Option(help="vtt: mark segments with a lower mean score")] = 0.4,
+    smooth_s: Annotated[float, typer.Option(help="captions, segments: smooth scores over so many seconds")] = 0.3,
+    min_segment_s: Annotated[float, typer.Option(help="captions, segments: the shortest, seconds")] = 0.4,
+    unsure_below: Annotated[float, typer.Option(help="captions, segments: mark those with a lower mean score")] = 0.4,
 ) -> None:
     """Label every input; exit status 1 if one of them could not be labelled."""
     options = job_options(
@@ -75,6 +75,10 @@ def command(
         min_segment_s=min_segment_s,
         unsure_below=unsure_below,
     )
+    try:
+        exports.check(format)
+    except exports.MissingLibraryError as error:
+        raise CommandError(str(error)) from None
     if skip_existing and out is None:
         raise UsageError("--skip-existing needs --out FOLDER")
     clips = find_clips(inputs, recursive=recursive)
@@ -138,7 +142,15 @@ class Labelling:
         names = loaded.pipeline.members(serving.label_options(options)) if self.members else ()
         smoothing = Smoothing.chosen(options)
         lead, header = self.output.lead, self.output.header
-        return Content(loaded.manifest.labels, names, smoothing, lead, header, options.landmarks, options.late_fields)
+        manifest = loaded.manifest
+        about = {
+            "model": manifest.name,
+            "model_version": manifest.version,
+            "detector": loaded.pipeline.detector_name,
+            "options": options.model_dump_json(),
+        }
+        late = options.late_fields
+        return Content(manifest.labels, names, smoothing, lead, header, options.landmarks, late, about)
 
     def _frames(self, clip: Clip, outcome: Outcome) -> Iterator[Frame]:
         """The clip's frames as the service would give them: through the chunk codec, which rounds.
@@ -155,7 +167,7 @@ class Labelling:
         with (
             closing(self.loaded.open_source(clip.path, reading, self.options, self.limits)) as source,
             self.report.labelling(clip, source.info.frame_count) as advance,
-            closing(self.loaded.pipeline.label(source, chosen, people=people)) as labelled,
+            closing(self.loaded.pipeline.label(source, chosen, None, people)) as labelled,
         ):
             chunk: list[Frame] = []
             for frame in tally.seen(serving.contract_frames(left_out.counted(labelled), source.info)):

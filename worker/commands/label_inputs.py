@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.contract.exports import ExportFormat, suffix
 from app.contract.media import HEAD_BYTES, kind_of
 from worker.decode.archives import SUFFIXES
 from worker.errors import UsageError
@@ -22,9 +23,9 @@ class Clip:
     path: Path
     name: Path
 
-    def output(self, format: str) -> Path:
+    def output(self, format: ExportFormat) -> Path:
         """Where it is written to, below the folder of all outputs."""
-        return self.name.with_name(f"{self.name.name if self.path.is_dir() else self.name.stem}.{format}")
+        return self.name.with_name(f"{self.name.name if self.path.is_dir() else self.name.stem}.{suffix(format)}")
 
 
 def find_clips(inputs: Sequence[Path], *, recursive: bool) -> list[Clip]:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from app.contract.exports import ExportFormat
+from app.contract.exports import MANY_CLIPS, ExportFormat
 from worker.commands.label_inputs import Clip
 from worker.errors import UsageError
 
@@ -41,13 +41,13 @@ class FolderOutput:
         """Whether the clip is to be labelled."""
         return not (self._skip_existing and self._path(clip).exists())
 
-    def write(self, clip: Clip, pieces: Iterable[str]) -> None:
+    def write(self, clip: Clip, pieces: Iterable[bytes]) -> None:
         """Write a file atomically."""
         path = self._path(clip)
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f"{path.name}.part")
         try:
-            with beside.open("w", encoding="utf-8") as file:
+            with beside.open("wb") as file:
                 file.writelines(pieces)
             beside.replace(path)
         finally:
@@ -65,9 +65,10 @@ class StreamOutput:
 
     def __init__(self, format: ExportFormat, count: int) -> None:
         """Raises: UsageError if the format has room for one clip only."""
-        if count > 1 and format == "vtt":
+        if count > 1 and format not in MANY_CLIPS:
             raise UsageError(f"--format {format} of several inputs needs --out FOLDER")
         self._single = count == 1
+        self._binary = format == "parquet"
         self._array = count > 1 and format == "json"
         self._written = 0
         self._clip: Clip | None = None
@@ -87,14 +88,18 @@ class StreamOutput:
         """Whether the table's row of names is still to come."""
         return self._written == 0
 
-    def write(self, clip: Clip, pieces: Iterable[str]) -> None:
+    def write(self, clip: Clip, pieces: Iterable[bytes]) -> None:
         """Add a clip."""
         if self._single:
-            sys.stdout.writelines(pieces)
+            for piece in pieces:
+                if self._binary:
+                    sys.stdout.buffer.write(piece)
+                else:
+                    sys.stdout.write(piece.decode())
             self._written += 1
             return
         with tempfile.SpooledTemporaryFile(IN_MEMORY, "w+", encoding="utf-8", newline="") as whole:
-            whole.writelines(pieces)
+            whole.writelines(piece.decode() for piece in pieces)
             whole.seek(0)
             if self._array:
                 sys.stdout.write(",\n" if self._written else "[\n")

@@ -8,27 +8,57 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
-from app.contract.exports.captions import vtt_cues
+from app.contract.exports import parquet as parquet_file
+from app.contract.exports.captions import srt_cues, vtt_cues
 from app.contract.exports.content import Content
+from app.contract.exports.openface import openface
+from app.contract.exports.parquet import MissingLibraryError, parquet
+from app.contract.exports.segmented import eaf, textgrid
 from app.contract.exports.text import csv_rows, json_object, ndjson_lines
 from app.contract.frames import Frame
 
-ExportFormat = Literal["json", "ndjson", "csv", "vtt"]
+ExportFormat = Literal["json", "ndjson", "csv", "vtt", "srt", "parquet", "eaf", "openface", "textgrid"]
 MEDIA_TYPES: dict[ExportFormat, str] = {
     "json": "application/json",
     "ndjson": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
     "vtt": "text/vtt; charset=utf-8",
+    "srt": "application/x-subrip; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+    "eaf": "text/x-eaf+xml; charset=utf-8",
+    "openface": "text/csv; charset=utf-8",
+    "textgrid": "text/plain; charset=utf-8",
 }
+SUFFIXES: dict[ExportFormat, str] = {"openface": "openface.csv", "textgrid": "TextGrid"}  # others are their own
+MANY_CLIPS: frozenset[ExportFormat] = frozenset({"json", "ndjson", "csv"})  # several clips fit into one file
 
-_WRITERS: dict[ExportFormat, Callable[[Iterable[Frame], Content], Iterator[str]]] = {
+_WRITERS: dict[ExportFormat, Callable[[Iterable[Frame], Content], Iterator[str] | Iterator[bytes]]] = {
     "json": json_object,
     "ndjson": ndjson_lines,
     "csv": csv_rows,
     "vtt": vtt_cues,
+    "srt": srt_cues,
+    "parquet": parquet,
+    "eaf": eaf,
+    "openface": openface,
+    "textgrid": textgrid,
 }
 
+__all__ = ["MANY_CLIPS", "MEDIA_TYPES", "SUFFIXES", "ExportFormat", "MissingLibraryError", "check", "export", "suffix"]
 
-def export(frames: Iterable[Frame], format: ExportFormat, content: Content) -> Iterator[str]:
-    """The whole file in `format`, in pieces.  frames: in order."""
-    return _WRITERS[format](frames, content)
+
+def export(frames: Iterable[Frame], format: ExportFormat, content: Content) -> Iterator[bytes]:
+    """The whole file in `format`, in pieces.  frames: in order.  Raises: MissingLibraryError, at the first piece."""
+    for piece in _WRITERS[format](frames, content):
+        yield piece.encode() if isinstance(piece, str) else piece
+
+
+def check(format: ExportFormat) -> None:
+    """Raises: MissingLibraryError if the format needs a library that is not installed."""
+    if format == "parquet":
+        parquet_file.load()
+
+
+def suffix(format: ExportFormat) -> str:
+    """How a file's name ends, without the dot."""
+    return SUFFIXES.get(format, format)

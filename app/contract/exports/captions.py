@@ -59,6 +59,13 @@ def vtt_cues(frames: Iterable[Frame], content: Content) -> Iterator[str]:
         yield f"\n{_clock(cue.start_ms)} --> {_clock(cue.end_ms)}\n" + "\n".join(lines) + "\n"
 
 
+def srt_cues(frames: Iterable[Frame], content: Content) -> Iterator[str]:
+    """SubRip.  A cue has a line a face, `Face 0: Happiness 0.88`, with the mean score over the cue."""
+    for number, cue in enumerate(cues(frames, content), 1):
+        lines = (f"Face {line.track_id}: {_said(line, content.labels)}" for line in cue.lines)
+        yield f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n" + "\n".join(lines) + "\n\n"
+
+
 @dataclass
 class _Run:
     """Consecutive frames with the same faces and labels.  keys: track and label; sums: of each face's score."""

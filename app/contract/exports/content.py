@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.contract.segments import Smoothing
@@ -12,7 +13,8 @@ class Content:
     """labels: in score order.  members: names of the members to show (none: fused scores only; otherwise all of the
     job's, in the job's order).  smoothing: of segments and captions.  lead: name and value of columns before all
     others, which tell clips apart that share a file.  header: whether tables begin with a row of names.  landmarks: the
-    job gives them.  late: see `JobOptions.late_fields`."""
+    job gives them.  late: see `JobOptions.late_fields`.  about: job and model, for formats that have
+    room for it."""
 
     labels: tuple[str, ...]
     members: tuple[str, ...] = ()
@@ -21,3 +23,4 @@ class Content:
     header: bool = True
     landmarks: bool = False
     late: tuple[str, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)

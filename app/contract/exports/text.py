@@ -49,7 +49,7 @@ def ndjson_lines(frames: Iterable[Frame], content: Content) -> Iterator[str]:
         yield json.dumps(record, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
-def csv_header(content: Content) -> list[str]:
+def table_header(content: Content) -> list[str]:
     """Column names: `lead`, the fixed ones, a column a label, what the job asked for, then `MEMBER_LABEL`."""
     own = [f"{member}_{label}" for member in content.members for label in content.labels]
     looks = LOOKS_COLUMNS if content.landmarks else ()
@@ -62,18 +62,20 @@ def csv_rows(frames: Iterable[Frame], content: Content) -> Iterator[str]:
     """A header, then a row a face a frame, and a row with empty face columns for a frame without faces (RFC 4180)."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    header = csv_header(content)
-    lead = [value for _, value in content.lead]
-
-    def rows_so_far() -> str:
-        text = buffer.getvalue()
+    if content.header:
+        writer.writerow(table_header(content))
+    for row in table_rows(frames, content):
+        writer.writerow(row)
+        yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
-        return text
+    yield buffer.getvalue()
 
-    if content.header:
-        writer.writerow(header)
-        yield rows_so_far()
+
+def table_rows(frames: Iterable[Frame], content: Content) -> Iterator[list[object]]:
+    """Values under `table_header`, a row a face a frame; None where there is nothing, as for a frame without faces."""
+    width = len(table_header(content))
+    lead = [value for _, value in content.lead]
     for frame in frames:
         record = frame_record(frame, content.labels, content.members, content.late)
         first: list[object] = [*lead, frame.frame_index, frame.timestamp_s]
@@ -81,21 +83,20 @@ def csv_rows(frames: Iterable[Frame], content: Content) -> Iterator[str]:
             shown = [face["track_id"], *face["bbox"], face["detection_score"], face["label"], face["score"]]
             own = [score for member in content.members for score in face["members"][member].values()]
             looks = _looks(face) if content.landmarks else []
-            writer.writerow([*first, *shown, *face["scores"].values(), *looks, *_late(face, content), *own])
+            yield [*first, *shown, *face["scores"].values(), *looks, *_late(face, content), *own]
         if not record["faces"]:
-            writer.writerow([*first, *[""] * (len(header) - len(first))])
-        yield rows_so_far()
+            yield [*first, *[None] * (width - len(first))]
 
 
 def _looks(face: dict[str, Any]) -> list[object]:
     if "landmarks" not in face:
-        return [""] * len(LOOKS_COLUMNS)
+        return [None] * len(LOOKS_COLUMNS)
     points = (value for point in face["landmarks"] for value in point)
     return [*points, *face["pose"].values(), face["sharpness"], face["size_px"]]
 
 
 def _late(face: dict[str, Any], content: Content) -> list[object]:
-    cells = ["" if face[name] is None else face[name] for name in content.late if name == "person_id"]
+    cells = [face[name] for name in content.late if name == "person_id"]
     if "change" in content.late:
-        cells += [""] * len(content.labels) if face["change"] is None else face["change"].values()
+        cells += [None] * len(content.labels) if face["change"] is None else face["change"].values()
     return cells

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import httpx
 import pytest
 
+from app.contract.exports import MEDIA_TYPES
 from app.contract.jobs import Job
 from app.contract.naming import Naming
 from app.contract.options import JobOptions
@@ -187,7 +188,7 @@ def test_every_problem_is_documented_and_no_other() -> None:
     """The reference's codes and statuses are those of the error classes."""
     kinds = {(kind.code, kind.status) for kind in errors.ProblemError.__subclasses__()}
     assert {(row[0].strip("`"), int(row[1])) for row in table("code")} == kinds
-    assert {row[0].strip("`") for row in table("format")} == {"json", "ndjson", "csv", "vtt", "hume"}
+    assert {row[0].strip("`") for row in table("format")} == {*MEDIA_TYPES, "hume"}
 
 
 @pytest.mark.parametrize("call", operations(), ids=" ".join)

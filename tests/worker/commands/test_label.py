@@ -138,10 +138,10 @@ def test_an_output_is_whole_or_as_it_was(tmp_path: Path) -> None:
     """What fails halfway leaves the former file and nothing beside it."""
     clip = Clip(tmp_path / "clip.mp4", Path("clip.mp4"))
     output = FolderOutput(tmp_path, "json", [clip], skip_existing=False)
-    output.write(clip, ["[", "]"])
+    output.write(clip, [b"[", b"]"])
 
-    def fails() -> Iterator[str]:
-        yield "["
+    def fails() -> Iterator[bytes]:
+        yield b"["
         raise KeyError
 
     with pytest.raises(KeyError):
@@ -177,8 +177,8 @@ def test_an_input_that_cannot_be_labelled_leaves_no_decoder(clips: Clips, tmp_pa
         raise ValueError("the bundle has no member cnn_rnn")
         yield
 
-    pipeline = SimpleNamespace(label=fails)
-    manifest = SimpleNamespace(labels=("a", "b"))
+    pipeline = SimpleNamespace(label=fails, detector_name="default")
+    manifest = SimpleNamespace(labels=("a", "b"), name="default", version="1")
     loaded = cast(Serving, SimpleNamespace(pipeline=pipeline, manifest=manifest, open_source=open_source))
     report = Report(1)
     output = FolderOutput(tmp_path, "json", [clip], skip_existing=False)
@@ -223,3 +223,16 @@ def test_people_and_change_come_with_every_frame(clips: Clips, tmp_path: Path) -
     calmest = max(faces, key=lambda face: face["scores"]["Neutral"])
     assert abs(calmest["change"]["Neutral"]) < 1
     assert run("label", str(video), "--baseline", "3")[0] == 2
+
+
+def test_formats_of_other_tools(clips: Clips, tmp_path: Path) -> None:
+    """Each is written under a name that its program knows; several inputs need a folder."""
+    video = tmp_path / "a.mp4"
+    video.write_bytes(clips.video(clips.pictures(3)))
+    for format, name in (("parquet", "a.parquet"), ("textgrid", "a.TextGrid"), ("openface", "a.openface.csv")):
+        status, _, err = run("label", str(video), "--format", format, "--out", str(tmp_path / "out"))
+        assert status == 0, err
+        assert (tmp_path / "out" / name).stat().st_size > 200
+    assert (tmp_path / "out" / "a.parquet").read_bytes()[-4:] == b"PAR1"
+    assert run("label", str(video), "--format", "srt")[1].startswith("1\n00:00:00,000 --> ")
+    assert run("label", str(video), str(video), "--format", "eaf")[0] == 2
