@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated
 
@@ -24,6 +25,14 @@ def _split(value: object) -> object:
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which hosts the service calls.  private: also over http, and at addresses that are not public."""
+
+    hosts: tuple[str, ...]
+    private: bool
 
 
 class Settings(SharedSettings):
@@ -79,6 +88,14 @@ class Settings(SharedSettings):
         False, description="Allow webhooks over http and to private and loopback addresses of the named hosts."
     )
 
+    fetch_hosts: Words = Field(
+        (), description="Hosts that a job's url may name, comma-separated, such as media.example.org; empty: none."
+    )
+    fetch_buckets: Words = Field((), description="S3 buckets that a job's url may name (s3://BUCKET/KEY); empty: none.")
+    fetch_private: bool = Field(
+        False, description="Allow urls over http and at private and loopback addresses of the named hosts."
+    )
+
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -93,6 +110,16 @@ class Settings(SharedSettings):
         if value.get_secret_value():
             _key_of(value.get_secret_value())
         return value
+
+    @property
+    def callback_reach(self) -> Reach:
+        """Whom webhooks may reach."""
+        return Reach(self.callback_hosts, self.callback_private)
+
+    @property
+    def fetch_reach(self) -> Reach:
+        """Where videos may be fetched."""
+        return Reach(self.fetch_hosts, self.fetch_private)
 
     @property
     def callback_key(self) -> bytes:

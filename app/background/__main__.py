@@ -18,6 +18,8 @@ import redis
 import redis.asyncio
 
 from app import logs
+from app.background.fetcher import LOOK_S as FETCH_LOOK_S
+from app.background.fetcher import Fetcher
 from app.background.queue_timeout import QueueTimeout
 from app.background.recovery import Recovery
 from app.background.rounds import repeat
@@ -42,9 +44,11 @@ async def work(settings: Settings) -> None:
         sweeper = Sweeper(connection, uploads, settings.result_ttl_s, settings.heartbeat_s)
         recovery = Recovery(connection, queueing, uploads, settings)
         queue_timeout = QueueTimeout(connection, jobs, settings)
-        with closing(Courier(connection, settings)) as courier:
+        fetching = closing(Fetcher(connection, jobs, uploads, settings))
+        with closing(Courier(connection, settings)) as courier, fetching as fetcher:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(repeat("webhooks", courier.deliver_due, LOOK_S))
+                tasks.create_task(repeat("fetching", fetcher.fetch_due, FETCH_LOOK_S))
                 tasks.create_task(repeat("sweeping", sweeper.sweep_in_turn, sweeper.every_s))
                 tasks.create_task(repeat("recovery", recovery.look_if_settled, recovery.every_s))
                 tasks.create_task(repeat("queue timeout", queue_timeout.look, queue_timeout.every_s))

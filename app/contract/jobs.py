@@ -22,6 +22,7 @@ JOB_TIMEOUT_S = 6 * 3600  # a job that labels for so long is given up
 RENDER_TIMEOUT_S = 3600  # likewise one that draws
 MAX_ATTEMPTS = 3  # executions that a job may cost: where the worker of each died, it has failed
 State = Literal["queued", "running", "succeeded", "failed", "canceled"]
+Stage = Literal["fetching"]
 ENDED: frozenset[State] = frozenset({"succeeded", "failed", "canceled"})
 ErrorCode = Literal[
     "undecodable_input",
@@ -31,12 +32,13 @@ ErrorCode = Literal[
     "out_of_memory",
     "invalid_option",
     "storage_full",
+    "fetch_failed",
     "internal",
 ]
 
 
 def _stored(media: str) -> str:
-    if media not in STORED:
+    if media and media not in STORED:
         raise ValueError(f"this release knows no {media!r}")
     return media
 
@@ -74,6 +76,8 @@ class Progress(BaseModel):
 
     frames_done: int = 0
     frames_total: int | None = None
+    bytes_fetched: int | None = Field(None, description="of a video that is fetched, while it is")
+    bytes_total: int | None = Field(None, description="likewise, as far as its host tells")
     frames_per_second: float | None = None
     eta_s: float | None = None
 
@@ -109,6 +113,7 @@ class Job(BaseModel):
     metadata: dict[str, str] = Field(default_factory=dict, description="what the client gave, by key")
     batch: str | None = Field(None, description="the batch that it belongs to")
     state: State
+    stage: Stage | None = Field(None, description="`fetching`: the job is queued once its video is here")
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -155,6 +160,8 @@ class JobRecord(BaseModel):
     batch: str | None = None
     media: Annotated[str, AfterValidator(_stored)]
     state: State = "queued"
+    stage: Stage | None = None
+    url: str = ""
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -246,6 +253,8 @@ _TEXT_FIELDS = frozenset(
         "batch",
         "media",
         "state",
+        "stage",
+        "url",
         "created_at",
         "started_at",
         "finished_at",

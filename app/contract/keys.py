@@ -15,6 +15,7 @@ FRAMES = f"{PREFIX}frames:"  # + job id + ":" + execution: list of chunks
 WHOLE = ":whole"  # ends the key of what goes with these frames
 
 WEBHOOKS = f"{PREFIX}webhooks"  # sorted set: job id by the due time of its webhook, seconds since the epoch
+FETCHES = f"{PREFIX}fetches"  # sorted set: job id by the time its input is to be fetched next, seconds
 METRICS = f"{PREFIX}metrics"  # hash: counters shared by all workers, see `metrics`
 QUOTA = f"{PREFIX}quota:"  # + owner + ":" + day
 QUOTA_TTL_S = 2 * 86_400

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Source(BaseModel):
-    """A resumable upload; without one the request body has the content."""
+    """A resumable upload, or an address; without either the request body has the content."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -14,7 +16,20 @@ class Source(BaseModel):
         None, pattern="^[0-9a-f]{32}$", description="Id of a complete resumable upload, instead of a file."
     )
 
+    url: str | None = Field(
+        None,
+        max_length=2000,
+        pattern=r"^(https?|s3)://[\x21-\x7e]+$",
+        description="Address that the video is fetched from: https, or s3://BUCKET/KEY, as the operator allows.",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.upload is not None and self.url is not None:
+            raise ValueError("give upload or url, not both")
+        return self
+
     @property
     def is_elsewhere(self) -> bool:
         """Whether the content is not in the request body."""
-        return self.upload is not None
+        return self.upload is not None or self.url is not None

@@ -47,6 +47,10 @@ class Queueing:
         """
         await asyncio.to_thread(self._create, record, write, max_queue)
 
+    async def create_waiting(self, record: JobRecord, write: Callable[[Pipeline], None]) -> bool:
+        """Put in a job whose record is there, if its input was waited for.  -> whether it was.  Raises: RedisError."""
+        return await asyncio.to_thread(self._create_waiting, record, write)
+
     async def restore(self, queue: str, job_id: str) -> None:
         """Write RQ's record of a labelling job anew, without putting it in.  Raises: RedisError."""
         await asyncio.to_thread(self._restore, queue, job_id)
@@ -100,6 +104,20 @@ class Queueing:
                 with suppress(WatchError):  # the queue has changed, or the connection broke: count again
                     pipe.execute()
                     return
+
+    def _create_waiting(self, record: JobRecord, write: Callable[[Pipeline], None]) -> bool:
+        queue, key = self._queue(record.queue), keys.job(record.id)
+        with self._connection.pipeline(transaction=True) as pipe:
+            while True:
+                pipe.watch(key)  # type: ignore[no-untyped-call]
+                if pipe.hmget(key, "state", "stage") != [b"queued", b"fetching"]:
+                    return False
+                pipe.multi()
+                queue.enqueue_job(_labelling(queue, record.id), pipeline=pipe)
+                write(pipe)
+                with suppress(WatchError):  # it was cancelled, or renamed
+                    pipe.execute()
+                    return True
 
     def _restore(self, queue: str, job_id: str) -> None:
         _labelling(self._queue(queue), job_id).save()

@@ -13,12 +13,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from app.contract import keys
-from app.contract.jobs import ENDED, JobError, JobRecord, State, ending, to_pairs
+from app.contract.jobs import ENDED, InputInfo, JobError, JobRecord, State, ending, to_pairs
 from app.contract.naming import MAX_METADATA, NamingPatch
 from app.contract.scripts import transitions
 from app.contract.scripts.requests import LOOK, RENAME
 from app.contract.uploads import UploadStore
-from app.http.errors import Gone, InvalidOption, NotFound
+from app.http.errors import Gone, InvalidOption, NotFound, queue_full
 from app.jobs.queueing import Queueing
 from app.jobs.quotas import today
 
@@ -97,6 +97,39 @@ class JobStore:
             except RedisError:
                 raise UndecidedError(str(error)) from None
             raise
+
+    async def create_fetching(self, record: JobRecord, max_queue: int) -> None:
+        """Write the record of a job whose input is to be fetched.  Raises: QueueFull if as many wait for theirs."""
+        if max_queue and await self._redis.zcard(keys.FETCHES) >= max_queue:
+            raise queue_full(max_queue)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(keys.job(record.id), mapping=cast(Any, record.to_hash()))
+            pipe.zadd(keys.jobs(record.owner), {record.id: _milliseconds(record.created_at)})
+            if record.batch:
+                pipe.zadd(keys.batch(record.owner, record.batch), {record.id: _milliseconds(record.created_at)})
+            if record.idempotency:
+                pipe.persist(record.idempotency)
+            pipe.zadd(keys.FETCHES, {record.id: 0})
+            await pipe.execute()
+
+    async def fetched(self, record: JobRecord, media: str, received: InputInfo) -> bool:
+        """Queue a job whose input is here.  -> whether it still waited for it."""
+        fields = to_pairs({"media": media, "input": received.model_dump(mode="json"), "progress": {}})
+
+        def write(pipe: Pipeline) -> None:
+            pipe.hset(keys.job(record.id), mapping=dict(zip(fields[::2], fields[1::2], strict=True)))
+            pipe.hdel(keys.job(record.id), "stage")
+            pipe.hincrby(keys.job(record.id), "revision", 1)
+            pipe.hset(keys.OPEN, record.id, record.queue)
+            pipe.zrem(keys.FETCHES, record.id)
+            pipe.publish(keys.changed(record.id), 0)
+
+        return await self._queueing.create_waiting(record, write)
+
+    async def fail_fetching(self, record: JobRecord, error: JobError) -> None:
+        """End a job whose input cannot be fetched."""
+        await asyncio.to_thread(self._uploads.delete, record.id)
+        await self._end(record, "failed", error=error.model_dump())
 
     async def cancel(self, record: JobRecord) -> str:
         """Cancel a job: a queued one ends at once, a running one when its worker sees it.

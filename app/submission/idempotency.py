@@ -37,10 +37,10 @@ def redis_key(header: str | None, owner: str) -> str:
     return keys.idempotency(owner, hashlib.sha256(header.encode()).hexdigest())
 
 
-def fingerprint(options: JobOptions, received: InputInfo) -> str:
-    """A digest of content and options, independent of the encoding of the request."""
+def fingerprint(options: JobOptions, received: InputInfo, url: str = "") -> str:
+    """A digest of content and options, independent of how they were sent.  url: where the content is fetched."""
     asked = json.dumps(options.stored(), separators=(",", ":"), ensure_ascii=False)
-    text = f"{received.kind} {received.sha256} {received.bytes} {asked}"
+    text = f"{received.kind} {received.sha256} {received.bytes} {asked}{url}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -24,6 +24,7 @@ from app.jobs.quotas import check_quota
 from app.jobs.store import UndecidedError
 from app.services import Services
 from app.submission import idempotency
+from app.submission.address import check_source, name_of_url
 from app.submission.adoption import Submission, adopt
 from app.submission.bundle import Bundle, Bundles
 from app.submission.fields import OptionFields
@@ -61,6 +62,8 @@ async def submit(request: Request, services: Services, owner: str) -> Submission
             make = partial(_make, request, services, owner, key, wanted)
             if wanted.source.upload:
                 made = await adopt(services, owner, wanted.source.upload, key, wanted.options, inbox, make)
+            elif url := wanted.source.url:
+                made = await make(job_id, "", InputInfo(kind="video", bytes=0, sha256=""), name_of_url(url))
             else:
                 made = await make(job_id, *await inbox.commit())
     except UndecidedError:  # if the job was made it is done; if not, its input is swept
@@ -100,6 +103,8 @@ async def _receive(request: Request, services: Services, bundles: Bundles, inbox
     async def check(name: str, value: str) -> None:
         if name == "model":
             await bundles.of(value)
+        if name == "url":
+            check_source(value, services.settings)
         if name == "callback_url":
             check_target(value, services.settings)
 
@@ -127,6 +132,8 @@ async def _make(
     record.name, record.metadata, record.batch = naming.name or file_name or None, naming.metadata, naming.batch
     record.request_id = request.scope.get("request_id", "")
     record.idempotency = key
+    if wanted.source.url:
+        record.url, record.stage = wanted.source.url, "fetching"
     made = await _create_once(services, record)
     if made == job_id:
         return Submission(record, replayed=False)
@@ -137,12 +144,13 @@ async def _create_once(services: Services, record: JobRecord) -> str:
     """Create the job, unless another request with the same key has.  Returns the job's id."""
     key = record.idempotency
     if key:
-        print_ = idempotency.fingerprint(record.options, record.input)
+        print_ = idempotency.fingerprint(record.options, record.input, record.url)
         former = await idempotency.claim(services.redis, key, print_, record.id)
         if former is not None:
             return former
     try:
-        await services.jobs.create(record, services.settings.max_queue)
+        make = services.jobs.create_fetching if record.url else services.jobs.create
+        await make(record, services.settings.max_queue)
     except UndecidedError:
         raise
     except BaseException:

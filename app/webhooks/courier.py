@@ -104,7 +104,7 @@ class Courier:
     async def _attempt(self, delivery: Delivery) -> str:
         """-> delivered | refused | busy, or the reason of the failure."""
         try:
-            target = parse_target(delivery.url, self._settings)
+            target = parse_target(delivery.url, self._settings.callback_reach)
         except (ForbiddenTargetError, ValueError):
             return "refused"
         host = self._hosts[target.host]

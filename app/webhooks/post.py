@@ -22,8 +22,8 @@ def post(target: Target, body: bytes, headers: Mapping[str, str], settings: Sett
     Raises: ForbiddenTargetError if the address is not allowed; OSError or http.client.HTTPException if there is no
     response in time.
     """
-    address = resolve(target, settings)
-    stream = _connect(target, address)
+    address = resolve(target, settings.callback_reach)
+    stream = connect(target, address)
     watchdog = threading.Timer(ANSWER_S, _cut, (stream,))
     watchdog.daemon = True
     watchdog.start()
@@ -42,7 +42,7 @@ def post(target: Target, body: bytes, headers: Mapping[str, str], settings: Sett
         watchdog.cancel()
 
 
-def _connect(target: Target, address: str) -> socket.socket:
+def connect(target: Target, address: str) -> socket.socket:
     """Connect; for https without the TLS handshake, which must run under the caller's deadline."""
     raw = socket.create_connection((address, target.port), CONNECT_S)
     try:

@@ -1,4 +1,4 @@
-"""Allowed webhook targets: hosts on the operator's allow-list, at public addresses.
+"""Allowed targets of webhooks and addresses of videos: hosts on the operator's allow-list, at public addresses.
 
 A name is resolved once, all its addresses are checked, and the connection uses a checked address: DNS rebinding has no
 effect.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from app.http.errors import InvalidOption
-from app.settings import Settings
+from app.settings import Reach, Settings
 
 _PORTS = {"https": 443, "http": 80}
 
@@ -23,7 +23,7 @@ class ForbiddenTargetError(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """A webhook's receiver.  path: includes the query."""
+    """A webhook's receiver, or where a video is.  path: includes the query."""
 
     scheme: str
     host: str
@@ -37,18 +37,18 @@ class Target:
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
 
-def parse_target(url: str, settings: Settings) -> Target:
+def parse_target(url: str, reach: Reach) -> Target:
     """Parse a URL.  Raises: ForbiddenTargetError if the operator does not allow it; ValueError if it is malformed."""
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".").lower()
-    if not settings.callback_hosts:
-        raise ForbiddenTargetError("this service sends no webhooks")
-    if parts.scheme != "https" and not (parts.scheme == "http" and settings.callback_private):
+    if not reach.hosts:
+        raise ForbiddenTargetError("this service calls no hosts for it")
+    if parts.scheme != "https" and not (parts.scheme == "http" and reach.private):
         raise ForbiddenTargetError("the URL must be https")
     if parts.username is not None or parts.password is not None:
         raise ForbiddenTargetError("the URL must not contain a user name or password")
     port = parts.port or _PORTS[parts.scheme]
-    allowed = {name.lower() for name in settings.callback_hosts}
+    allowed = {name.lower() for name in reach.hosts}
     named = host if ":" not in host else f"[{host}]"
     if f"{named}:{port}" not in allowed and not (named in allowed and port == _PORTS[parts.scheme]):
         raise ForbiddenTargetError("the operator does not allow this host")
@@ -59,12 +59,12 @@ def parse_target(url: str, settings: Settings) -> Target:
 def check_target(url: str, settings: Settings) -> None:
     """Raises: InvalidOption if the operator does not allow this `callback_url`."""
     try:
-        parse_target(url, settings)
+        parse_target(url, settings.callback_reach)
     except (ForbiddenTargetError, ValueError) as error:
         raise InvalidOption(f"callback_url: {error}", field="callback_url") from None
 
 
-def resolve(target: Target, settings: Settings) -> str:
+def resolve(target: Target, reach: Reach) -> str:
     """Resolve the receiver to an allowed address.  Blocks.
 
     Raises: OSError if the name has no address; ForbiddenTargetError if any address is not public.
@@ -72,7 +72,7 @@ def resolve(target: Target, settings: Settings) -> str:
     found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:
-        if not settings.callback_private and not is_public(address):
+        if not reach.private and not is_public(address):
             raise ForbiddenTargetError("the host's address is not public")
     return addresses[0]
 

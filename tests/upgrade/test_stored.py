@@ -76,9 +76,9 @@ def test_jobs_of_the_release_before_go_on(api: Api, left: dict[str, Any], connec
     done = jobs["succeeded"]
     for state in ("succeeded", "failed", "canceled"):
         shown = api.job(jobs[state]["id"])
-        options = {name: shown["options"][name] for name in jobs[state]["options"]}
+        parts = {part: {name: shown[part][name] for name in jobs[state][part]} for part in ("options", "progress")}
         same = {name: shown[name] for name in jobs[state] if name != "links"}
-        assert same | {"options": options} == {name: jobs[state][name] for name in same}
+        assert same | parts == {name: jobs[state][name] for name in same}
     assert api.frames(done["id"], members="true") == left["frames"]
     for state, attempts in (("queued", 1), ("running", 2)):
         ended = api.ended(jobs[state]["id"])

@@ -50,6 +50,8 @@ local function ended(ttl_s)
   redis.call('EXPIRE', KEYS[1], ttl_s)
   if job[6] and job[6] ~= '' then redis.call('EXPIRE', job[6], ttl_s) end
   redis.call('HDEL', '{keys.OPEN}', job[2] or '')
+  redis.call('ZREM', '{keys.FETCHES}', job[2] or '')
+  redis.call('HDEL', KEYS[1], 'stage')
   if not job[1] or job[1] == '' then return end
   local webhook = '{keys.webhook("")}' .. job[2]
   redis.call('HSET', webhook, 'url', job[1], 'state', job[3], 'finished_at', job[4] or '', 'request_id', job[5] or '',
@@ -186,6 +188,7 @@ if job[2] and job[2] ~= '' then redis.call('DEL', job[2]) end
 for i = 2, #KEYS do redis.call('ZREM', KEYS[i], ARGV[3]) end
 redis.call('ZREM', '{keys.WEBHOOKS}', ARGV[3])
 redis.call('HDEL', '{keys.OPEN}', ARGV[3])
+redis.call('ZREM', '{keys.FETCHES}', ARGV[3])
 redis.call('DEL', '{keys.webhook("")}' .. ARGV[3])
 for _, key in ipairs({{{_RENDITION_KEYS}}}) do redis.call('DEL', (string.gsub(key, '@', ARGV[3]))) end
 if redis.call('DEL', KEYS[1]) == 0 then return 'gone' end

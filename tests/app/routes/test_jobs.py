@@ -23,6 +23,8 @@ MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(2000)
 
 # The fields of a job, as the public contract lists them.
 JOB_FIELDS = {
+    "worker",
+    "stage",
     "batch",
     "id",
     "state",

@@ -300,7 +300,7 @@ def test_an_encrypted_receiver_that_drips_is_cut_off(monkeypatch: pytest.MonkeyP
         server.start()
         port = listening.getsockname()[1]
         settings = Settings(callback_hosts=f"127.0.0.1:{port}", callback_secret=SECRET, callback_private=True)
-        target = parse_target(f"https://127.0.0.1:{port}/", settings)
+        target = parse_target(f"https://127.0.0.1:{port}/", settings.callback_reach)
         ended: list[type] = []
 
         def send() -> None:
@@ -344,7 +344,7 @@ def test_named_hosts_are_accepted() -> None:
     """Named hosts are taken with their port, in any case, with a final dot."""
     settings = Settings(callback_hosts="hooks.example,b.example:8443", callback_secret=SECRET)
     for url in ("https://hooks.example/x", "https://HOOKS.example./x?y", "https://b.example:8443"):
-        assert parse_target(url, settings).scheme == "https"
+        assert parse_target(url, settings.callback_reach).scheme == "https"
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_a_name_that_resolves_inside_is_refused() -> None:
     """An allowed name whose address is not public is refused when it is called, so rebinding a name does not help."""
     settings = Settings(callback_hosts="localhost", callback_secret=SECRET)
     with pytest.raises(ForbiddenTargetError):
-        resolve(parse_target("https://localhost/", settings), settings)
+        resolve(parse_target("https://localhost/", settings.callback_reach), settings.callback_reach)
     assert is_public("93.184.216.34")
     assert is_public("2606:2800:220:1:248:1893:25c8:1946")
 

@@ -80,7 +80,7 @@ def test_addresses_inside_are_not_called(host: str) -> None:
     """Nor is one called that the operator did list, or that a listed name turns out to mean."""
     settings = Settings(callback_hosts=host, callback_secret=SECRET)
     with pytest.raises((ForbiddenTargetError, OSError)):
-        resolve(parse_target(f"https://{host}/", settings), settings)
+        resolve(parse_target(f"https://{host}/", settings.callback_reach), settings.callback_reach)
 
 
 def test_a_name_that_means_this_machine_is_not_connected_to(

@@ -1,0 +1,290 @@
+"""Jobs by address: their videos are fetched from where the operator allows, and nothing else comes in that way."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import httpx
+import pytest
+import redis
+import redis.asyncio
+
+from app.background import fetcher
+from app.background.fetcher import Fetcher
+from app.contract import keys
+from app.contract.uploads import UploadStore
+from app.jobs.queueing import Queueing
+from app.jobs.store import JobStore
+from app.settings import Settings
+from tests.app.conftest import MP4, MakeApi
+
+VIDEO = MP4 + bytes(3 * 2**20)
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+class Host:
+    """A web server.  answer: what it does next; it gives the video unless a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.asked: list[str] = []
+        host = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                host.asked.append(self.path)
+                (host.answers.pop(0) if host.answers else give(VIDEO))(self)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.name = f"127.0.0.1:{self.server.server_port}"
+
+    def url(self, path: str = "/take%203.mp4?token=x") -> str:
+        return f"http://{self.name}{path}"
+
+
+def give(content: bytes, status: int = 200, length: int | None = None, **headers: str) -> Answer:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        request.send_header("Content-Length", str(len(content) if length is None else length))
+        for name, value in headers.items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(content)
+
+    return answer
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    host = Host()
+    thread = threading.Thread(target=host.server.serve_forever, args=(0.05,))
+    thread.start()
+    yield host
+    host.server.shutdown()
+    thread.join()
+    host.server.server_close()
+
+
+@pytest.fixture
+def settings(host: Host, redis_url: str, uploads: Path) -> dict[str, Any]:
+    """Of a service that may fetch from the host."""
+    return {"fetch_hosts": host.name, "fetch_private": True, "max_upload_bytes": 4 * 2**20}
+
+
+@pytest.fixture
+def api(make_api: MakeApi, settings: dict[str, Any]) -> httpx.Client:
+    return make_api(**settings)
+
+
+Fetch = Callable[..., None]
+
+
+@pytest.fixture
+def fetch(settings: dict[str, Any], redis_url: str, uploads: Path, monkeypatch: pytest.MonkeyPatch) -> Fetch:
+    """Lets a background process fetch what is due, until nothing is under way; then does `after`."""
+    monkeypatch.setattr(fetcher, "PAUSES_S", (0, 0))
+    chosen = Settings(**{"redis_url": redis_url, "uploads": str(uploads), **settings})
+
+    async def run(rounds: int, meanwhile: Callable[[], None] | None) -> None:
+        store = UploadStore(str(uploads))
+        async with redis.asyncio.Redis.from_url(redis_url) as connection:
+            with redis.Redis.from_url(redis_url) as writer:
+                jobs = JobStore(connection, Queueing(writer, connection), store, 3600)
+                with closing(Fetcher(connection, jobs, store, chosen)) as fetching:
+                    for _ in range(rounds):
+                        await fetching.fetch_due()
+                        if meanwhile is not None:
+                            await asyncio.to_thread(meanwhile)
+                        await asyncio.gather(*fetching._under_way)
+
+    def do(rounds: int = 1, meanwhile: Callable[[], None] | None = None) -> None:
+        asyncio.run(run(rounds, meanwhile))
+
+    return do
+
+
+def test_a_video_is_fetched_and_its_job_queued(
+    api: httpx.Client, host: Host, fetch: Fetch, worker: Any, make_frames: Any, uploads: Path
+) -> None:
+    """First it is `queued` and fetching; then it is as any other."""
+    job = api.post("/v1/jobs", json={"url": host.url(), "max_faces": 2}).json()
+    assert (job["state"], job["stage"], job["name"], job["queue_position"]) == (
+        "queued",
+        "fetching",
+        "take 3.mp4",
+        None,
+    )
+    fetch()
+    assert host.asked == ["/take%203.mp4?token=x"]
+    fetched = api.get(f"/v1/jobs/{job['id']}").json()
+    assert (fetched["state"], fetched["stage"], fetched["queue_position"]) == ("queued", None, 0)
+    assert fetched["input"]["sha256"] == hashlib.sha256(VIDEO).hexdigest()
+    assert (uploads / job["id"] / "input").read_bytes() == VIDEO
+    worker.label(job["id"], make_frames(3))
+    ended = api.get(f"/v1/jobs/{job['id']}").json()
+    assert (ended["state"], ended["options"]["max_faces"]) == ("succeeded", 2)
+    assert "token" not in ended["name"]
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("https://elsewhere.example/a.mp4", "does not allow this host"),
+        ("http://user:pw@{host}/a.mp4", "user name"),
+        ("s3://secret/a.mp4", "does not allow this bucket"),
+        ("file:///etc/passwd", "pattern"),
+        ("gopher://{host}/", "pattern"),
+    ],
+)
+def test_other_addresses_are_refused(api: httpx.Client, host: Host, url: str, why: str) -> None:
+    """When the job is submitted."""
+    answer = api.post("/v1/jobs", json={"url": url.replace("{host}", host.name)})
+    assert (answer.status_code, answer.json()["field"]) == (422, "url")
+    assert why in answer.json()["detail"]
+
+
+def test_addresses_inside_are_not_reached(
+    make_api: MakeApi, host: Host, settings: dict[str, Any], redis_url: str, uploads: Path
+) -> None:
+    """Without MIEN_FETCH_PRIVATE: http is refused, and so is a listed name that leads inside."""
+    settings |= {"fetch_hosts": f"localhost:{host.server.server_port}", "fetch_private": False}
+    api = make_api(**settings)
+    assert api.post("/v1/jobs", json={"url": f"http://{settings['fetch_hosts']}/a"}).status_code == 422
+    job = api.post("/v1/jobs", json={"url": f"https://{settings['fetch_hosts']}/a"}).json()
+    chosen = Settings(redis_url=redis_url, uploads=str(uploads), **settings)
+
+    async def run() -> None:
+        async with redis.asyncio.Redis.from_url(redis_url) as connection:
+            with redis.Redis.from_url(redis_url) as writer:
+                store = UploadStore(str(uploads))
+                jobs = JobStore(connection, Queueing(writer, connection), store, 3600)
+                with closing(Fetcher(connection, jobs, store, chosen)) as fetching:
+                    await fetching.fetch_due()
+                    await asyncio.gather(*fetching._under_way)
+
+    asyncio.run(run())
+    ended = api.get(f"/v1/jobs/{job['id']}").json()
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "fetch_failed")
+    assert host.asked == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (give(b"", 302, Location="http://127.0.0.1:1/"), "redirects elsewhere"),
+        (give(b"no", 404), "answered 404"),
+        (give(bytes(5 * 2**20)), "larger than the limit"),
+        (give(b"hello"), "none of"),
+        (give(b""), "empty"),
+    ],
+)
+def test_what_no_retry_mends_fails_at_once(
+    api: httpx.Client, host: Host, fetch: Fetch, uploads: Path, answer: Answer, why: str
+) -> None:
+    """With its reason; nothing is left of it."""
+    host.answers = [answer]
+    job = api.post("/v1/jobs", json={"url": host.url()}).json()
+    fetch(2)
+    ended = api.get(f"/v1/jobs/{job['id']}").json()
+    assert (ended["state"], ended["stage"], ended["error"]["code"]) == ("failed", None, "fetch_failed")
+    assert why in ended["error"]["detail"]
+    assert len(host.asked) == 1
+    assert list(uploads.iterdir()) == []
+
+
+def test_a_host_that_fails_for_a_while_is_asked_again(api: httpx.Client, host: Host, fetch: Fetch) -> None:
+    """After a 503, and after a connection that breaks; not for ever."""
+    job = api.post("/v1/jobs", json={"url": host.url()}).json()
+    host.answers = [give(b"", 503), give(VIDEO[:1000], length=len(VIDEO))]
+    fetch(3)
+    assert api.get(f"/v1/jobs/{job['id']}").json()["input"]["bytes"] == len(VIDEO)
+    dead = api.post("/v1/jobs", json={"url": host.url()}).json()
+    host.answers = [give(b"", 500) for _ in range(9)]
+    fetch(4)
+    assert api.get(f"/v1/jobs/{dead['id']}").json()["error"]["detail"] == "its host answered 500"
+
+
+def test_a_cancel_ends_fetching(
+    api: httpx.Client, host: Host, fetch: Fetch, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Progress is told until then; the job never starts and nothing is left."""
+    monkeypatch.setattr(fetcher, "TELL_S", 0.0)
+    begun, canceled = threading.Event(), threading.Event()
+
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(VIDEO)))
+        request.end_headers()
+        request.wfile.write(VIDEO[: 2**20])
+        begun.set()
+        canceled.wait(20)
+        request.wfile.write(VIDEO[2**20 :])
+
+    host.answers = [drip]
+    job = api.post("/v1/jobs", json={"url": host.url()}).json()
+
+    def cancel() -> None:
+        assert begun.wait(20)
+        while not (progress := api.get(f"/v1/jobs/{job['id']}").json()["progress"])["bytes_fetched"]:
+            pass
+        assert progress["bytes_total"] == len(VIDEO)
+        assert api.post(f"/v1/jobs/{job['id']}/cancel").json()["state"] == "canceled"
+        canceled.set()
+
+    fetch(meanwhile=cancel)
+    assert api.get(f"/v1/jobs/{job['id']}").json()["state"] == "canceled"
+    assert list(uploads.iterdir()) == []
+
+
+def test_another_process_goes_on(api: httpx.Client, host: Host, fetch: Fetch, uploads: Path, redis_url: str) -> None:
+    """Where one died while it fetched: its lease ends, and what it left is written over."""
+    job = api.post("/v1/jobs", json={"url": host.url()}).json()
+    (uploads / job["id"]).mkdir()
+    (uploads / job["id"] / "input.part").write_bytes(b"half")
+    with redis.Redis.from_url(redis_url) as connection:
+        connection.zadd(keys.FETCHES, {job["id"]: 2e9})
+        fetch()
+        assert host.asked == []
+        connection.zadd(keys.FETCHES, {job["id"]: 1})
+    fetch()
+    assert [path.name for path in (uploads / job["id"]).iterdir()] == ["input"]
+    assert (uploads / job["id"] / "input").read_bytes() == VIDEO
+
+
+def test_the_same_key_answers_the_same_job(api: httpx.Client, host: Host) -> None:
+    """While it is fetched, too; of another address it is refused."""
+    key = {"Idempotency-Key": "one"}
+    first, again = (api.post("/v1/jobs", json={"url": host.url()}, headers=key) for _ in range(2))
+    assert first.json()["id"] == again.json()["id"]
+    assert api.post("/v1/jobs", json={"url": host.url("/other")}, headers=key).json()["code"] == "idempotency_mismatch"
+
+
+def test_objects_of_listed_buckets_are_fetched(
+    make_api: MakeApi, settings: dict[str, Any], fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By fsspec's client; memory stands for S3 here."""
+    settings["fetch_buckets"] = "videos"
+    api = make_api(**settings)
+    name = uuid.uuid4().hex
+    memory = fsspec.filesystem("memory")
+    with memory.open(f"/{name}/a.mp4", "wb") as file:
+        file.write(VIDEO)
+    monkeypatch.setattr(fsspec, "open", lambda url, mode: memory.open(f"/{name}/{url.rpartition('/')[2]}", mode))
+    job, missing = (api.post("/v1/jobs", json={"url": f"s3://videos/{n}.mp4"}).json() for n in ("a", "b"))
+    fetch()
+    assert api.get(f"/v1/jobs/{job['id']}").json()["input"]["sha256"] == hashlib.sha256(VIDEO).hexdigest()
+    fetch(3)
+    assert api.get(f"/v1/jobs/{missing['id']}").json()["error"]["detail"] == "there is no such object"
