@@ -106,6 +106,7 @@ class FaceRecord(BaseModel):
         " the job has ended",
     )
     size_px: float | None = Field(None, description="with `landmarks=true`: side of a square as large as the box")
+    person_name: str | None = Field(None, description="what the person was called, in a job whose people have names")
 
 
 class FrameRecord(BaseModel):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from app.contract.media import STORED, InputKind
-from app.contract.naming import Metadata
+from app.contract.naming import Metadata, PersonNote
 from app.contract.options import JobOptions
 
 RECORD_FORMAT = 1
@@ -112,6 +112,7 @@ class Job(BaseModel):
     name: str | None = Field(None, description="the upload's file name, or what was given; only ever shown")
     metadata: dict[str, str] = Field(default_factory=dict, description="what the client gave, by key")
     batch: str | None = Field(None, description="the batch that it belongs to")
+    persons: tuple[PersonNote, ...] = Field((), description="names that tracks were given, and which are one person")
     state: State
     stage: Stage | None = Field(None, description="`fetching`: the job is queued once its video is here")
     created_at: datetime
@@ -158,6 +159,7 @@ class JobRecord(BaseModel):
     name: str | None = None
     metadata: Metadata = Field(default_factory=dict)
     batch: str | None = None
+    persons: tuple[PersonNote, ...] = ()
     media: Annotated[str, AfterValidator(_stored)]
     state: State = "queued"
     stage: Stage | None = None

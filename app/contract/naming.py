@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -13,6 +14,7 @@ MAX_NAME_CHARACTERS = 200
 MAX_GIVEN_CHARACTERS = 4000  # of a name before it is cleaned
 MAX_METADATA = 16
 BATCH = r"^[A-Za-z0-9_.-]{1,64}$"
+MAX_PERSONS, MAX_TRACKS = 500, 5000  # notes on people of a job, and tracks of one
 METADATA_PREFIX = "metadata."  # before a key, as a field of a form and as a parameter
 _JOINERS = "\u200c\u200d"  # format characters that words and emoji need
 _BREAKS = {"Cc", "Zl", "Zp"}  # categories of characters that end a line, and of other controls
@@ -56,6 +58,7 @@ def _parsed(value: Any) -> Any:
 
 
 Name = Annotated[str, StringConstraints(max_length=MAX_GIVEN_CHARACTERS), AfterValidator(clean_name)]
+PersonName = Annotated[str, StringConstraints(max_length=80), AfterValidator(clean_name)]
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
 Value = Annotated[str, StringConstraints(max_length=MAX_NAME_CHARACTERS), AfterValidator(_plain)]
 Metadata = Annotated[dict[Key, Value], BeforeValidator(_parsed), Field(max_length=MAX_METADATA)]
@@ -78,10 +81,39 @@ class Naming(BaseModel):
     )
 
 
+class PersonNote(BaseModel):
+    """What somebody said of a person: who it is, which tracks are this person, whether it is shown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: PersonName | None = None
+    tracks: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, max_length=MAX_TRACKS)
+    hidden: bool = Field(False, description="pages do not show this person")
+
+
+def _disjoint(notes: tuple[PersonNote, ...]) -> tuple[PersonNote, ...]:
+    tracks = [track for note in notes for track in note.tracks]
+    if len(set(tracks)) < len(tracks):
+        raise ValueError("a track is one person")
+    return notes
+
+
+Persons = Annotated[tuple[PersonNote, ...], Field(max_length=MAX_PERSONS), AfterValidator(_disjoint)]
+
+
 class NamingPatch(BaseModel):
-    """A change of what a job is called, as a JSON Merge Patch (RFC 7396): what is absent stays, null removes."""
+    """A change of what a job and its people are called, as a JSON Merge Patch (RFC 7396).
+
+    What is absent stays, null removes; `persons` is replaced as a whole.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name | None = None
     metadata: dict[Key, Value | None] | None = Field(None, max_length=4 * MAX_METADATA)
+    persons: Persons | None = None
+
+
+def names_by_track(persons: Iterable[PersonNote]) -> dict[int, str]:
+    """Name of the person of every track that has one."""
+    return {track: note.name for note in persons if note.name for track in note.tracks}

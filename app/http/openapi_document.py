@@ -20,6 +20,7 @@ _JOB: dict[str, Any] = {
     "name": "interview.mp4",
     "metadata": {"subject": "P07"},
     "batch": "pilot",
+    "persons": [{"name": "Ana", "tracks": [0, 3], "hidden": False}],
     "state": "running",
     "stage": None,
     "created_at": "2026-11-24T07:49:22.351Z",

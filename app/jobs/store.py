@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from app.contract import keys
-from app.contract.jobs import ENDED, InputInfo, JobError, JobRecord, State, ending, to_pairs
+from app.contract.jobs import ENDED, InputInfo, JobError, JobRecord, State, ending, to_field, to_pairs
 from app.contract.naming import MAX_METADATA, NamingPatch
 from app.contract.scripts import transitions
 from app.contract.scripts.requests import LOOK, RENAME
@@ -159,9 +159,16 @@ class JobStore:
         return True
 
     async def rename(self, record: JobRecord, patch: NamingPatch) -> None:
-        """Change what a job is called.  Raises: Gone if it has expired meanwhile; InvalidOption if it says too much."""
-        change = patch.model_dump_json(exclude_unset=True)
-        word = await self._rename(keys=[keys.job(record.id)], args=[keys.changed(record.id), change])
+        """Change what a job and its people are called.
+
+        Raises: Gone if it has expired meanwhile; InvalidOption if it says too much.
+        """
+        change = patch.model_dump_json(exclude_unset=True, exclude={"persons"})
+        # Lua could not tell an empty list from an empty object.
+        persons = (
+            to_field([note.model_dump() for note in patch.persons or ()]) if "persons" in patch.model_fields_set else ""
+        )
+        word = await self._rename(keys=[keys.job(record.id)], args=[keys.changed(record.id), change, persons])
         if word == b"gone":
             raise Gone("This job and its results have expired.")
         if word == b"full":

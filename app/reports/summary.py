@@ -25,6 +25,7 @@ class TrackSummary(PartSummary):
     """One face over time."""
 
     track_id: int
+    person_name: str | None = Field(None, description="what the person was called")
 
 
 class Appearance(BaseModel):

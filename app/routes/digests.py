@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from app.contract.naming import names_by_track
 from app.http import caching
 from app.http.openapi_examples import not_modified, problems
 from app.jobs.results import is_complete
@@ -40,7 +41,9 @@ async def get_summary(
         complete, labels = is_complete(record), record.labels or ()
         whole = services.results.whole(record) if complete and record.options.people else None
         summary = summarise(record.id, record.state, complete, labels, frames, smoothing, record.left_out, whole)
-        called = {"name": record.name, "metadata": record.metadata}
+        names = names_by_track(record.persons)
+        tracks = tuple(t.model_copy(update={"person_name": names.get(t.track_id)}) for t in summary.tracks)
+        called = {"name": record.name, "metadata": record.metadata, "tracks": tracks}
         return summary.model_copy(update=called).model_dump_json().encode()
 
     body = await services.digests.get(tag, work, keep=is_complete(record))

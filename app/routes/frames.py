@@ -15,8 +15,10 @@ from pydantic import BaseModel, Field
 
 from app.contract.exports import MEDIA_TYPES, ExportFormat, MissingLibraryError, check, export, suffix
 from app.contract.exports.content import Content
-from app.contract.frames import FrameRecord, frame_record
+from app.contract.exports.text import named_record
+from app.contract.frames import FrameRecord
 from app.contract.jobs import JobRecord
+from app.contract.naming import names_by_track
 from app.http import caching
 from app.http.errors import NotAcceptable
 from app.http.links import LinkMaker, job_path
@@ -84,11 +86,22 @@ async def get_frames(
     """One record a sampled frame, in order; `faces` is empty where there is none."""
     wanted = format or accepted(accept)
     shown = (record.members or ()) if members else ()
+    names = names_by_track(record.persons)
+    options = record.options
+    content = Content(
+        record.labels or (),
+        shown,
+        smoothing,
+        landmarks=options.landmarks,
+        late=options.late_fields,
+        about=_about(record),
+        names=names,
+    )
     if wanted == "json":
         size = limit or PAGE_FRAMES
         page = await services.results.page(record, start, size)
         next_page = _next(record, page, links, start, size, {"members": "true"} if members else {})
-        body = await asyncio.to_thread(_page_json, record, page, next_page, shown)
+        body = await asyncio.to_thread(_page_json, record, page, next_page, content)
         return caching.answer(request, body)
     if wanted == "hume":
         size = limit or MAX_PAGE_FRAMES
@@ -103,14 +116,6 @@ async def get_frames(
         check(wanted)
     except MissingLibraryError as error:
         raise NotAcceptable(f"This server does not write {wanted}: {error}.") from None
-    content = Content(
-        record.labels or (),
-        shown,
-        smoothing,
-        landmarks=record.options.landmarks,
-        late=record.options.late_fields,
-        about=_about(record),
-    )
     return _stream(services, record, wanted, start, content)
 
 
@@ -162,15 +167,14 @@ def pieces(rows: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def _page_json(record: JobRecord, page: Page, next_page: str | None, members: tuple[str, ...]) -> bytes:
-    labels = record.labels or ()
+def _page_json(record: JobRecord, page: Page, next_page: str | None, content: Content) -> bytes:
     return _json(
         {
             "job_id": record.id,
             "name": record.name,
             "metadata": record.metadata,
             "labels": record.labels,
-            "frames": [frame_record(frame, labels, members, record.options.late_fields) for frame in page.frames],
+            "frames": [named_record(frame, content) for frame in page.frames],
             "next": next_page,
             "complete": is_complete(record),
         }

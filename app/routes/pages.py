@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
@@ -18,6 +18,7 @@ from starlette.types import Scope
 
 from app.contract.colours import colours
 from app.contract.media import SUPPORTED
+from app.contract.options import JobOptions
 from app.routes.dependencies import ServicesDep
 
 router = APIRouter(tags=["pages"])
@@ -44,6 +45,7 @@ class PageSettings(BaseModel):
     max_upload_bytes: int
     result_ttl_s: int
     inputs: str = Field(description="which files can be labelled, in words")
+    options: dict[str, Any] = Field(description="what an option is where none is given")
 
 
 class PageMember(BaseModel):
@@ -97,6 +99,7 @@ async def page_settings(request: Request, services: ServicesDep) -> PageSettings
         max_upload_bytes=settings.max_upload_bytes,
         result_ttl_s=settings.result_ttl_s,
         inputs=SUPPORTED,
+        options=JobOptions().model_dump(mode="json"),
     )
 
 

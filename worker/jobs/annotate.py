@@ -51,7 +51,7 @@ def encode(path: Path, pictures: Iterable[tuple[float, Image]]) -> int:
                 stream.codec_context.time_base = TIME_BASE
                 stream.time_base = TIME_BASE
             picture = image[: stream.height, : stream.width]
-            whole = np.ascontiguousarray(_sized(picture, stream.width, stream.height))
+            whole = np.ascontiguousarray(_fitted(picture, stream.width, stream.height))
             out = av.VideoFrame.from_ndarray(whole, format="rgb24")
             last_tick = max(round(timestamp_s / TIME_BASE), last_tick + 1)
             out.pts, out.time_base = last_tick, TIME_BASE
@@ -70,6 +70,18 @@ def drawn(
     for frame, faces in annotate(source, records):
         if frame.image is not None:
             yield frame.timestamp_s, draw(frame.image, faces, labels)
+
+
+def _fitted(picture: Image, width: int, height: int) -> Image:
+    """The whole picture in the middle of one of this size, black beside it: pictures of an album differ."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    inner = _sized(picture, max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1))
+    top, left = (height - inner.shape[0]) // 2, (width - inner.shape[1]) // 2
+    whole = np.zeros((height, width, 3), np.uint8)
+    whole[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    return whole
 
 
 def _sized(picture: Image, width: int, height: int) -> Image:

@@ -55,15 +55,19 @@ def vtt_cues(frames: Iterable[Frame], content: Content) -> Iterator[str]:
     """WebVTT.  A cue has a line a face, `<v Face 0>Happiness 0.88`, with the mean score over the cue."""
     yield "WEBVTT\n"
     for cue in cues(frames, content):
-        lines = (f"<v Face {line.track_id}>{escape(_said(line, content.labels))}" for line in cue.lines)
+        lines = (f"<v {escape(_speaker(line, content))}>{escape(_said(line, content.labels))}" for line in cue.lines)
         yield f"\n{_clock(cue.start_ms)} --> {_clock(cue.end_ms)}\n" + "\n".join(lines) + "\n"
 
 
 def srt_cues(frames: Iterable[Frame], content: Content) -> Iterator[str]:
     """SubRip.  A cue has a line a face, `Face 0: Happiness 0.88`, with the mean score over the cue."""
     for number, cue in enumerate(cues(frames, content), 1):
-        lines = (f"Face {line.track_id}: {_said(line, content.labels)}" for line in cue.lines)
+        lines = (f"{_speaker(line, content)}: {_said(line, content.labels)}" for line in cue.lines)
         yield f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n" + "\n".join(lines) + "\n\n"
+
+
+def _speaker(line: Line, content: Content) -> str:
+    return content.names.get(line.track_id) or f"Face {line.track_id}"
 
 
 @dataclass

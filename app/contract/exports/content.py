@@ -14,7 +14,7 @@ class Content:
     job's, in the job's order).  smoothing: of segments and captions.  lead: name and value of columns before all
     others, which tell clips apart that share a file.  header: whether tables begin with a row of names.  landmarks: the
     job gives them.  late: see `JobOptions.late_fields`.  about: job and model, for formats that have
-    room for it."""
+    room for it.  names: of people, by track; where there are any, faces have a `person_name`."""
 
     labels: tuple[str, ...]
     members: tuple[str, ...] = ()
@@ -24,3 +24,4 @@ class Content:
     landmarks: bool = False
     late: tuple[str, ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)

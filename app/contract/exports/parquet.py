@@ -66,7 +66,7 @@ def parquet(frames: Iterable[Frame], content: Content) -> Iterator[bytes]:
     """The file in pieces, a row group at a time.  Raises: MissingLibraryError."""
     pa, pq = load()
     names = table_header(content)
-    texts = {"label", *dict(content.lead)}
+    texts = {"label", "person_name", *dict(content.lead)}
     kinds = {name: pa.string() if name in texts else pa.type_for_alias(_WHOLE.get(name, _real(name))) for name in names}
     about = {"labels": json.dumps(content.labels), **content.about}
     schema = pa.schema(kinds.items(), metadata={f"mien.{name}": value for name, value in about.items()})

@@ -45,8 +45,16 @@ def json_object(frames: Iterable[Frame], content: Content) -> Iterator[str]:
 def ndjson_lines(frames: Iterable[Frame], content: Content) -> Iterator[str]:
     """One frame record a line."""
     for frame in frames:
-        record = dict(content.lead) | frame_record(frame, content.labels, content.members, content.late)
+        record = dict(content.lead) | named_record(frame, content)
         yield json.dumps(record, separators=(",", ":"), ensure_ascii=False) + "\n"
+
+
+def named_record(frame: Frame, content: Content) -> dict[str, Any]:
+    """The public JSON of a frame, with the names that people were given."""
+    record = frame_record(frame, content.labels, content.members, content.late)
+    for face in record["faces"] if content.names else ():
+        face["person_name"] = content.names.get(face["track_id"])
+    return record
 
 
 def table_header(content: Content) -> list[str]:
@@ -55,7 +63,8 @@ def table_header(content: Content) -> list[str]:
     looks = LOOKS_COLUMNS if content.landmarks else ()
     late = ["person_id"] if "person_id" in content.late else []
     late += [f"change_{label}" for label in content.labels if "change" in content.late]
-    return [*dict(content.lead), *CSV_COLUMNS, *content.labels, *looks, *late, *own]
+    names = ["person_name"] if content.names else []
+    return [*dict(content.lead), *CSV_COLUMNS, *content.labels, *looks, *late, *own, *names]
 
 
 def csv_rows(frames: Iterable[Frame], content: Content) -> Iterator[str]:
@@ -77,13 +86,14 @@ def table_rows(frames: Iterable[Frame], content: Content) -> Iterator[list[objec
     width = len(table_header(content))
     lead = [value for _, value in content.lead]
     for frame in frames:
-        record = frame_record(frame, content.labels, content.members, content.late)
+        record = named_record(frame, content)
         first: list[object] = [*lead, frame.frame_index, frame.timestamp_s]
         for face in record["faces"]:
             shown = [face["track_id"], *face["bbox"], face["detection_score"], face["label"], face["score"]]
             own = [score for member in content.members for score in face["members"][member].values()]
             looks = _looks(face) if content.landmarks else []
-            yield [*first, *shown, *face["scores"].values(), *looks, *_late(face, content), *own]
+            names = [face["person_name"]] if content.names else []
+            yield [*first, *shown, *face["scores"].values(), *looks, *_late(face, content), *own, *names]
         if not record["faces"]:
             yield [*first, *[None] * (width - len(first))]
 

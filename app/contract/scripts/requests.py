@@ -45,8 +45,8 @@ end
 return {{fields, position + math.min(redis.call('LLEN', queue .. ending), {TURNS} * (position + 1))}}
 """
 
-# Change a job's name and metadata.  KEYS[1]: the job's hash.  ARGV: channel, a JSON Merge Patch of `name` and
-# `metadata`.  -> ok | gone | full (too much metadata, nothing changed)
+# Change a job's name, metadata and persons.  KEYS[1]: the job's hash.  ARGV: channel, a JSON Merge Patch of `name` and
+# `metadata`, the hash field `persons` ('' keeps it).  -> ok | gone | full (too much metadata, nothing changed)
 RENAME = (
     ALLOW_OOM
     + CHANGED
@@ -67,6 +67,7 @@ if patch.name == cjson.null then
 elseif patch.name then
   redis.call('HSET', KEYS[1], 'name', patch.name)
 end
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'persons', ARGV[3]) end
 changed(ARGV[1])
 return 'ok'
 """

@@ -117,7 +117,7 @@ ANSWERS = {
 # Shown otherwise: as examples, in the table of options, in the text on `hume`.
 ELSEWHERE = {
     *("Job", "InputInfo", "Progress", "Links", "ModelRef", "FrameRecord", "FaceRecord"),
-    *("JobOptions", "NamingPatch", "HumeSource"),
+    *("JobOptions", "NamingPatch", "PersonNote", "HumeSource"),
 }
 
 

@@ -40,6 +40,7 @@ JOB_FIELDS = {
     "label_shares",
     "name",
     "metadata",
+    "persons",
     "detector",
     "prior",
     "error",

@@ -206,3 +206,31 @@ def test_what_is_made_of_a_job_carries_its_name(api: httpx.Client, worker: Any, 
     assert api.get(f"{url}/summary").json()["name"] is None
     plain = api.get(f"{url}/frames?format=vtt").headers["content-disposition"]
     assert plain == f'inline; filename="{job["id"]}.vtt"'
+
+
+def test_people_are_named_and_exported(api: httpx.Client, worker: Any, make_frames: Any) -> None:
+    """Tracks get names and become one person; records, CSV, captions and summary say so; an empty list undoes it."""
+    job = named(api, "two.mp4")
+    worker.label(job["id"], make_frames(30, faces=3))
+    url = f"/v1/jobs/{job['id']}"
+    plain = api.get(f"{url}/frames?format=csv").text
+    notes = [{"name": "Ana <&>", "tracks": [0, 2], "hidden": False}, {"name": None, "tracks": [1], "hidden": True}]
+    assert api.patch(url, json={"persons": notes}).json()["persons"] == notes
+    assert api.patch(url, json={"name": "other"}).json()["persons"] == notes
+    for faces in (
+        api.get(f"{url}/frames").json()["frames"][3]["faces"],
+        json.loads(api.get(f"{url}/frames?format=ndjson").text.splitlines()[3])["faces"],
+    ):
+        assert [face["person_name"] for face in faces] == ["Ana <&>", None, "Ana <&>"]
+    rows = api.get(f"{url}/frames?format=csv").text.splitlines()
+    assert rows[0] == plain.splitlines()[0] + ",person_name"
+    assert [row.rpartition(",")[2] for row in rows[1:4]] == ["Ana <&>", "", "Ana <&>"]
+    assert "<v Ana &lt;&amp;&gt;>" in api.get(f"{url}/frames?format=vtt").text
+    tracks = api.get(f"{url}/summary").json()["tracks"]
+    assert [track["person_name"] for track in tracks] == ["Ana <&>", None, "Ana <&>"]
+    assert api.patch(url, json={"persons": []}).json()["persons"] == []
+    assert api.get(f"{url}/frames?format=csv").text == plain
+    none: list[dict[str, Any]] = [{"tracks": []}]
+    for wrong in (none, [{"tracks": [0]}, {"tracks": [0]}], [{"tracks": [-1]}], [{"tracks": [0], "x": 1}]):
+        answer = api.patch(url, json={"persons": wrong})
+        assert (answer.status_code, answer.json()["field"]) == (422, "persons")
