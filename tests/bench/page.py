@@ -1,6 +1,6 @@
 """How smooth the page is with a long job: the longest tasks of its main thread while one scrubs, zooms and switches.
 
-    python -m tests.bench.page [--frames 10000] [--faces 3] [--trace trace.json]
+    python -m tests.bench.page [--frames 10000] [--faces 3 | --crowd 110] [--trace trace.json]
 
 Prints one JSON object, from a trace of Chromium's: by the clock, and in processor time, which other programs on the
 machine do not lengthen.  Exits 1 if a task took more than 100 ms of processor time after the load.  The trace opens in
@@ -21,7 +21,7 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.conftest import find_chromium
-from tests.browser.stored import invented, store
+from tests.browser.stored import crowd, invented, store
 from tests.service import serving
 
 WORST_MS = 100
@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--faces", type=int, default=3)
+    parser.add_argument("--crowd", type=int, default=0, help="so many people, of whom a few are there at a time")
     parser.add_argument("--trace", type=Path)
     given = parser.parse_args()
     program = find_chromium()
@@ -42,12 +43,13 @@ def main() -> None:
         sys.exit("no Chromium (Debian, Ubuntu: sudo apt-get install chromium)")
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as service, sync_playwright() as playwright:
         service.wait_live()
-        job_id = store(service.redis_url, list(invented(given.frames, given.faces)))
+        frames = crowd(given.frames, given.crowd) if given.crowd else invented(given.frames, given.faces)
+        job_id = store(service.redis_url, list(frames))
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=program, args=sandbox)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(120_000)
-        found = {"frames": given.frames, "faces": given.faces, "chromium": browser.version}
+        found = {"frames": given.frames, "faces": given.crowd or given.faces, "chromium": browser.version}
         found |= load(page, f"{service.url}/#job={job_id}", given.frames)
         browser.start_tracing(page=page)
         page.wait_for_timeout(500)
@@ -74,7 +76,8 @@ def load(page: Page, url: str, frames: int) -> dict[str, Any]:
         page.wait_for_timeout(50)
     seconds = time.perf_counter() - began
     page.wait_for_timeout(1000)
-    return {"load_s": round(seconds, 2)}
+    screens = page.evaluate("document.documentElement.scrollHeight / innerHeight")
+    return {"load_s": round(seconds, 2), "screens": round(screens, 2)}
 
 
 def scrub(page: Page) -> None:

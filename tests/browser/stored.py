@@ -6,6 +6,7 @@ import math
 import tempfile
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import redis
 
@@ -26,8 +27,16 @@ def invented(count: int, faces: int) -> Iterator[Frame]:
         yield Frame(index, index / FPS, tuple(_face(index, track) for track in range(faces) if _present(index, track)))
 
 
-def store(url: str, frames: list[Frame]) -> str:
-    """Write a finished job -> its id."""
+def crowd(count: int, tracks: int) -> Iterator[Frame]:
+    """Frames of many people of whom a few are there at a time; the first is always, and longest."""
+    stay = 8 * count // (tracks + 8)
+    for index in range(count):
+        here = [track for track in range(1, tracks) if 0 <= index - track * (count - stay) // tracks < stay]
+        yield Frame(index, index / FPS, tuple(_face(index, track, place) for place, track in enumerate([0, *here])))
+
+
+def store(url: str, frames: list[Frame], size: tuple[int, int] = SIZE, content: bytes = b"", **fields: Any) -> str:
+    """Write a finished job -> its id.  content: what was labelled; fields: of the record, where they matter."""
     now = utc_now()
     record = JobRecord(
         id=uuid.uuid4().hex,
@@ -35,18 +44,19 @@ def store(url: str, frames: list[Frame]) -> str:
         media="mp4",
         created_at=now,
         expires_at=now,
-        options=JobOptions(),
+        options=fields.pop("options", JobOptions()),
         model=ModelRef(name="default"),
         input=InputInfo(
             kind="video",
-            bytes=10**7,
+            bytes=len(content) or 10**7,
             sha256="0" * 64,
-            width=SIZE[0],
-            height=SIZE[1],
+            width=size[0],
+            height=size[1],
             fps=FPS,
             duration_s=len(frames) / FPS,
             frame_count=len(frames),
         ),
+        **fields,
     )
     with redis.Redis.from_url(url) as connection, tempfile.TemporaryDirectory() as uploads:
         connection.hset(keys.job(record.id), mapping=dict(record.to_hash()))
@@ -60,8 +70,8 @@ def _present(index: int, track: int) -> bool:
     return track == 0 or (index // 500 + track) % 3 != 0
 
 
-def _face(index: int, track: int) -> Face:
-    x = 80 + 150 * track + 30 * math.sin(index / 60)
+def _face(index: int, track: int, place: int | None = None) -> Face:
+    x = (80 + 150 * track if place is None else 10 + 65 * place) + 30 * math.sin(index / 60)
     scores = [_scores(index + 9 * member, track) for member in range(4)]
     return Face(track, (x, 90 + 10 * math.cos(index / 50), 110, 110), 0.9, scores[0], tuple(scores[1:]))
 

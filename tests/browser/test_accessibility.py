@@ -45,7 +45,7 @@ def test_nothing_is_in_the_way(open_page: OpenPage, api: Api, scheme: str, conte
     visit.page.click("#more-options summary")
     check(visit, "options")
     visit.drop(b"nothing" * 50, "notes.txt", "text/plain")
-    visit.page.wait_for_selector("#home-problem:not([hidden])")
+    visit.page.wait_for_selector(".upload[data-state=failed]")
     check(visit, "problem")
     visit.page.evaluate("document.querySelector('#key-dialog').showModal()")
     check(visit, "key")

@@ -15,20 +15,13 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.browser.containers import CONTAINERS, COUNT, STEP, written
 from tests.worker.decode.scenes import difference, images, read, scene, write
 from worker.core.records import DecodedFrame, Image
 
 pytestmark = pytest.mark.browser
 
 MS = 1e-3
-LEVEL, STEP = 40, 8  # grey of the first picture, and how much brighter the next one is
-COUNT = 20
-UNEVEN_MS = [0, 40, 80, 200, 215, 230, 700, 733, 766, 800, 1000, 1040, 1080, 1500, 1516, 1533, 1550, 2000, 2040, 2080]
-# Chromium shows pictures of WebM that follow each other faster than its guess of their rate one later than asked for.
-UNEVEN_WEBM_MS = [40 * i + (i > 2) * 80 + (i > 5) * 400 + (i > 9) * 150 for i in range(COUNT)]
-LATE_MS = [2000 + 40 * i for i in range(COUNT)]
-REORDERED = {"preset": "ultrafast", "bf": "2", "b-adapt": "0", "crf": "10"}
-
 OPEN = """
   const video = document.createElement("video");
   video.muted = true;
@@ -98,10 +91,6 @@ def url(path: Path) -> str:
     return f"data:{media};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def greys() -> list[Image]:
-    return [np.full((96, 128, 3), LEVEL + STEP * i, np.uint8) for i in range(COUNT)]
-
-
 def compare_times(page: Page, path: Path) -> None:
     """For the time of every record, Chromium shows that very picture, and says the same time."""
     frames: list[DecodedFrame] = read(path)
@@ -114,27 +103,10 @@ def compare_times(page: Page, path: Path) -> None:
         assert grey == pytest.approx(float(image.mean()), abs=STEP / 2)
 
 
-@pytest.mark.parametrize(
-    ("name", "codec", "times_ms", "more"),
-    [
-        ("plain.mp4", "libx264", None, {}),
-        ("late.mp4", "libx264", LATE_MS, {"sound_s": 4.0}),
-        ("late.mov", "libx264", LATE_MS, {"sound_s": 4.0}),
-        ("uneven.mp4", "libx264", UNEVEN_MS, {}),
-        ("reordered.mp4", "libx264", None, {"options": REORDERED}),
-        ("no_edit_list.mp4", "libx264", None, {"options": REORDERED, "container_options": {"use_editlist": "0"}}),
-        ("fragmented.mp4", "libx264", None, {"container_options": {"movflags": "frag_keyframe+empty_moov"}}),
-        ("late.webm", "libvpx", LATE_MS, {}),
-        ("uneven.webm", "libvpx-vp9", UNEVEN_WEBM_MS, {}),
-        ("recorded.webm", "libvpx", [999 + 40 * i for i in range(COUNT)], {"container_options": {"live": "1"}}),
-    ],
-    ids=lambda value: value if isinstance(value, str) and "." in value else "",
-)
-def test_the_time_is_the_player_s(
-    page: Page, tmp_path: Path, name: str, codec: str, times_ms: list[int] | None, more: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_the_time_is_the_player_s(page: Page, tmp_path: Path, name: str) -> None:
     """`timestamp_s` is the media time that a browser reports for the frame, within a millisecond."""
-    compare_times(page, write(tmp_path / name, greys(), codec, times_ms=times_ms, **more))
+    compare_times(page, written(tmp_path, name))
 
 
 def shown_by_chromium(page: Page, path: Path) -> Image:

@@ -96,34 +96,38 @@ def test_bad_files_are_named_in_words(open_page: OpenPage, api: Api) -> None:
     """What is no video is refused at once, what cannot be decoded fails later; both say so, with the code."""
     visit = open_page(expected=(415,))
     visit.drop(b"no video at all" * 50, "notes.mp4", "video/mp4")
-    expect(visit.page.locator("#home-problem-code")).to_have_text("unsupported_media")
-    assert "notes.mp4: This file is not a video" in (visit.page.text_content("#home-problem-words") or "")
+    row = visit.page.locator(".upload", has_text="notes.mp4")
+    expect(row.locator("code")).to_have_text("unsupported_media")
+    assert "This file is not a video" in (row.locator(".upload-state").text_content() or "")
     visit.drop(b"\x00\x00\x00\x18ftypisom" + bytes(3000), "broken.mp4", "video/mp4")
     expect(visit.page.locator("#job-problem-code")).to_have_text("undecodable_input", timeout=60_000)
     assert "could not be read as a video" in (visit.page.text_content("#job-problem-words") or "")
     assert api.job(visit.job_id)["error"]["code"] == "undecodable_input"
 
 
-def test_several_files_are_several_jobs_or_one_clip(open_page: OpenPage, api: Api, clips: Clips) -> None:
-    """Chosen together, files become a job each; pictures that are one clip become one, in the order of their names."""
+def test_pictures_that_come_together_are_one_album_or_one_clip(open_page: OpenPage, api: Api, clips: Clips) -> None:
+    """In the order of their names; an album's pictures are seconds apart, so that none goes on in the next."""
     visit = open_page()
     pictures = [
         {"name": f"{number}.png", "mimeType": "image/png", "buffer": clips.png(number)} for number in (10, 2, 1)
     ]
     visit.page.set_input_files("#files", pictures)  # type: ignore[arg-type]
-    rows = visit.page.locator(".job-row", has_text=".png")
-    expect(rows.locator(".state")).to_have_text(["Done"] * 3, timeout=60_000)
-    assert set(rows.locator(".job-title").all_text_contents()) == {"1.png", "2.png", "10.png"}
+    album = api.job(visit.labelled())
+    assert (album["name"], album["input"]["frame_count"], album["options"]["fps"]) == ("1.png and 2 more", 3, 0.2)
+    visit.page.click(".crumb a")
     visit.page.click("#more-options summary")
     visit.page.check("#one-clip")
     visit.page.set_input_files("#files", pictures)  # type: ignore[arg-type]
     job = api.job(visit.labelled())
-    assert job["input"]["frame_count"] == 3
-    assert (visit.page.text_content("#job-name") or "").endswith("1.png first")
+    assert (job["input"]["frame_count"], job["options"]["fps"]) == (3, 30)
+    expect(visit.page.locator("#job-name")).to_have_text("1.png and 2 more")
 
 
 def test_key_is_asked_for_and_kept_in_the_tab(open_page: OpenPage, tmp_path: Path, film: bytes) -> None:
-    """A wrong key is refused in words, the right one serves; jobs then wait in their order, without a worker."""
+    """A wrong key is refused in words, the right one serves; jobs then wait in their order, without a worker.
+
+    Where the reader asks for it, the key serves in other tabs, too, and goes with the browser's session.
+    """
     with serving(tmp_path, MIEN_API_KEYS=KEY) as own, httpx.Client(transport=httpx.HTTPTransport(retries=9)) as client:
         own.wait_live()
         visit = open_page(own.url, expected=(401,), keyed=True)
@@ -153,4 +157,18 @@ def test_key_is_asked_for_and_kept_in_the_tab(open_page: OpenPage, tmp_path: Pat
         visit.page.click("#forget-key")
         expect(visit.page.locator("#key-dialog")).to_be_visible()
         assert visit.page.evaluate("sessionStorage['mien.key']") is None
+        visit.page.check("#key-everywhere")
+        visit.page.fill("#key-input", KEY)
+        visit.page.keyboard.press("Enter")
+        expect(visit.page.locator("#no-worker")).to_be_visible()
+        other = visit.page.context.new_page()
+        other.goto(own.url)
+        expect(other.locator("#no-worker")).to_be_visible()
+        assert [cookie["expires"] for cookie in other.context.cookies()] == [-1]  # the session's
+        other.context.clear_cookies()  # as a browser does when it is closed
+        other.goto("about:blank")
+        other.goto(own.url)
+        expect(other.locator("#key-dialog")).to_be_visible()
+        assert other.evaluate("JSON.stringify(localStorage)") == "{}"
+        other.close()
         visit.page.goto("about:blank")  # before the service goes

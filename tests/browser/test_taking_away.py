@@ -56,8 +56,8 @@ def test_timeline_is_saved(visit: Visit, api: Api, labelled: dict[str, Any]) -> 
     assert visit.page.is_disabled("#save-video")
 
 
-def test_annotated_video_is_saved_and_shown(open_page: OpenPage, api: Api, film: bytes) -> None:
-    """Where the video was kept, it is made with boxes when asked for; a tab that has not sent it can show it."""
+def test_annotated_video_is_saved_and_a_reload_keeps_the_picture(open_page: OpenPage, api: Api, film: bytes) -> None:
+    """Where the video was kept, it is made with boxes when asked for; after a reload there is a preview, in step."""
     visit = open_page()
     visit.page.check("#keep-input")
     visit.drop(film, "film.webm", "video/webm")
@@ -66,12 +66,14 @@ def test_annotated_video_is_saved_and_shown(open_page: OpenPage, api: Api, film:
     assert name == "film-labelled.mp4"
     assert video[4:8] == b"ftyp"
     assert video == api.http.get(f"/v1/jobs/{job_id}/video").content
-    other = open_page()
-    other.open(job_id)
-    other.page.click("#load-annotated")
-    other.page.wait_for_selector("#screen video", timeout=30_000)
-    other.page.wait_for_function("() => document.querySelector('#screen video').videoWidth === 480")
-    assert other.page.locator("#no-picture").is_hidden()
+    visit.page.reload()
+    visit.page.wait_for_selector("#screen video", timeout=30_000)
+    visit.labelled()
+    visit.page.focus("#lanes")
+    for index in (1, 2, 3):
+        visit.page.keyboard.press("ArrowRight")
+        visit.shown_frame(index)
+    assert visit.page.locator("#no-picture").is_hidden()
     assert api.http.delete(f"/v1/jobs/{job_id}").status_code == 204
 
 

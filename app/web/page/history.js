@@ -4,14 +4,18 @@ import { cancelJob, deleteJob, getJson, Problem } from "./api.js";
 import { announce, byId, make, setText, swatch } from "./dom.js";
 import { hasEnded } from "./follow.js";
 import { coloursOf } from "./page-settings.js";
-import { forget, nameOf } from "./session.js";
-import { clock, counted, explain, moment, percent, progressLine, stateName } from "./words.js";
+import { forget } from "./session.js";
+import { tellDeleted } from "./tabs.js";
+import { showThumbnail } from "./thumbnails.js";
+import { clock, counted, explain, moment, nameOf, percent, progressLine, stateName } from "./words.js";
 
 const PAGE = 20;
 const LOOK_MS = 1500; // while something is under way
 const RETRY_MS = 5000; // when the service did not answer
 const LEAST_SHARE = 0.005; // of what is drawn in a row's picture
 const NAMED = 2; // labels in words
+const TYPING_MS = 250; // after the last letter, before it is searched
+const NOTICEABLE = 0.1; // share of the faces on which a label comes first, where one looks for it
 
 /** @typedef {{row: HTMLElement, update: (job: any) => void, job: any}} Row */
 
@@ -34,6 +38,15 @@ export class History {
       this.limit += PAGE;
       this.refresh();
     };
+    let typed = 0;
+    byId("find").onsubmit = (/** @type {Event} */ event) => event.preventDefault();
+    byId("find").oninput = () => {
+      clearTimeout(typed);
+      typed = setTimeout(() => {
+        this.limit = PAGE;
+        this.refresh();
+      }, TYPING_MS);
+    };
     document.addEventListener("visibilitychange", () => document.hidden || !this.visible || this.refresh());
   }
 
@@ -47,6 +60,26 @@ export class History {
     clearTimeout(this.timer);
   }
 
+  /** @param {string[]} labels that one can look for */
+  offerLabels(labels) {
+    const select = byId("find-label");
+    const former = select.value;
+    select.replaceChildren(new Option("Any label", ""), ...labels.map((label) => new Option(label, label)));
+    select.value = labels.includes(former) ? former : "";
+  }
+
+  /** What is looked for, as the API's parameters. */
+  #wanted() {
+    const given = new FormData(byId("find"));
+    const wanted = new URLSearchParams();
+    for (const name of ["q", "label", "state"]) {
+      const value = String(given.get(name) ?? "").trim();
+      if (value) wanted.set(name, value);
+    }
+    if (wanted.has("label")) wanted.set("label_share", String(NOTICEABLE));
+    return wanted;
+  }
+
   /** Ask for the newest jobs, and again soon while one is under way. */
   async refresh() {
     clearTimeout(this.timer);
@@ -57,11 +90,17 @@ export class History {
     this.asking = true;
     this.again = false;
     try {
-      const { jobs, next } = await getJson(`v1/jobs?limit=${Math.min(this.limit, 1000)}`);
+      const wanted = this.#wanted();
+      const searching = wanted.size > 0;
+      wanted.set("limit", String(Math.min(this.limit, 1000)));
+      let { jobs, next } = await getJson(`v1/jobs?${wanted}`);
+      while (next && !jobs.length) ({ jobs, next } = await getJson(next.slice(next.indexOf("v1/jobs")))); // many that do not match
       if (this.away) this.onProblem(null);
       this.away = false;
       if (!this.visible) return;
       this.#render(jobs);
+      byId("earlier").hidden = jobs.length === 0 && !searching;
+      byId("none-found").hidden = jobs.length > 0 || !searching;
       byId("more-jobs").hidden = next === null;
       if (jobs.some((/** @type {any} */ job) => !hasEnded(job))) this.#later(LOOK_MS);
     } catch (error) {
@@ -96,44 +135,55 @@ export class History {
       if (this.list.children[place] !== row.row) this.list.insertBefore(row.row, this.list.children[place] ?? null);
       row.update(job);
     });
-    byId("earlier").hidden = jobs.length === 0;
   }
 
   /** @param {any} job @returns {Row} */
   #row(job) {
-    const title = make("a", { class: "job-title", href: `#job=${job.id}`, text: nameOf(job.id) ?? titleOf(job) });
+    const title = make("a", { class: "job-title", href: `#job=${job.id}`, text: nameOf(job) });
     const state = make("span", { class: "state" });
     const line = make("p", { class: "job-row-line" });
     const labels = make("div", { class: "job-row-labels" });
+    const picture = /** @type {HTMLImageElement} */ (make("img", { class: "thumbnail", alt: "", width: 48, height: 48, hidden: true }));
+    const tags = make("ul", { class: "tags", "aria-label": "Metadata" });
     const bar = /** @type {HTMLProgressElement} */ (make("progress", { max: 1, "aria-label": "Labelled so far" }));
-    const cancel = this.#button("Cancel", job.id, () => cancelJob(job.id));
-    const remove = this.#button("Delete", job.id, async () => {
+    const cancel = this.#button("Cancel", job, () => cancelJob(job.id));
+    const remove = this.#button("Delete", job, async () => {
       if (!confirm("Delete this job, with its results and its video?")) return;
       await deleteJob(job.id);
       forget(job.id);
+      tellDeleted(job.id);
     });
-    const text = make("div", { class: "job-row-text" }, make("h3", {}, title, state), line, bar);
-    const row = make("li", { class: "job-row", "data-id": job.id }, text, labels, make("div", { class: "job-row-actions" }, cancel, remove));
+    const text = make("div", { class: "job-row-text" }, make("h3", {}, title, state), line, tags, bar);
+    const row = make("li", { class: "job-row", "data-id": job.id }, make("div", { class: "job-row-main" }, make("div", { class: "thumbnail-box" }, picture), text), labels, make("div", { class: "job-row-actions" }, cancel, remove));
     /** @type {Row} */
     const made = { row, job: null, update: () => {} };
     made.update = (now) => {
       const changed = made.job?.state !== now.state;
       made.job = now;
-      setText(title, nameOf(now.id) ?? titleOf(now));
+      setText(title, nameOf(now));
+      const told = JSON.stringify(now.metadata);
+      if (tags.dataset.told !== told) {
+        tags.dataset.told = told;
+        const entries = Object.entries(now.metadata);
+        tags.replaceChildren(...entries.map(([key, value]) => make("li", { text: `${key}: ${value}` })));
+        tags.hidden = !entries.length;
+      }
       setText(state, stateName(now.state));
       row.dataset.state = now.state;
       setText(line, rowLine(now));
       bar.hidden = now.state !== "running";
       if (now.progress.frames_total) bar.value = now.progress.frames_done / now.progress.frames_total;
       cancel.hidden = hasEnded(now);
-      if (changed && hasEnded(now)) this.#labels(now, labels);
+      if (!changed || !hasEnded(now)) return;
+      this.#labels(now, labels);
+      showThumbnail(now, picture);
     };
     return made;
   }
 
-  /** @param {string} name @param {string} jobId @param {() => Promise<any>} work */
-  #button(name, jobId, work) {
-    const hint = make("span", { class: "visually-hidden", text: ` ${nameOf(jobId) ?? "this job"}` });
+  /** @param {string} name @param {any} job @param {() => Promise<any>} work */
+  #button(name, job, work) {
+    const hint = make("span", { class: "visually-hidden", text: ` ${nameOf(job)}` });
     const button = make("button", { type: "button", class: "quiet" }, name, hint);
     button.addEventListener("click", async () => {
       try {
@@ -155,12 +205,11 @@ export class History {
   async #labels(job, box) {
     if (!job.labels || !job.progress.frames_done) return;
     try {
-      let summary = this.summaries.get(job.id);
-      if (!summary) this.summaries.set(job.id, (summary = getJson(`v1/jobs/${job.id}/summary`)));
-      const [{ video }, colours] = await Promise.all([summary, coloursOf(job.labels)]);
-      if (!video.frames) return box.replaceChildren(make("p", { class: "muted", text: "No faces" }));
+      const colours = await coloursOf(job.labels);
+      const found = job.label_shares ?? (await this.#sharesOf(job.id)); // null: of a worker of an earlier release
+      if (!Object.keys(found).length) return box.replaceChildren(make("p", { class: "muted", text: "No faces" }));
       const shares = job.labels
-        .map((/** @type {string} */ label, /** @type {number} */ k) => ({ label, share: video.labels[label].share, colour: colours[k] }))
+        .map((/** @type {string} */ label, /** @type {number} */ k) => ({ label, share: found[label] ?? 0, colour: colours[k] }))
         .filter((/** @type {any} */ part) => part.share >= LEAST_SHARE)
         .sort((/** @type {any} */ one, /** @type {any} */ other) => other.share - one.share);
       const picture = make("div", { class: "shares", "aria-hidden": "true" });
@@ -178,11 +227,15 @@ export class History {
       this.summaries.delete(job.id); // the row is useful without it
     }
   }
-}
 
-/** @param {any} job */
-function titleOf(job) {
-  return job.input.kind === "frames" ? "Pictures" : "Video";
+  /** @param {string} jobId @returns {Promise<Record<string, number>>} */
+  async #sharesOf(jobId) {
+    let summary = this.summaries.get(jobId);
+    if (!summary) this.summaries.set(jobId, (summary = getJson(`v1/jobs/${jobId}/summary`)));
+    const { video } = await summary;
+    const shares = Object.entries(video.labels).map(([label, of]) => [label, /** @type {any} */ (of).share]);
+    return Object.fromEntries(video.frames ? shares : []);
+  }
 }
 
 /** @param {any} job */

@@ -1,23 +1,28 @@
 // The start: a place to drop files, uploads on their way, and earlier jobs.
 
 import { getJson, Problem } from "./api.js";
-import { announce, byId, make, setText, swatch } from "./dom.js";
+import { byId, make, setText, swatch } from "./dom.js";
+import { addressOf, filesOfDrop, mediaOnly } from "./dropped.js";
 import { History } from "./history.js";
 import { loadMembers } from "./members.js";
 import { asJobs, chosenOptions, offerMembers, offerModels, optionsAreValid } from "./options.js";
-import { coloursOf, pageSettings } from "./page-settings.js";
-import { upload } from "./upload.js";
-import { percent, size } from "./words.js";
+import { coloursOf } from "./page-settings.js";
+import { Queue } from "./queue.js";
 
 export class HomeView {
   constructor() {
-    /** @type {Promise<any>} the upload that is under way, and those that wait for it */
-    this.sending = Promise.resolve();
+    this.queue = new Queue({
+      onSent: (job, alone) => {
+        if (alone && !byId("home-view").hidden) location.hash = `job=${job.id}`;
+        else this.history.refresh();
+      },
+    });
     this.history = new History((problem) => {
       if (problem) this.#problem(problem.words, problem.code);
       else byId("home-problem").hidden = true;
     });
-    this.#listen();
+    this.#choosing();
+    this.#dropping();
   }
 
   show() {
@@ -29,19 +34,31 @@ export class HomeView {
     this.history.hide();
   }
 
-  #listen() {
+  #choosing() {
+    for (const [button, input] of [["choose", "files"], ["choose-folder", "folder"]]) {
+      byId(button).onclick = () => byId(input).click();
+      byId(input).onchange = () => {
+        const files = [...byId(input).files];
+        this.take(input === "folder" ? mediaOnly(files) : files);
+        byId(input).value = "";
+      };
+    }
+    addEventListener("paste", (event) => {
+      const transfer = event.clipboardData;
+      const writing = /** @type {HTMLElement} */ (event.target).matches?.("input, textarea");
+      if (!transfer || writing || byId("home-view").hidden) return;
+      if (transfer.files.length) this.take([...transfer.files]);
+      else this.#address(transfer);
+    });
+  }
+
+  #dropping() {
     const zone = byId("drop");
-    const input = byId("files");
-    byId("choose").onclick = () => input.click();
-    input.onchange = () => {
-      this.take([...input.files]);
-      input.value = "";
-    };
-    // Anywhere on the page: a file that misses the zone must not replace the page.
+    // Anywhere on the page: what misses the zone must not replace the page.
     let depth = 0;
-    const carriesFiles = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files") ?? false;
+    const counts = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.some((type) => type === "Files" || type === "text/uri-list") ?? false;
     addEventListener("dragenter", (event) => {
-      if (!carriesFiles(event)) return;
+      if (!counts(event)) return;
       depth += 1;
       zone.classList.add("over");
     });
@@ -49,14 +66,24 @@ export class HomeView {
       depth = Math.max(0, depth - 1);
       if (!depth) zone.classList.remove("over");
     });
-    addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
-    addEventListener("drop", (event) => {
-      if (!carriesFiles(event)) return;
+    addEventListener("dragover", (event) => counts(event) && event.preventDefault());
+    addEventListener("drop", async (event) => {
+      const transfer = event.dataTransfer;
+      if (!transfer || !counts(event)) return;
       event.preventDefault();
       depth = 0;
       zone.classList.remove("over");
-      this.take([...(event.dataTransfer?.files ?? [])]);
+      if (!transfer.types.includes("Files")) return this.#address(transfer);
+      this.take(await filesOfDrop(transfer));
     });
+  }
+
+  /** An address instead of a file: say what to do. @param {DataTransfer} transfer */
+  #address(transfer) {
+    const address = addressOf(transfer);
+    if (!address) return;
+    const shown = address.length > 80 ? `${address.slice(0, 77)}…` : address;
+    this.#problem(`${shown} is an address, not a file. Save the video on this computer, then drop the file here.`, "address");
   }
 
   /** Say what is served, and whether anybody is there to do the work. */
@@ -72,6 +99,7 @@ export class HomeView {
       byId("label-list").replaceChildren(
         ...labels.map((/** @type {string} */ label, /** @type {number} */ k) => make("li", {}, swatch(colours[k]), label)),
       );
+      this.history.offerLabels(labels);
     } catch (error) {
       if (error instanceof Problem) this.#problem(error.words, error.code);
     }
@@ -81,68 +109,14 @@ export class HomeView {
    * Send files.  One that is alone is opened as soon as it is accepted.
    * @param {File[]} files
    */
-  async take(files) {
+  take(files) {
     byId("home-problem").hidden = true;
-    if (!files.length || !optionsAreValid()) return;
+    if (!files.length) return this.#problem("There is no video or picture in what was dropped.", "nothing_to_send");
+    if (!optionsAreValid()) return;
     const options = chosenOptions();
     const jobs = asJobs(files);
-    const { max_upload_bytes: most } = await pageSettings().catch(() => ({ max_upload_bytes: Infinity }));
-    const [first] = await Promise.all(jobs.map((job) => this.#send(job, options, most)));
-    if (jobs.length === 1 && first && !byId("home-view").hidden) location.hash = `job=${first.id}`;
-    else this.history.refresh();
-  }
-
-  /**
-   * @param {File[]} files
-   * @param {Record<string, string>} options
-   * @param {number} most bytes
-   * @returns {Promise<any>} the job, or null
-   */
-  async #send(files, options, most) {
-    const bytes = files.reduce((sum, file) => sum + file.size, 0);
-    const name = files.length === 1 ? files[0].name : `${files.length} images`;
-    if (bytes > most) {
-      this.#failed(name, `It has ${size(bytes)}; this service takes up to ${size(most)}.`, "upload_too_large");
-      return null;
-    }
-    const bar = /** @type {HTMLProgressElement} */ (make("progress", { max: 1, value: 0, "aria-label": `Sending ${name}` }));
-    const state = make("span", { class: "upload-state", text: "Waiting to be sent" });
-    const cancel = make("button", { type: "button", class: "quiet", text: "Cancel" });
-    const title = make("span", { class: "upload-name", text: name });
-    const row = make("li", { class: "upload" }, title, state, cancel, bar);
-    byId("uploads").append(row);
-    // One after the other: they queue in their order, and leave the browser's few connections to what the page asks.
-    const stop = new AbortController();
-    cancel.onclick = () => {
-      stop.abort();
-      row.remove();
-    };
-    const sent = this.sending.then(() => {
-      announce(`Sending ${name}.`);
-      return upload(files, options, stop.signal, (share) => {
-        bar.value = share;
-        setText(state, share < 1 ? `${percent(share)} of ${size(bytes)}` : "Checking …");
-      });
-    });
-    this.sending = sent.catch(() => {});
-    try {
-      const job = await sent;
-      announce(`${name} is sent.`);
-      this.history.refresh();
-      return job;
-    } catch (error) {
-      if (error instanceof Problem) this.#failed(name, error.words, error.code);
-      else if (error instanceof DOMException && error.name === "AbortError") announce(`${name} is not sent.`);
-      else throw error;
-      return null;
-    } finally {
-      row.remove();
-    }
-  }
-
-  /** @param {string} name @param {string} words @param {string} code */
-  #failed(name, words, code) {
-    this.#problem(`${name}: ${words}`, code);
+    if (byId("home-view").hidden) location.hash = "";
+    this.queue.add(jobs.map((job) => job.files), jobs.map((job) => ({ ...options, ...job.options })));
   }
 
   /** @param {string} words @param {string} code */

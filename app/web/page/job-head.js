@@ -1,9 +1,9 @@
 // The head of a job: its name, what it is doing, how far it is, and what went wrong.
 
-import { announce, byId, setText } from "./dom.js";
+import { announce, byId, make, setText } from "./dom.js";
 import { hasEnded } from "./follow.js";
-import { nameOf } from "./session.js";
-import { counted, explain, moment, percent, progressLine, roughly, stateName } from "./words.js";
+import { setActivity, setSubject } from "./title.js";
+import { counted, explain, moment, nameOf, percent, progressLine, roughly, stateName } from "./words.js";
 
 const SAID_EVERY = 0.2; // of the whole, to screen readers
 
@@ -14,21 +14,26 @@ export class JobHead {
     this.passing = false; // the problem that is shown goes when the service answers again
   }
 
-  /** @param {string} jobId */
-  clear(jobId) {
+  clear() {
     this.state = "";
     this.said = 0;
     this.passing = false;
     for (const id of ["job-problem", "job-progress", "job-actions", "job-warnings"]) byId(id).hidden = true;
     byId("job-view").dataset.state = "";
-    setText(byId("job-name"), nameOf(jobId) ?? "Video");
+    setText(byId("job-name"), "Video");
+    setSubject("Mien");
+    setActivity("job", "");
+    byId("job-tags").replaceChildren();
     setText(byId("job-line"), "Opening …");
     setText(byId("job-facts"), "");
   }
 
   /** @param {any} job */
   show(job) {
-    setText(byId("job-name"), nameOf(job.id) ?? "Video");
+    setText(byId("job-name"), nameOf(job));
+    setSubject(`${nameOf(job)} · Mien`);
+    const tags = Object.entries(job.metadata).map(([key, value]) => make("li", { text: `${key}: ${value}` }));
+    byId("job-tags").replaceChildren(...tags);
     byId("job-actions").hidden = false;
     byId("cancel-job").hidden = hasEnded(job);
     byId("job-view").dataset.state = job.state;
@@ -52,11 +57,23 @@ export class JobHead {
     if (problem.status === 404 || problem.status === 410) byId("job-progress").hidden = true;
   }
 
+  /** The job was deleted elsewhere: nothing of it can be used any more. */
+  deleted() {
+    this.passing = false;
+    for (const id of ["job-progress", "job-actions", "job-warnings"]) byId(id).hidden = true;
+    byId("job-view").dataset.state = "deleted";
+    setText(byId("job-line"), "Deleted");
+    setActivity("job", "");
+    this.#error("This job was deleted, in another tab or by a program.", "not_found");
+  }
+
   /** @param {any} job */
   #progress(job) {
     const bar = byId("job-progress");
     const { frames_done: done, frames_total: total } = job.progress;
     bar.hidden = hasEnded(job);
+    const share = total && done ? percent(Math.min(done / total, 1)) : "";
+    setActivity("job", hasEnded(job) ? "" : `${stateName(job.state)} ${share}`.trim());
     if (job.state !== "running" || !total || !done) return bar.removeAttribute("value");
     bar.value = Math.min(done / total, 1);
     const due = Math.floor(bar.value / SAID_EVERY);

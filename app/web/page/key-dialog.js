@@ -34,7 +34,7 @@ function show(reason) {
       event.preventDefault();
       const value = input.value.trim();
       if (!value) return;
-      setKey(value);
+      setKey(value, byId("key-everywhere").checked);
       given = true;
       dialog.close();
     };

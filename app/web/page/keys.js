@@ -1,4 +1,4 @@
-// The keyboard where a job is shown: space plays, arrows step, plus and minus zoom.
+// The keyboard where a job is shown: space plays, arrows step, n and p go to moments, plus and minus zoom.
 
 const STEP_S = 1;
 
@@ -6,15 +6,21 @@ const STEP_S = 1;
  * @param {KeyboardEvent} event
  * @param {import("./stage.js").Stage} stage
  * @param {import("./lanes.js").Lanes} lanes
+ * @param {(direction: number) => void} jump
  */
-export function handleKey(event, stage, lanes) {
+export function handleKey(event, stage, lanes, jump) {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || !mayTake(event)) return;
-  if (!act(event, stage, lanes)) return;
+  if (!act(event, stage, lanes, jump)) return;
   event.preventDefault();
 }
 
-/** @param {KeyboardEvent} event @param {import("./stage.js").Stage} stage @param {import("./lanes.js").Lanes} lanes */
-function act(event, stage, lanes) {
+/**
+ * @param {KeyboardEvent} event
+ * @param {import("./stage.js").Stage} stage
+ * @param {import("./lanes.js").Lanes} lanes
+ * @param {(direction: number) => void} jump
+ */
+function act(event, stage, lanes, jump) {
   switch (event.key) {
     case " ":
       stage.toggle();
@@ -26,6 +32,10 @@ function act(event, stage, lanes) {
       else stage.step(direction);
       return true;
     }
+    case "n":
+    case "p":
+      jump(event.key === "n" ? 1 : -1);
+      return true;
     case "Home":
       stage.seek(0);
       return true;

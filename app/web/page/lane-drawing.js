@@ -6,15 +6,22 @@ import { countUpTo } from "./columns.js";
 import { segmentsOf } from "./segments.js";
 
 /** @typedef {import("./records.js").Records} Records */
-/** @typedef {import("./records.js").Track} Track */
+/** @typedef {import("./segments.js").Faces} Track a track, or all tracks of a person */
 /** @typedef {{start: number, end: number}} Span s */
 /** @typedef {{colours: string[], texts: string[], ink: string, ground: string}} Paint */
 
-export const MARKS_PX = 5; // disagreement, on top
-export const STACK_PX = 56;
-export const STRIP_PX = 20; // segments, below
-const GAP_PX = 3;
-export const LANE_PX = MARKS_PX + STACK_PX + GAP_PX + STRIP_PX;
+/**
+ * Heights of a lane's parts, CSS pixels.  marks: disagreement, on top; stack; gap; strip: segments, below.
+ * @typedef {{marks: number, stack: number, gap: number, strip: number, height: number}} Shape
+ */
+
+/** @param {number} marks @param {number} stack @param {number} gap @param {number} strip @returns {Shape} */
+const shape = (marks, stack, gap, strip) => ({ marks, stack, gap, strip, height: marks + stack + gap + strip });
+export const FULL = shape(5, 56, 3, 20);
+export const COMPACT = shape(3, 12, 1, 6);
+export const MINIMAP = shape(0, 20, 0, 0);
+const TEXT_PX = 14; // least height of a strip in which there are words
+const UNSURE_ALPHA = 0.35;
 const FONT = "600 11px Inter, system-ui, sans-serif";
 const TEXT_MARGIN_PX = 6;
 
@@ -71,15 +78,16 @@ function firstVisible(records, track, start) {
  * @param {Span} view
  * @param {number} width
  * @param {Paint} paint
+ * @param {Shape} shape
  */
-export function drawLane(context, records, track, source, view, width, paint) {
-  context.clearRect(0, 0, width, LANE_PX);
+export function drawLane(context, records, track, source, view, width, paint, shape) {
+  context.clearRect(0, 0, width, shape.height);
   context.fillStyle = paint.ground;
-  context.fillRect(0, MARKS_PX, width, STACK_PX);
+  context.fillRect(0, shape.marks, width, shape.stack);
   const columns = columnsOf(records, track, source, view, width);
-  drawStack(context, columns, records.labels.length, width, paint.colours);
-  drawMarks(context, columns, width, paint.ink);
-  drawSegments(context, records, track, source, view, width, paint);
+  drawStack(context, columns, records.labels.length, width, paint.colours, shape);
+  if (shape.marks) drawMarks(context, columns, width, paint.ink, shape);
+  if (shape.strip) drawSegments(context, records, track, source, view, width, paint, shape);
 }
 
 /**
@@ -89,16 +97,17 @@ export function drawLane(context, records, track, source, view, width, paint) {
  * @param {number} labels
  * @param {number} width
  * @param {string[]} colours
+ * @param {Shape} shape
  */
-function drawStack(context, { sums, present }, labels, width, colours) {
-  const bottom = MARKS_PX + STACK_PX;
+function drawStack(context, { sums, present }, labels, width, colours, shape) {
+  const bottom = shape.marks + shape.stack;
   const heights = new Float32Array(width).fill(1);
   for (let k = labels - 1; k >= 0; k -= 1) {
     context.fillStyle = colours[k];
     context.beginPath();
     for (let x = 0; x < width; x += 1) {
       if (!present[x]) continue;
-      const top = bottom - Math.min(heights[x], 1) * STACK_PX;
+      const top = bottom - Math.min(heights[x], 1) * shape.stack;
       if (!x || !present[x - 1]) {
         context.moveTo(x, bottom);
         context.lineTo(x, top);
@@ -120,8 +129,9 @@ function drawStack(context, { sums, present }, labels, width, colours) {
  * @param {{apart: Float32Array}} columns
  * @param {number} width
  * @param {string} ink
+ * @param {Shape} shape
  */
-function drawMarks(context, { apart }, width, ink) {
+function drawMarks(context, { apart }, width, ink, shape) {
   context.fillStyle = ink;
   for (let x = 0; x < width; ) {
     const share = apart[x];
@@ -129,7 +139,7 @@ function drawMarks(context, { apart }, width, ink) {
     while (end < width && apart[end] === share) end += 1;
     if (share) {
       context.globalAlpha = 0.3 + 0.6 * share;
-      context.fillRect(x, 0, end - x, MARKS_PX - 2);
+      context.fillRect(x, 0, end - x, shape.marks - (shape.marks > 3 ? 2 : 1));
     }
     x = end;
   }
@@ -144,14 +154,15 @@ function drawMarks(context, { apart }, width, ink) {
  * @param {Span} view
  * @param {number} width
  * @param {Paint} paint
+ * @param {Shape} shape
  */
-function drawSegments(context, records, track, source, view, width, paint) {
+function drawSegments(context, records, track, source, view, width, paint, shape) {
   const scale = width / (view.end - view.start);
-  const top = MARKS_PX + STACK_PX + GAP_PX;
+  const top = shape.marks + shape.stack + shape.gap;
   context.font = FONT;
   context.textBaseline = "middle";
   let drawnTo = -1;
-  for (const { start, end, label } of segmentsOf(records, track, source)) {
+  for (const { start, end, label, unsure } of segmentsOf(records, track, source)) {
     if (end <= view.start) continue;
     if (start >= view.end) break;
     const left = Math.max(0, (start - view.start) * scale);
@@ -160,11 +171,15 @@ function drawSegments(context, records, track, source, view, width, paint) {
     drawnTo = Math.max(Math.ceil(left + 1), Math.floor(right));
     const wide = Math.max(right - left - (right - left > 4 ? 1 : 0), 1);
     context.fillStyle = paint.colours[label];
-    context.fillRect(left, top, wide, STRIP_PX);
-    const text = records.labels[label];
-    if (wide > 24 && context.measureText(text).width + 2 * TEXT_MARGIN_PX <= wide) {
-      context.fillStyle = paint.texts[label];
-      context.fillText(text, left + TEXT_MARGIN_PX, top + STRIP_PX / 2 + 0.5);
+    // What is unsure is pale, with a line of its colour below.
+    context.globalAlpha = unsure ? UNSURE_ALPHA : 1;
+    context.fillRect(left, top, wide, shape.strip);
+    context.globalAlpha = 1;
+    if (unsure) context.fillRect(left, top + shape.strip - 2, wide, 2);
+    const text = unsure ? `${records.labels[label]}?` : records.labels[label];
+    if (shape.strip >= TEXT_PX && wide > 24 && context.measureText(text).width + 2 * TEXT_MARGIN_PX <= wide) {
+      context.fillStyle = unsure ? paint.ink : paint.texts[label];
+      context.fillText(text, left + TEXT_MARGIN_PX, top + shape.strip / 2 + 0.5);
     }
   }
 }

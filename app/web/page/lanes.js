@@ -1,40 +1,54 @@
-// The lanes over time: a track each, with playhead, hovering, scrubbing and zoom.
+// The lanes over time: a person each, with playhead, hovering, scrubbing and zoom.
 // Lanes are drawn when data, view or source change; the playhead is an element of its own, so scrubbing draws nothing.
 
 import { drawAxis } from "./axis.js";
 import { byId, make, oncePerFrame, setText } from "./dom.js";
-import { drawLane, LANE_PX } from "./lane-drawing.js";
+import { COMPACT, drawLane, FULL } from "./lane-drawing.js";
+import { Minimap } from "./minimap.js";
 import { textOn } from "./page-settings.js";
-import { mostly } from "./segments.js";
+import { Pointers } from "./pointers.js";
+import { mostly, secondsOf } from "./segments.js";
 import { Tooltip } from "./tooltip.js";
 import { clock, counted, preciseClock } from "./words.js";
 
 /** @typedef {import("./records.js").Records} Records */
+/** @typedef {import("./people.js").Person} Person */
 
-const FIRST_LANES = 8; // more are shown when asked for
+const MOST_FULL = 3; // people that have a large lane each; more have small ones
+const FIRST_LANES = 12; // more are shown when asked for
 const LEAST_SPAN_S = 0.4;
 const ZOOM = 1.6;
 const REDRAW_MS = 120; // while records come
+const DRAWING_MS = 12; // at once; what is left is drawn in the next frame
+const SHOWS_S = 0.4; // for how long a person shows a label that is looked for
 
 export class Lanes {
   /**
-   * @param {{onSeek: (time: number) => void, onTrack: (trackId: number) => void}} events
+   * @param {{onSeek: (time: number) => void, onTrack: (trackId: number) => void, onView: () => void}} events
    */
   constructor(events) {
     this.events = events;
     this.root = byId("lanes");
     this.playhead = byId("playhead");
     this.tooltip = new Tooltip(byId("tooltip"));
+    this.minimap = new Minimap({ onView: (start) => this.setView(start, start + this.view.end - this.view.start) });
     /** @type {Records | null} */
     this.records = null;
+    /** @type {import("./people.js").People | null} */
+    this.people = null;
     /** @type {string[]} */
     this.colours = [];
     this.source = 0;
     this.end = 0;
     this.time = 0;
     this.showAll = false;
+    this.label = -1; // only people who show this one
+    /** @type {number | null} the only person that is shown */
+    this.solo = null;
+    this.ended = false; // no more records come
     /** @type {number | null} */
     this.chosen = null;
+    this.shape = FULL;
     /** @type {import("./lane-drawing.js").Span} */
     this.view = { start: 0, end: 1 };
     /** @type {Map<number, {row: HTMLElement, name: HTMLElement, canvas: HTMLCanvasElement, visible: boolean, stale: boolean}>} */
@@ -47,18 +61,21 @@ export class Lanes {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#invalidate());
     this.#listen();
     byId("all-lanes").onclick = () => {
-      this.showAll = true;
+      this.showAll = !this.showAll;
       this.refresh();
     };
   }
 
-  /** @param {Records} records @param {string[]} colours */
-  show(records, colours) {
+  /** @param {Records} records @param {import("./people.js").People} people @param {string[]} colours */
+  show(records, people, colours) {
     this.records = records;
+    this.people = people;
     this.colours = colours;
     this.source = 0;
     this.end = 0;
     this.showAll = false;
+    this.label = -1;
+    this.solo = null;
     this.view = { start: 0, end: 1 };
     for (const { row } of this.rows.values()) row.remove();
     this.rows.clear();
@@ -77,24 +94,50 @@ export class Lanes {
     clearTimeout(this.timer);
     this.timer = 0;
     this.lastRefresh = performance.now();
-    const { records } = this;
-    if (!records) return;
+    const { records, people } = this;
+    if (!records || !people) return;
+    people.update();
     this.setEnd(records.end);
-    const longest = [...records.tracks.values()].sort((one, other) => other.length - one.length);
-    const shown = this.showAll ? longest : longest.slice(0, FIRST_LANES);
-    for (const { id } of shown) if (!this.rows.has(id)) this.#addRow(id);
+    const wanted = this.#wanted(records, people);
+    const shown = this.showAll ? wanted : wanted.slice(0, FIRST_LANES);
+    this.#reshape(shown.length > MOST_FULL ? COMPACT : FULL);
+    const ids = new Set(shown.map(({ id }) => id));
     for (const [id, { row, canvas }] of this.rows) {
-      if (shown.some((track) => track.id === id)) continue;
+      if (ids.has(id)) continue;
       this.sight.unobserve(canvas);
       row.remove();
       this.rows.delete(id);
     }
-    for (const track of shown) this.#name(track);
-    const more = longest.length - shown.length;
+    shown.forEach((person, place) => {
+      const row = this.rows.get(person.id) ?? this.#addRow(person);
+      if (this.root.children[place] !== row.row) this.root.insertBefore(row.row, this.root.children[place] ?? this.playhead);
+      this.#name(person, row.name);
+    });
+    const more = wanted.length - FIRST_LANES;
     byId("all-lanes").hidden = more <= 0;
-    setText(byId("all-lanes"), `Show ${counted(more, "more face")}`);
-    byId("no-lanes").hidden = longest.length > 0;
+    setText(byId("all-lanes"), this.showAll ? "Show fewer" : `Show ${counted(more, "more face")}, seen for less long`);
+    byId("no-lanes").hidden = wanted.length > 0;
+    const none = this.ended ? "No faces in this video." : "No faces so far.";
+    setText(byId("no-lanes"), people.all.length ? "Nobody here shows that for long." : none);
+    this.choose(this.chosen);
     this.#invalidate();
+  }
+
+  /** Who is to be shown, longest first. @param {Records} records @param {import("./people.js").People} people */
+  #wanted(records, people) {
+    const present = people.all.filter((person) => !person.hidden && (this.solo === null || person.id === this.solo));
+    if (this.label < 0) return present;
+    const seconds = new Map(present.map((person) => [person, secondsOf(records, person, this.source)[this.label]]));
+    const of = (/** @type {Person} */ person) => seconds.get(person) ?? 0;
+    return present.filter((person) => of(person) >= SHOWS_S).sort((one, other) => of(other) - of(one));
+  }
+
+  /** @param {import("./lane-drawing.js").Shape} shape */
+  #reshape(shape) {
+    if (this.shape === shape) return;
+    this.shape = shape;
+    for (const { canvas } of this.rows.values()) canvas.style.height = `${shape.height}px`;
+    byId("timeline").classList.toggle("compact", shape === COMPACT);
   }
 
   /** @param {number} end the length of the whole, s; it only grows */
@@ -111,10 +154,23 @@ export class Lanes {
     this.refresh();
   }
 
-  /** @param {number | null} trackId */
-  choose(trackId) {
-    this.chosen = trackId;
-    for (const [id, { row }] of this.rows) row.classList.toggle("chosen", id === trackId && this.rows.size > 1);
+  /** @param {number} label -1: of any @param {number | null} solo */
+  filter(label, solo) {
+    this.label = label;
+    this.solo = solo;
+    this.refresh();
+  }
+
+  /** @param {number | null} personId */
+  choose(personId) {
+    const former = this.chosen === null ? undefined : this.rows.get(this.chosen);
+    const now = personId === null ? undefined : this.rows.get(personId);
+    if (former !== now) former?.row.classList.remove("chosen");
+    now?.row.classList.toggle("chosen", this.rows.size > 1);
+    if (this.chosen !== personId) {
+      this.chosen = personId;
+      if (!this.minimap.root.hidden) this.draw();
+    }
   }
 
   /** @param {number} time s */
@@ -134,10 +190,12 @@ export class Lanes {
     const span = Math.min(Math.max(end - start, LEAST_SPAN_S), whole);
     const from = Math.min(Math.max(start, 0), whole - span);
     this.view = { start: from, end: from + span };
+    this.minimap.setView(this.view, whole);
     byId("zoom-out").disabled = byId("zoom-fit").disabled = span >= whole;
     byId("zoom-in").disabled = span <= LEAST_SPAN_S;
     this.#placePlayhead();
     this.#invalidate();
+    this.events.onView();
   }
 
   /** @param {number} factor below 1: closer @param {number} [around] s */
@@ -153,23 +211,28 @@ export class Lanes {
     byId("zoom-in").onclick = () => this.zoom(1 / ZOOM);
     byId("zoom-out").onclick = () => this.zoom(ZOOM);
     byId("zoom-fit").onclick = () => this.setView(0, this.end);
-    root.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
-      if (event.button) return;
-      root.setPointerCapture(event.pointerId);
-      const lane = this.#laneAt(event);
-      if (lane !== null) this.events.onTrack(lane);
-      this.events.onSeek(this.#timeAt(event));
+    new Pointers(root, {
+      onPoint: (event, first) => {
+        const lane = first ? this.#laneAt(event) : null;
+        if (lane !== null) this.events.onTrack(lane);
+        this.events.onSeek(this.#timeAt(event.clientX));
+      },
+      onHover: (event) => this.#hover(event),
+      onPinch: (before, now) => {
+        // What was below the two fingers stays below them.
+        const [left, right] = before.map((x) => this.#timeAt(x));
+        const scale = (right - left) / (now[1] - now[0]);
+        const from = left - (now[0] - this.#area().left) * scale;
+        this.setView(from, from + this.#area().width * scale);
+      },
     });
-    root.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
-      if (root.hasPointerCapture(event.pointerId)) this.events.onSeek(this.#timeAt(event));
-      else this.#hover(event);
-    });
-    for (const end of ["pointerleave", "pointerdown"]) root.addEventListener(end, () => this.tooltip.hide());
+    root.addEventListener("pointerleave", () => this.tooltip.hide());
+    root.addEventListener("pointerdown", () => this.tooltip.hide());
     const wheel = (/** @type {WheelEvent} */ event) => {
       const sideways = event.shiftKey ? event.deltaY : event.deltaX;
-      if (event.ctrlKey) this.zoom(Math.exp(event.deltaY * 0.004), this.#timeAt(event));
+      if (event.ctrlKey) this.zoom(Math.exp(event.deltaY * 0.004), this.#timeAt(event.clientX));
       else if (sideways) {
-        const move = (sideways / root.clientWidth) * (this.view.end - this.view.start);
+        const move = (sideways / this.#area().width) * (this.view.end - this.view.start);
         this.setView(this.view.start + move, this.view.end + move);
       } else return;
       event.preventDefault();
@@ -177,55 +240,59 @@ export class Lanes {
     root.addEventListener("wheel", wheel, { passive: false });
   }
 
-  /** @param {MouseEvent} event */
-  #timeAt(event) {
-    const { left, width } = this.root.getBoundingClientRect();
-    const share = Math.min(Math.max((event.clientX - left) / width, 0), 1);
+  /** Where time is drawn: names may be left of it. */
+  #area() {
+    const first = this.rows.values().next().value;
+    return (first?.canvas ?? this.root).getBoundingClientRect();
+  }
+
+  /** @param {number} x of the window */
+  #timeAt(x) {
+    const { left, width } = this.#area();
+    const share = Math.min(Math.max((x - left) / width, 0), 1);
     return this.view.start + share * (this.view.end - this.view.start);
   }
 
-  /** @param {MouseEvent} event @returns {number | null} the track under the pointer */
+  /** @param {MouseEvent} event @returns {number | null} the person under the pointer */
   #laneAt(event) {
-    for (const [id, { row }] of this.rows) {
-      const { top, bottom } = row.getBoundingClientRect();
-      if (event.clientY >= top && event.clientY <= bottom) return id;
-    }
-    return null;
+    const row = /** @type {HTMLElement | null} */ (document.elementFromPoint(event.clientX, event.clientY)?.closest(".lane"));
+    return row ? Number(row.dataset.track) : null;
   }
 
   /** @param {MouseEvent} event */
   #hover(event) {
     const lane = this.#laneAt(event);
     const { records } = this;
-    if (lane === null || !records) return this.tooltip.hide();
-    const position = records.frameAt(this.#timeAt(event));
-    const face = records.faceOf(lane, position);
-    if (face < 0) return this.tooltip.hide();
-    this.tooltip.show(records, position, face, this.source, this.colours, event);
+    const person = this.people?.of(lane) ?? null;
+    if (lane === null || !records || event.clientX < this.#area().left) return this.tooltip.hide();
+    const position = records.frameAt(this.#timeAt(event.clientX));
+    const face = records.faceOf(person, position);
+    if (!person || face < 0) return this.tooltip.hide();
+    this.tooltip.show(records, position, face, this.source, this.colours, event, person.name);
   }
 
-  /** @param {number} id */
-  #addRow(id) {
+  /** @param {Person} person */
+  #addRow({ id }) {
     const name = make("div", { class: "lane-name" });
     const canvas = /** @type {HTMLCanvasElement} */ (make("canvas", { class: "lane-canvas" }));
-    canvas.style.height = `${LANE_PX}px`;
+    canvas.style.height = `${this.shape.height}px`;
     const row = make("div", { class: "lane", "data-track": id }, name, canvas);
-    const later = [...this.rows.keys()].filter((other) => other > id).sort((one, other) => one - other)[0];
-    this.root.insertBefore(row, later === undefined ? this.playhead : /** @type {any} */ (this.rows.get(later)).row);
-    this.rows.set(id, { row, name, canvas, visible: true, stale: true });
+    const made = { row, name, canvas, visible: true, stale: true };
+    this.rows.set(id, made);
     this.sight.observe(canvas);
+    return made;
   }
 
-  /** @param {import("./records.js").Track} track */
-  #name(track) {
-    const { records, rows, source } = this;
-    const row = rows.get(track.id);
-    if (!row || !records) return;
-    const from = records.times.data[track.frames.data[0]];
-    const to = records.endOf(track.frames.data[track.length - 1]);
+  /** @param {Person} person @param {HTMLElement} element */
+  #name(person, element) {
+    const records = /** @type {Records} */ (this.records);
+    const from = records.times.data[person.frames.data[0]];
+    const to = records.endOf(person.frames.data[person.length - 1]);
     const words = this.end < 60 ? preciseClock : clock;
-    const label = records.labels[mostly(records, track, source)];
-    setText(row.name, `Face ${track.id} · mostly ${label} · ${words(from)} to ${words(to)}`);
+    const label = records.labels[mostly(records, person, this.source)];
+    const text = `${person.name} · mostly ${label} · ${words(from)} to ${words(to)}`;
+    setText(element, this.shape === COMPACT ? person.name : text);
+    element.title = text;
   }
 
   /** @param {IntersectionObserverEntry[]} entries */
@@ -242,8 +309,8 @@ export class Lanes {
   }
 
   #draw() {
-    const { records } = this;
-    if (!records || !this.root.clientWidth) return;
+    const { records, people } = this;
+    if (!records || !people || !this.root.clientWidth) return;
     const style = getComputedStyle(this.root);
     const paint = {
       colours: this.colours,
@@ -251,15 +318,23 @@ export class Lanes {
       ink: style.getPropertyValue("--ink"),
       ground: style.getPropertyValue("--lane"),
     };
+    const until = performance.now() + DRAWING_MS;
+    let late = false;
     for (const [id, row] of this.rows) {
-      const track = records.tracks.get(id);
-      if (!row.visible || !row.stale || !track) continue;
+      const person = people.of(id);
+      if (!row.visible || !row.stale || !person) continue;
+      if (performance.now() > until) {
+        late = true;
+        break;
+      }
       row.stale = false;
-      const width = fit(row.canvas, LANE_PX);
+      const width = fit(row.canvas, this.shape.height);
       const context = /** @type {CanvasRenderingContext2D} */ (row.canvas.getContext("2d"));
-      drawLane(context, records, track, this.source, this.view, width, paint);
+      drawLane(context, records, person, this.source, this.view, width, paint, this.shape);
     }
-    drawAxis(byId("axis"), this.view, this.root.clientWidth);
+    if (late) this.draw();
+    this.minimap.draw(records, people.of(this.chosen) ?? people.all[0] ?? null, this.source, paint, fit);
+    drawAxis(byId("axis"), this.view, byId("axis").clientWidth);
     this.#placePlayhead();
   }
 
@@ -267,7 +342,9 @@ export class Lanes {
     const { start, end } = this.view;
     const share = (this.time - start) / (end - start);
     this.playhead.hidden = !this.rows.size || share < 0 || share > 1;
-    this.playhead.style.transform = `translateX(${share * this.root.clientWidth}px)`;
+    if (this.playhead.hidden) return;
+    const first = /** @type {{canvas: HTMLCanvasElement}} */ (this.rows.values().next().value).canvas;
+    this.playhead.style.transform = `translateX(${first.offsetLeft + share * first.clientWidth}px)`;
   }
 }
 
@@ -277,7 +354,7 @@ export class Lanes {
  * @param {number} height CSS pixels
  * @returns {number} its width in CSS pixels, whole
  */
-function fit(canvas, height) {
+export function fit(canvas, height) {
   const density = window.devicePixelRatio || 1;
   const width = Math.max(1, Math.floor(canvas.clientWidth));
   const [w, h] = [Math.round(width * density), Math.round(height * density)];

@@ -5,9 +5,11 @@ import { HomeView } from "./home-view.js";
 import { JobView } from "./job-view.js";
 import { askForKey, showForget } from "./key-dialog.js";
 import { pageSettings } from "./page-settings.js";
-import { key, nameOf, setKey } from "./session.js";
+import { key, setKey } from "./session.js";
+import { onDeleted } from "./tabs.js";
+import { setSubject } from "./title.js";
 
-const JOB = /^#job=([0-9a-f]{32})$/;
+const JOB = /^#job=([0-9a-f]{32})(?:&|$)/;
 
 const home = new HomeView();
 const jobView = new JobView({ onGone: () => location.assign("#") });
@@ -17,10 +19,14 @@ function route() {
   const job = JOB.exec(location.hash)?.[1];
   byId("home-view").hidden = Boolean(job);
   byId("job-view").hidden = !job;
-  document.title = job ? `${nameOf(job) ?? "Video"} · Mien` : "Mien: expressions in video";
+  if (!job) setSubject("Mien: expressions in video");
   if (job) {
     home.hide();
-    jobView.open(job);
+    const query = new URLSearchParams(location.hash.slice(1));
+    const [time, track] = [Number(query.get("t")), Number(query.get("face"))];
+    const moment = query.has("t") && Number.isFinite(time) ? { time, track: query.has("face") ? track : null } : null;
+    const other = /^[0-9a-f]{32}$/.exec(query.get("with") ?? "")?.[0] ?? "";
+    jobView.open(job, moment, other === job ? "" : other);
   } else {
     jobView.close();
     home.show();
@@ -47,6 +53,10 @@ async function start() {
   } catch {
     // the first call says what is wrong
   }
+  onDeleted((jobId) => {
+    jobView.deleted(jobId);
+    if (!byId("home-view").hidden) home.history.refresh();
+  });
   addEventListener("hashchange", route);
   route();
 }

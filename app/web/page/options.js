@@ -2,6 +2,7 @@
 
 import { byId, make } from "./dom.js";
 
+const ALBUM_FPS = "0.2"; // pictures of an album stand for themselves: five seconds apart, none goes on in the next
 const IMAGE = /^image\/(?!gif$)/; // a GIF is a video of its own
 
 /** @returns {Record<string, string>} form fields for the API */
@@ -29,16 +30,18 @@ export function chosenOptions() {
 }
 
 /**
- * What is to become a job each: every file by itself, or all images together, in the order of their names.
+ * What is to become a job each: every video by itself; images that came together are one album, or one clip where the
+ * reader says so, in the order of their names.
  * @param {File[]} files
- * @returns {File[][]}
+ * @returns {{files: File[], options: Record<string, string>}[]}
  */
 export function asJobs(files) {
-  if (!byId("one-clip").checked) return files.map((file) => [file]);
   const images = files.filter((file) => IMAGE.test(file.type));
-  const others = files.filter((file) => !IMAGE.test(file.type));
+  const others = files.filter((file) => !IMAGE.test(file.type)).map((file) => ({ files: [file], options: {} }));
+  if (!images.length) return others;
   images.sort((one, other) => one.name.localeCompare(other.name, "en", { numeric: true }));
-  return [...(images.length ? [images] : []), ...others.map((file) => [file])];
+  const album = images.length > 1 && !byId("one-clip").checked;
+  return [{ files: images, options: album ? { fps: ALBUM_FPS } : {} }, ...others];
 }
 
 /**

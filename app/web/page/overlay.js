@@ -1,6 +1,7 @@
 // Boxes and labels on the faces of one frame, on a canvas over the picture.
 
 import { textOn } from "./page-settings.js";
+import { unsureBelow } from "./segments.js";
 import { percent } from "./words.js";
 
 /** @typedef {import("./records.js").Records} Records */
@@ -11,6 +12,20 @@ const HALO_PX = 1.5; // dark, on both sides of the line, so that it shows on any
 const FONT_PX = 13;
 const TAG_HEIGHT_PX = 22;
 const TAG_PADDING_PX = 7;
+const MOST_HIDDEN = 0.03; // share of a tag that may lie on faces or other tags; else it is left out
+const DASH_PX = [7, 5]; // of boxes whose label is unsure
+
+/**
+ * Where a picture lies that is fitted into the stage.
+ * @param {{width: number, height: number}} size in its own pixels
+ * @param {number} width CSS pixels of the stage
+ * @param {number} height
+ * @returns {[number, number, number]} scale, left, top
+ */
+export function place(size, width, height) {
+  const scale = Math.min(width / size.width, height / size.height);
+  return [scale, (width - size.width * scale) / 2, (height - size.height * scale) / 2];
+}
 
 export class Overlay {
   /** @param {HTMLCanvasElement} canvas */
@@ -34,22 +49,64 @@ export class Overlay {
    * @param {number} source
    * @param {{width: number, height: number}} size of the picture in source pixels
    * @param {string[]} colours
-   * @param {number | null} chosen the track whose values are shown
+   * @param {(trackId: number) => {name: string, chosen: boolean} | null} who null: not to be shown
    */
-  draw(records, position, source, size, colours, chosen) {
-    this.redraw = () => this.draw(records, position, source, size, colours, chosen);
+  draw(records, position, source, size, colours, who) {
+    this.redraw = () => this.draw(records, position, source, size, colours, who);
     const [width, height] = this.#fit();
     if (position < 0 || !size.width || !size.height) return;
+    const [scale, left, top] = place(records.sizes.get(position) ?? size, width, height);
     const [first, end] = records.facesOf(position);
+    const faces = [];
     for (let face = first; face < end; face += 1) {
+      const person = who(records.trackIds.data[face]);
+      if (!person) continue;
       const label = records.best(face, source);
       const value = records.score(face, source, label);
+      const unsure = value < unsureBelow(records);
       const [x, y, w, h] = records.boxes.data.subarray(face * 4, face * 4 + 4);
-      const box = [(x * width) / size.width, (y * height) / size.height, (w * width) / size.width, (h * height) / size.height];
-      const several = end - first > 1;
-      const text = `${several ? `${records.trackIds.data[face]} ` : ""}${records.labels[label]} ${percent(value)}`;
-      const line = records.trackIds.data[face] === chosen ? CHOSEN_LINE_PX : LINE_PX;
-      this.#box(box, colours[label], text, line, width);
+      const box = [left + x * scale, top + y * scale, w * scale, h * scale];
+      if (!overlap(box, [0, 0, width, height])) continue;
+      const words = `${records.labels[label]}${unsure ? "?" : ""} ${percent(value)}`;
+      const text = end - first > 1 ? `${person.name.replace(/^Face (?=\d+$)/, "")} ${words}` : words;
+      faces.push({ box, text, unsure, chosen: person.chosen, colour: colours[label] });
+    }
+    for (const { box, colour, unsure, chosen } of faces) this.#box(box, colour, unsure, chosen ? CHOSEN_LINE_PX : LINE_PX);
+    this.#tags(faces, width, height);
+  }
+
+  /**
+   * A tag a face, where it hides neither faces nor other tags; the chosen face has one in any case.
+   * @param {{box: number[], text: string, colour: string, chosen: boolean}[]} faces
+   * @param {number} width of the canvas, CSS pixels
+   * @param {number} height
+   */
+  #tags(faces, width, height) {
+    const { context } = this;
+    context.font = `600 ${FONT_PX}px Inter, system-ui, sans-serif`;
+    const taken = faces.map(({ box }) => box);
+    const order = [...faces].sort((one, other) => Number(other.chosen) - Number(one.chosen) || other.box[2] - one.box[2]);
+    for (const { box, text, colour, chosen } of order) {
+      const [x, y, w, h] = box;
+      const wide = context.measureText(text).width + 2 * TAG_PADDING_PX;
+      const edge = (chosen ? CHOSEN_LINE_PX : LINE_PX) / 2;
+      const free = (/** @type {number} */ left, /** @type {number} */ top) => [Math.max(0, Math.min(left, width - wide)), top, wide, TAG_HEIGHT_PX];
+      const places = [
+        free(x - edge, y - TAG_HEIGHT_PX - edge),
+        free(x - edge, y + h + edge),
+        ...(x + w + wide <= width ? [free(x + w + edge, y)] : []),
+        ...(x - wide >= 0 ? [free(x - wide - edge, y)] : []),
+      ].filter(([, top]) => top >= 0 && top + TAG_HEIGHT_PX <= height);
+      const hidden = places.map((place) => taken.reduce((sum, other) => sum + overlap(place, other), 0) / (wide * TAG_HEIGHT_PX));
+      const least = Math.min(...hidden);
+      if (!places.length || (least > MOST_HIDDEN && !chosen)) continue;
+      const place = places[hidden.indexOf(least)];
+      taken.push(place);
+      context.fillStyle = colour;
+      context.fillRect(place[0], place[1], place[2], place[3]);
+      context.fillStyle = textOn(colour);
+      context.textBaseline = "middle";
+      context.fillText(text, place[0] + TAG_PADDING_PX, place[1] + TAG_HEIGHT_PX / 2 + 1);
     }
   }
 
@@ -58,18 +115,20 @@ export class Overlay {
    * @param {Records} records
    * @param {number} position
    * @param {{width: number, height: number}} size
-   * @param {number} left share of the width
-   * @param {number} top share of the height
+   * @param {number} px from the left, CSS pixels
+   * @param {number} py from the top
    */
-  trackAt(records, position, size, left, top) {
+  trackAt(records, position, size, px, py) {
     if (position < 0) return null;
+    const { clientWidth, clientHeight } = this.canvas;
+    const [scale, left, top] = place(records.sizes.get(position) ?? size, clientWidth, clientHeight);
+    const [sx, sy] = [(px - left) / scale, (py - top) / scale];
     const [first, end] = records.facesOf(position);
     let found = null;
     let least = Infinity;
     for (let face = first; face < end; face += 1) {
       const [x, y, w, h] = records.boxes.data.subarray(face * 4, face * 4 + 4);
-      const [px, py] = [left * size.width, top * size.height];
-      if (px >= x && px <= x + w && py >= y && py <= y + h && w * h < least) {
+      if (sx >= x && sx <= x + w && sy >= y && sy <= y + h && w * h < least) {
         least = w * h;
         found = records.trackIds.data[face];
       }
@@ -91,27 +150,27 @@ export class Overlay {
   /**
    * @param {number[]} box x, y, width, height in CSS pixels
    * @param {string} colour
-   * @param {string} text
+   * @param {boolean} dashed
    * @param {number} line its width, px
-   * @param {number} canvasWidth
    */
-  #box([x, y, width, height], colour, text, line, canvasWidth) {
+  #box([x, y, width, height], colour, dashed, line) {
     const { context } = this;
     context.lineWidth = line + 2 * HALO_PX;
     context.strokeStyle = "#00000073";
     context.strokeRect(x, y, width, height);
     context.lineWidth = line;
     context.strokeStyle = colour;
+    if (dashed) context.setLineDash(DASH_PX);
     context.strokeRect(x, y, width, height);
-    context.font = `600 ${FONT_PX}px Inter, system-ui, sans-serif`;
-    const wide = context.measureText(text).width + 2 * TAG_PADDING_PX;
-    const left = Math.max(0, Math.min(x - line / 2, canvasWidth - wide));
-    const above = y - TAG_HEIGHT_PX - line / 2;
-    const top = above >= 0 ? above : y + height + line / 2;
-    context.fillStyle = colour;
-    context.fillRect(left, top, wide, TAG_HEIGHT_PX);
-    context.fillStyle = textOn(colour);
-    context.textBaseline = "middle";
-    context.fillText(text, left + TAG_PADDING_PX, top + TAG_HEIGHT_PX / 2 + 1);
+    context.setLineDash([]);
   }
+}
+
+/**
+ * The area that two rectangles share.
+ * @param {number[]} one x, y, width, height
+ * @param {number[]} other
+ */
+function overlap([x, y, w, h], [a, b, c, d]) {
+  return Math.max(0, Math.min(x + w, a + c) - Math.max(x, a)) * Math.max(0, Math.min(y + h, b + d) - Math.max(y, b));
 }

@@ -2,7 +2,7 @@
 
 import { getJson } from "./api.js";
 
-/** @typedef {{version: string, keys_needed: boolean, max_upload_bytes: number, result_ttl_s: number, inputs: string}} PageSettings */
+/** @typedef {{version: string, keys_needed: boolean, max_upload_bytes: number, result_ttl_s: number, inputs: string, options: Record<string, unknown>}} PageSettings */
 
 /** @type {Promise<PageSettings> | null} */
 let settings = null;

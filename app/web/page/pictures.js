@@ -65,7 +65,7 @@ async function stills(files) {
         bitmap = next;
         shown = wanted;
       }
-      paint(canvas, bitmap, width, height);
+      paint(canvas, bitmap, bitmap.width, bitmap.height);
     },
     close: () => bitmap.close(),
   };

@@ -31,22 +31,28 @@ const NEAR_S = 0.05; // a frame that began so long before the wanted time is the
 /** @implements {Player} */
 export class VideoPlayer {
   /**
-   * @param {Blob} file
+   * @param {Blob | string} file or its address
    * @param {PlayerEvents} events
+   * @param {boolean} [hasSound]
    */
-  constructor(file, events) {
+  constructor(file, events, hasSound = true) {
     this.events = events;
-    this.url = URL.createObjectURL(file);
+    this.url = typeof file === "string" ? file : URL.createObjectURL(file);
     this.element = /** @type {HTMLVideoElement} */ (make("video", { playsinline: true, preload: "auto", tabindex: -1 }));
     this.element.setAttribute("aria-label", "The video");
     this.time = 0;
-    this.hasSound = true;
+    this.hasSound = hasSound;
     /** @type {number | null} */
     this.wanted = null; // a seek that waits for the one under way
     this.onScreen = 0; // time of the frame that is to be seen, s
     this.disposed = false;
     const { element } = this;
-    element.onplay = element.onpause = element.onended = element.onloadedmetadata = () => events.onState();
+    element.onplay = element.onpause = element.onended = () => events.onState();
+    element.onloadedmetadata = () => {
+      // Of a file whose sound it plays and whose picture it does not, a browser says nothing.
+      if (element.videoWidth) events.onState();
+      else events.onFail();
+    };
     element.onerror = () => this.disposed || events.onFail();
     element.onseeked = () => this.#seeked();
     this.#watch();

@@ -36,6 +36,12 @@ export class Records {
     this.scores = new Column(Uint16Array); // in steps; a face: labels of each source in turn
     this.trackIds = new Column(Uint32Array);
     this.faceCount = 0;
+    this.framesWithFaces = 0;
+    /** @type {Map<number, number>} by track: the person that the service found it to be */
+    this.personIds = new Map();
+    this.firsts = new Uint32Array(labels.length); // faces on which each label comes first
+    /** @type {Map<number, {width: number, height: number}>} by position: of pictures whose size is not the job's */
+    this.sizes = new Map();
     /** @type {Map<number, Track>} */
     this.tracks = new Map();
     this.version = 0;
@@ -60,6 +66,8 @@ export class Records {
       this.times.push(frame.timestamp_s);
       this.indices.push(frame.frame_index);
       this.firstFace.push(this.faceCount);
+      if (frame.width) this.sizes.set(position, { width: frame.width, height: frame.height });
+      if (frame.faces.length) this.framesWithFaces += 1;
       for (const face of frame.faces) this.#addFace(position, face);
     }
     this.version += 1;
@@ -77,6 +85,8 @@ export class Records {
     this.scores.reserve(this.stride);
     this.#addScores(face.scores);
     for (const member of this.members) this.#addScores(face.members[member]);
+    if (Number.isInteger(face.person_id)) this.personIds.set(face.track_id, face.person_id);
+    this.firsts[this.best(this.faceCount, 0)] += 1;
     this.faceCount += 1;
   }
 
@@ -164,12 +174,11 @@ export class Records {
   }
 
   /**
-   * The face of a track in a frame, or -1.
-   * @param {number} trackId
+   * The face of a track, or of a person, in a frame, or -1.
+   * @param {{frames: Column<any>, faces: Column<any>, length: number} | null} track
    * @param {number} position
    */
-  faceOf(trackId, position) {
-    const track = this.tracks.get(trackId);
+  faceOf(track, position) {
     if (!track || position < 0) return -1;
     const at = countUpTo(track.frames.data, track.length, position) - 1;
     return at >= 0 && track.frames.data[at] === position ? track.faces.data[at] : -1;

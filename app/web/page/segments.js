@@ -1,63 +1,97 @@
-// Runs of frames of a track in which the same label comes first.
+// Runs of frames of a person in which the same label comes first: as the service smooths them in its summary where that
+// is there, raw ones else.  Raw ones grow with the records, so that many people cost no more than what comes.
 
 /** @typedef {import("./records.js").Records} Records */
-/** @typedef {import("./records.js").Track} Track */
-/** @typedef {{start: number, end: number, label: number, mean: number}} Segment times in s; mean: of that label's value */
+/** @typedef {{id: number, length: number, frames: import("./columns.js").Column<any>, faces: import("./columns.js").Column<any>}} Faces */
+/** @typedef {{start: number, end: number, label: number, mean: number, unsure: boolean}} Segment times in s; mean: of that label's value */
+/** @typedef {{source: number, done: number, sum: number, count: number, segments: Segment[]}} Runs */
 
-/** @type {WeakMap<Track, {version: number, source: number, segments: Segment[]}>} */
+/** @type {WeakMap<object, Runs>} */
 const known = new WeakMap();
+/** @type {WeakMap<Records, {unsureBelow: number, tracks: Map<number, Segment[]>}>} */
+const given = new WeakMap();
 
 /**
- * A track's segments, in order; computed anew only when there are more records.
+ * Have segments as the service's summary has them.
  * @param {Records} records
- * @param {Track} track
+ * @param {any} summary null: there is none
+ * @param {number} unsureBelow
+ */
+export function setSummary(records, summary, unsureBelow) {
+  const index = (/** @type {string} */ label) => records.labels.indexOf(label);
+  const read = (/** @type {any} */ segment) => ({
+    ...{ start: segment.start_s, end: segment.end_s, label: index(segment.label), mean: segment.mean_score },
+    unsure: segment.unsure,
+  });
+  const tracks = new Map((summary?.tracks ?? []).map((/** @type {any} */ track) => [track.track_id, track.segments.map(read)]));
+  given.set(records, { unsureBelow, tracks });
+}
+
+/** @param {Records} records */
+export const unsureBelow = (records) => given.get(records)?.unsureBelow ?? 0;
+
+/**
+ * A person's segments, in order.
+ * @param {Records} records
+ * @param {Faces & {tracks?: {id: number}[]}} person
  * @param {number} source
  * @returns {Segment[]}
  */
-export function segmentsOf(records, track, source) {
-  const cached = known.get(track);
-  if (cached && cached.version === records.version && cached.source === source) return cached.segments;
-  const segments = find(records, track, source);
-  known.set(track, { version: records.version, source, segments });
-  return segments;
+export function segmentsOf(records, person, source) {
+  const smooth = source === 0 ? given.get(records)?.tracks : undefined;
+  const ids = (person.tracks ?? [person]).map(({ id }) => id);
+  if (!smooth || !ids.every((id) => smooth.has(id))) return runs(records, person, source).segments;
+  if (ids.length === 1) return /** @type {Segment[]} */ (smooth.get(ids[0]));
+  return ids.flatMap((id) => /** @type {Segment[]} */ (smooth.get(id))).sort((one, other) => one.start - other.start);
 }
 
-/** @param {Records} records @param {Track} track @param {number} source @returns {Segment[]} */
-function find(records, track, source) {
-  const segments = [];
-  const frames = track.frames.data;
-  const faces = track.faces.data;
-  for (let first = 0; first < track.length; ) {
-    const label = records.best(faces[first], source);
-    let sum = 0;
-    let next = first;
-    while (
-      next < track.length &&
-      (next === first || frames[next] === frames[next - 1] + 1) &&
-      records.best(faces[next], source) === label
-    ) {
-      sum += records.score(faces[next], source, label);
-      next += 1;
-    }
-    segments.push({
-      start: records.times.data[frames[first]],
-      end: records.endOf(frames[next - 1]),
-      label,
-      mean: sum / (next - first),
-    });
-    first = next;
+/** @param {Records} records @param {Faces} person @param {number} source @returns {Runs} */
+function runs(records, person, source) {
+  let found = known.get(person);
+  if (!found || found.source !== source || found.done > person.length) {
+    found = { source, done: 0, sum: 0, count: 0, segments: [] };
+    known.set(person, found);
   }
-  return segments;
+  const frames = person.frames.data;
+  const faces = person.faces.data;
+  for (; found.done < person.length; found.done += 1) {
+    const at = found.done;
+    const label = records.best(faces[at], source);
+    const open = found.segments[found.segments.length - 1];
+    const goesOn = open && open.label === label && frames[at] === frames[at - 1] + 1;
+    if (!goesOn) {
+      [found.sum, found.count] = [0, 0];
+      found.segments.push({ start: records.times.data[frames[at]], end: 0, label, mean: 0, unsure: false });
+    }
+    const segment = found.segments[found.segments.length - 1];
+    found.sum += records.score(faces[at], source, label);
+    found.count += 1;
+    segment.end = records.endOf(frames[at]);
+    segment.mean = found.sum / found.count;
+    segment.unsure = segment.mean < unsureBelow(records);
+  }
+  return found;
 }
 
 /**
- * The label that comes first in most frames of a track.
+ * For how long each label comes first, s.
  * @param {Records} records
- * @param {Track} track
+ * @param {Faces & {tracks?: {id: number}[]}} person
  * @param {number} source
  */
-export function mostly(records, track, source) {
+export function secondsOf(records, person, source) {
   const seconds = new Float64Array(records.labels.length);
-  for (const { label, start, end } of segmentsOf(records, track, source)) seconds[label] += end - start;
+  for (const { label, start, end } of segmentsOf(records, person, source)) seconds[label] += end - start;
+  return seconds;
+}
+
+/**
+ * The label that comes first for the longest time.
+ * @param {Records} records
+ * @param {Faces} person
+ * @param {number} source
+ */
+export function mostly(records, person, source) {
+  const seconds = secondsOf(records, person, source);
   return seconds.indexOf(Math.max(...seconds));
 }

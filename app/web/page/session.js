@@ -1,21 +1,30 @@
-// What this tab remembers: the API key and the names of files in sessionStorage, the files themselves in memory.
-// Nothing outlives the tab.
+// What the browser remembers: the files of this tab's jobs in memory, and the API key in sessionStorage, or, where the
+// reader asks for it, for all tabs until the browser is closed.
 
 const KEY = "mien.key";
-const NAME = "mien.name.";
+const SESSION = "mien.session"; // a cookie without an end: it goes with the browser's session, and so does the key
 
 /** @type {Map<string, File[]>} */
 const files = new Map();
 
 /** The API key, or "". */
 export function key() {
-  return sessionStorage.getItem(KEY) ?? "";
+  const own = sessionStorage.getItem(KEY);
+  if (own) return own;
+  const shared = localStorage.getItem(KEY);
+  if (shared && !document.cookie.includes(`${SESSION}=`)) localStorage.removeItem(KEY); // of an earlier session
+  return localStorage.getItem(KEY) ?? "";
 }
 
-/** @param {string} value "" forgets it */
-export function setKey(value) {
-  if (value) sessionStorage.setItem(KEY, value);
-  else sessionStorage.removeItem(KEY);
+/** @param {string} value "" forgets it @param {boolean} [everywhere] in all tabs, until the browser is closed */
+export function setKey(value, everywhere = false) {
+  sessionStorage.removeItem(KEY);
+  localStorage.removeItem(KEY);
+  document.cookie = `${SESSION}=; path=/; SameSite=Strict; Max-Age=0`;
+  if (!value) return;
+  if (!everywhere) return sessionStorage.setItem(KEY, value);
+  document.cookie = `${SESSION}=1; path=/; SameSite=Strict`; // says nothing but that the session lasts
+  localStorage.setItem(KEY, value);
 }
 
 /**
@@ -25,14 +34,11 @@ export function setKey(value) {
  */
 export function remember(jobId, made) {
   files.set(jobId, made);
-  const name = made.length === 1 ? made[0].name : `${made.length} images, ${made[0].name} first`;
-  sessionStorage.setItem(NAME + jobId, name);
 }
 
 /** @param {string} jobId */
 export function forget(jobId) {
   files.delete(jobId);
-  sessionStorage.removeItem(NAME + jobId);
 }
 
 /**
@@ -42,13 +48,4 @@ export function forget(jobId) {
  */
 export function filesOf(jobId) {
   return files.get(jobId);
-}
-
-/**
- * The name of a job's file, where this tab knows it.
- * @param {string} jobId
- * @returns {string | null}
- */
-export function nameOf(jobId) {
-  return sessionStorage.getItem(NAME + jobId);
 }

@@ -7,8 +7,8 @@ import { Overlay } from "./overlay.js";
 import { openPictures } from "./pictures.js";
 import { ClockPlayer, VideoPlayer } from "./player.js";
 import { filesOf, remember } from "./session.js";
-import { annotatedVideo } from "./takeaway.js";
-import { clock, preciseClock, size as bytesInWords } from "./words.js";
+import { made } from "./renditions.js";
+import { clock, percent, preciseClock, size as bytesInWords } from "./words.js";
 
 /** @typedef {import("./records.js").Records} Records */
 
@@ -32,14 +32,14 @@ export class Stage {
     this.records = null;
     /** @type {any} */
     this.job = null;
-    this.annotated = false;
+    this.asked = false; // for a preview of this job
     this.inStep = true;
     this.pictureTime = 0;
     this.source = 0;
     /** @type {string[]} */
     this.colours = [];
-    /** @type {number | null} */
-    this.chosen = null;
+    /** @type {(trackId: number) => {name: string, chosen: boolean} | null} whose boxes are drawn */
+    this.who = () => null;
     this.opened = 0;
     this.#listen();
   }
@@ -48,6 +48,7 @@ export class Stage {
   open(job) {
     this.job = job;
     this.records = null;
+    this.asked = false;
     this.overlay.clear();
     this.#openFiles(filesOf(job.id) ?? []);
   }
@@ -64,6 +65,7 @@ export class Stage {
     this.job = job;
     this.#resize();
     this.#note();
+    this.#offerPreview();
   }
 
   /** @param {Records} records @param {string[]} colours */
@@ -83,8 +85,8 @@ export class Stage {
   /** Draw the boxes of the picture that is to be seen. */
   draw() {
     const { records } = this;
-    if (!records || !records.length || this.annotated || !this.inStep) return this.overlay.clear();
-    this.overlay.draw(records, records.frameAt(this.pictureTime), this.source, this.size, this.colours, this.chosen);
+    if (!records || !records.length || !this.inStep) return this.overlay.clear();
+    this.overlay.draw(records, records.frameAt(this.pictureTime), this.source, this.size, this.colours, this.who);
   }
 
   /** Source pixels. */
@@ -99,9 +101,17 @@ export class Stage {
     return this.player?.time ?? 0;
   }
 
+  get playing() {
+    return !(this.player?.paused ?? true);
+  }
+
   /** How long all of it is, s. */
   get duration() {
     return Math.max(this.player?.duration ?? 0, this.records?.end ?? 0, this.job?.input.duration_s ?? 0);
+  }
+
+  pause() {
+    this.player?.pause();
   }
 
   toggle() {
@@ -136,7 +146,7 @@ export class Stage {
     this.opened += 1;
     const { opened } = this;
     const isVideo = files.length === 1 && !files[0].type.startsWith("image/") && !/zip|tar/.test(files[0].type);
-    if (isVideo) return this.#use(new VideoPlayer(files[0], this.#playerEvents()), false);
+    if (isVideo) return this.#use(new VideoPlayer(files[0], this.#playerEvents()));
     const pictures = await openPictures(files);
     if (opened === this.opened) this.#useClock(pictures);
     else pictures?.close();
@@ -150,24 +160,31 @@ export class Stage {
     };
     const player = new ClockPlayer(pictures, indexAt, this.#playerEvents());
     player.duration = this.records?.end ?? 0;
-    this.#use(player, false, pictures?.inStep ?? true);
+    this.#use(player, pictures?.inStep ?? true);
     player.draw().then(() => this.#resize());
   }
 
-  /** @param {import("./player.js").Player} player @param {boolean} annotated @param {boolean} [inStep] */
-  #use(player, annotated, inStep = true) {
+  /** @param {import("./player.js").Player} player @param {boolean} [inStep] */
+  #use(player, inStep = true) {
+    const time = this.player?.time ?? 0;
     this.player?.dispose();
     this.player = player;
-    this.annotated = annotated;
     this.inStep = inStep;
     this.pictureTime = 0;
     byId("screen").replaceChildren(player.element);
     player.setRate(Number(byId("rate").value));
-    byId("mute").hidden = !player.hasSound || annotated;
+    if (time) player.seek(time); // where the reader was before the picture came
+    byId("mute").hidden = !player.hasSound;
     this.#state();
     this.#resize();
     this.#note();
+    this.#offerPreview();
     this.draw();
+  }
+
+  /** Whether there is nothing to be seen. */
+  get #blank() {
+    return this.player instanceof ClockPlayer && !this.player.pictures;
   }
 
   #playerEvents() {
@@ -208,16 +225,36 @@ export class Stage {
 
   /** Say why there is no picture, and what can be done. */
   #note() {
-    const { job, player } = this;
-    const blank = player instanceof ClockPlayer && !player.pictures;
+    const { job } = this;
     const sent = filesOf(job.id);
-    byId("no-picture").hidden = !blank;
+    const kept = job.options.keep_input;
+    byId("no-picture").hidden = !this.#blank;
     byId("choose-again").hidden = Boolean(sent);
-    byId("load-annotated").hidden = !job.options.keep_input || !hasEnded(job) || job.state !== "succeeded";
     const why = sent
-      ? "This browser cannot play the file; the boxes are shown without it."
-      : "The picture is not in this tab. Choose the same file again to see it in step with the labels.";
-    setText(byId("no-picture-words"), why);
+      ? "This browser cannot show this kind of file; the boxes are shown without it."
+      : "The picture is not in this tab.";
+    const other = sent
+      ? "Have it labelled again with the video kept, and a preview is made of it."
+      : "Choose the same file again to see it in step with the labels.";
+    const preview = hasEnded(job) ? "" : "A preview is made when the job is done.";
+    setText(byId("no-picture-words"), `${why} ${kept ? preview : other}`);
+  }
+
+  /** Where the picture is not to be had here and the service has kept the file: a preview that every browser plays. */
+  async #offerPreview() {
+    const { job, opened } = this;
+    if (this.asked || !this.#blank || !job.options.keep_input || !hasEnded(job)) return;
+    this.asked = true;
+    const current = () => opened === this.opened && this.#blank;
+    try {
+      const video = await made(job.id, "preview", (share) => {
+        const how = share === null ? "" : ` ${percent(share)}`;
+        if (current()) setText(byId("no-picture-words"), `A preview of the kept file is being made …${how}`);
+      });
+      if (current()) this.#use(new VideoPlayer(video, this.#playerEvents(), false));
+    } catch (error) {
+      if (error instanceof Problem && current()) this.events.onProblem(error);
+    }
   }
 
   #listen() {
@@ -232,13 +269,12 @@ export class Stage {
     };
     byId("choose-again").onclick = () => byId("again-input").click();
     byId("again-input").onchange = () => this.#chosenAgain([...byId("again-input").files]);
-    byId("load-annotated").onclick = () => this.#loadAnnotated();
     this.frame.onclick = (/** @type {MouseEvent} */ event) => {
-      const { left, top, width, height } = this.frame.getBoundingClientRect();
-      const [x, y] = [(event.clientX - left) / width, (event.clientY - top) / height];
+      const { left, top } = this.frame.getBoundingClientRect();
+      const [x, y] = [event.clientX - left, event.clientY - top];
       const position = this.records?.frameAt(this.pictureTime) ?? -1;
       const track = this.records ? this.overlay.trackAt(this.records, position, this.size, x, y) : null;
-      if (track === null) this.toggle();
+      if (track === null || !this.who(track)) this.toggle();
       else this.events.onTrack(track);
     };
   }
@@ -256,21 +292,5 @@ export class Stage {
     remember(this.job.id, files);
     this.events.onFiles();
     this.#openFiles(files);
-  }
-
-  async #loadAnnotated() {
-    const button = byId("load-annotated");
-    const { opened } = this;
-    button.disabled = true;
-    button.classList.add("busy");
-    try {
-      const video = await annotatedVideo(this.job.id);
-      if (opened === this.opened) this.#use(new VideoPlayer(video, this.#playerEvents()), true);
-    } catch (error) {
-      if (error instanceof Problem) this.events.onProblem(error);
-    } finally {
-      button.disabled = false;
-      button.classList.remove("busy");
-    }
   }
 }

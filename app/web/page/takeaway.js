@@ -2,11 +2,10 @@
 
 import { call, keyHeaders, Problem } from "./api.js";
 import { announce, byId, setText } from "./dom.js";
-import { nameOf } from "./session.js";
+import { pageSettings } from "./page-settings.js";
+import { fetched } from "./renditions.js";
+import { percent } from "./words.js";
 
-const VIDEO_WAIT_S = 20;
-/** @type {Record<string, unknown>} The API's own, which need not be said. */
-const DEFAULTS = { faces: "detect", max_faces: 10, min_face_px: 16, fps: 30, keep_input: false };
 const URL_LIVES_MS = 60_000; // long enough for the browser to have begun to save it
 
 /**
@@ -26,31 +25,18 @@ function save(blob, name) {
 }
 
 /**
- * The annotated video, made by the service when first asked for.
- * @param {string} jobId
- * @param {AbortSignal} [signal]
- * @returns {Promise<Blob>}
- */
-export async function annotatedVideo(jobId, signal) {
-  for (;;) {
-    const answer = await call(`v1/jobs/${jobId}/video?wait=${VIDEO_WAIT_S}`, { signal });
-    if (answer.status !== 202) return answer.blob();
-  }
-}
-
-/**
  * The commands that do the same as the page did.
  * @param {any} job
+ * @param {Record<string, unknown>} defaults of the options, which need not be said
  */
-export function curlCommands(job) {
-  const name = nameOf(job.id);
+function curlCommands(job, defaults) {
   const options = Object.entries(job.options)
-    .filter(([option, value]) => value !== null && value !== DEFAULTS[option])
+    .filter(([option, value]) => value !== null && JSON.stringify(value) !== JSON.stringify(defaults[option]))
     .map(([option, value]) => `-F ${quoted(`${option}=${Array.isArray(value) ? value.join(",") : value}`)}`);
   const secret = Object.keys(keyHeaders()).length ? ["-H 'X-API-Key: YOUR_KEY'"] : [];
-  const file = job.input.kind === "frames" && name?.includes(" images,") ? "-F frames=@1.png -F frames=@2.png" : "";
+  const file = job.input.kind === "frames" && / and \d+ more$/.test(job.name ?? "") ? "-F frames=@1.png -F frames=@2.png" : "";
   const jobs = job.links.self.replace(/\/[^/]*$/, "");
-  const send = ["curl", ...secret, file || `-F ${quoted(`file=@${name ?? "video.mp4"}`)}`, ...options, quoted(jobs)];
+  const send = ["curl", ...secret, file || `-F ${quoted(`file=@${job.name ?? "video.mp4"}`)}`, ...options, quoted(jobs)];
   const read = ["curl", ...secret, quoted(`${jobs}/ID/frames?format=csv`)];
   return `${send.join(" ")}\n${read.join(" ")}`;
 }
@@ -75,26 +61,30 @@ export class TakeAway {
   }
 
   /** @param {any} job */
-  show(job) {
+  async show(job) {
     this.job = job;
     const kept = job.options.keep_input;
     const ended = ["succeeded", "failed", "canceled"].includes(job.state);
     byId("save-video").disabled = !kept || job.state !== "succeeded";
     const note = kept ? "Ready when the job is done." : "Only for videos that the service was asked to keep.";
     setText(byId("video-note"), kept && ended ? "" : note);
-    setText(byId("curl"), curlCommands(job));
+    const { options } = await pageSettings().catch(() => ({ options: {} }));
+    if (this.job === job) setText(byId("curl"), curlCommands(job, options));
   }
 
   /** @param {HTMLButtonElement} button @param {string} kind */
   async #save(button, kind) {
     const { id } = this.job;
-    const stem = (nameOf(id) ?? id).replace(/\.\w{1,5}$/, "").replace(/[^\w.-]+/g, "_");
+    const stem = (this.job.name ?? id).replace(/\.\w{1,5}$/, "").replace(/[^\p{L}\p{N}.-]+/gu, "_");
     button.classList.add("busy");
     button.disabled = true;
     announce("Preparing the download.");
     try {
       if (kind === "video") {
-        save(await annotatedVideo(id), `${stem}-labelled.mp4`);
+        const words = (/** @type {number | null} */ share) => `The video is being made …${share === null ? "" : ` ${percent(share)}`}`;
+        const video = await fetched(id, "video", (share) => this.job.id === id && setText(byId("video-note"), words(share)));
+        save(video, `${stem}-labelled.mp4`);
+        setText(byId("video-note"), "");
       } else if (kind === "timeline") {
         save(await (await call(`v1/jobs/${id}/timeline.svg`)).blob(), `${stem}-timeline.svg`);
       } else {

@@ -31,12 +31,13 @@ export class Tooltip {
    * @param {number} source
    * @param {string[]} colours
    * @param {MouseEvent} event where the pointer is
+   * @param {string} name of the person
    */
-  show(records, position, face, source, colours, event) {
+  show(records, position, face, source, colours, event, name) {
     if (this.records !== records) this.#rows(records, colours);
     const best = records.best(face, source);
     const time = preciseClock(records.times.data[position]);
-    setText(this.head, `Face ${records.trackIds.data[face]} at ${time}`);
+    setText(this.head, `${name} at ${time}`);
     this.cells.forEach((cell, k) => {
       setText(cell, percent(records.score(face, source, k)));
       cell.parentElement?.classList.toggle("best", k === best);

@@ -2,9 +2,13 @@
 
 import { byId, make, setText, swatch } from "./dom.js";
 import { memberName, memberShort } from "./members.js";
+import { unsureBelow } from "./segments.js";
 import { percent, preciseClock } from "./words.js";
 
 /** @typedef {import("./records.js").Records} Records */
+/** @typedef {import("./people.js").Person} Person */
+
+const MOST_CHIPS = 8; // people of a frame that have a button each; all of them are in the list below
 
 export class Values {
   /** @param {{onTrack: (trackId: number) => void}} events */
@@ -14,15 +18,17 @@ export class Values {
     this.caption = byId("values-caption");
     /** @type {Records | null} */
     this.records = null;
+    this.ended = false; // no more records come
     this.built = "";
     /** @type {{row: HTMLElement, bar: HTMLElement, cells: HTMLElement[]}[]} */
     this.rows = [];
     this.chips = "";
   }
 
-  /** @param {Records} records @param {string[]} colours */
-  show(records, colours) {
+  /** @param {Records} records @param {import("./people.js").People} people @param {string[]} colours */
+  show(records, people, colours) {
     this.records = records;
+    this.people = people;
     this.colours = colours;
     this.built = "";
     this.chips = "";
@@ -31,20 +37,21 @@ export class Values {
 
   /**
    * @param {number} position of the frame, -1 for none
-   * @param {number | null} trackId
+   * @param {Person | null} person
    * @param {number} source
    */
-  update(position, trackId, source) {
+  update(position, person, source) {
     const { records } = this;
     if (!records) return;
     this.#build(records);
-    const face = trackId === null ? -1 : records.faceOf(trackId, position);
+    const face = records.faceOf(person, position);
     setText(byId("now-time"), position < 0 ? "" : preciseClock(records.times.data[position]));
     setText(byId("now-frame"), position < 0 ? "" : `frame ${records.indices.data[position]}`);
-    this.#faces(records, position, trackId);
+    this.#faces(records, position, person);
     this.table.classList.toggle("empty", face < 0);
-    setText(byId("agreement"), face < 0 ? this.#missing(position, trackId) : this.#agreement(records, face));
-    setText(this.caption, `Values of face ${trackId ?? ""} at the current time`);
+    setText(byId("agreement"), face < 0 ? this.#missing(position, person) : this.#agreement(records, face));
+    setText(this.caption, `Values of ${person?.name ?? "no face"} at the current time`);
+    this.#readout(records, person, face, source);
     this.rows.forEach(({ row, bar, cells }, k) => {
       cells.forEach((cell, s) => {
         const value = face < 0 ? 0 : records.score(face, s, k);
@@ -84,35 +91,60 @@ export class Values {
    * A button for each face of the frame, where there are several.
    * @param {Records} records
    * @param {number} position
-   * @param {number | null} chosen
+   * @param {Person | null} chosen
    */
   #faces(records, position, chosen) {
     const [first, end] = position < 0 ? [0, 0] : records.facesOf(position);
-    const ids = [...records.trackIds.data.subarray(first, end)].sort((one, other) => one - other);
-    const wanted = `${ids.join()}|${chosen}`;
+    const present = new Set([...records.trackIds.data.subarray(first, end)].map((id) => this.people?.of(id)));
+    const people = /** @type {Person[]} */ ([...present].filter((person) => person && !person.hidden));
+    people.sort((one, other) => other.length - one.length);
+    const shown = people.slice(0, MOST_CHIPS).sort((one, other) => one.id - other.id);
+    if (chosen && people.includes(chosen) && !shown.includes(chosen)) shown.push(chosen);
+    const wanted = `${shown.map(({ id, name }) => `${id} ${name}`).join()}|${chosen?.id}|${people.length}`;
     if (wanted === this.chips) return;
     this.chips = wanted;
     const box = byId("faces-now");
-    box.hidden = ids.length < 2;
+    box.hidden = people.length < 2;
     const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset?.face;
-    const buttons = ids.map((id) =>
+    const buttons = shown.map(({ id, name }) =>
       make("button", {
         type: "button",
         class: "chip",
         "data-face": id,
-        "aria-pressed": id === chosen ? "true" : "false",
-        text: `Face ${id}`,
+        "aria-pressed": id === chosen?.id ? "true" : "false",
+        text: name,
         on: { click: () => this.events.onTrack(id) },
       }),
     );
-    box.replaceChildren(...buttons);
+    const more = people.length - shown.length;
+    box.replaceChildren(...buttons, ...(more > 0 ? [make("span", { class: "muted", text: `and ${more} more` })] : []));
     if (focused) buttons.find((button) => button.dataset.face === focused)?.focus();
   }
 
-  /** @param {number} position @param {number | null} trackId */
-  #missing(position, trackId) {
-    if (position < 0) return "Not labelled here so far.";
-    return trackId === null ? "No face in this frame." : `Face ${trackId} is not in this frame.`;
+  /** @param {number} position @param {Person | null} person */
+  #missing(position, person) {
+    if (position < 0) return this.ended ? "This moment is not part of what was labelled." : "Not labelled here so far.";
+    return person ? `${person.name} is not in this frame.` : "No face in this frame.";
+  }
+
+  /**
+   * The values in a line, where the picture stays in view and the table does not.
+   * @param {Records} records
+   * @param {Person | null} person
+   * @param {number} face
+   * @param {number} source
+   */
+  #readout(records, person, face, source) {
+    const best = face < 0 ? -1 : records.best(face, source);
+    const words = best < 0 ? "–" : `${records.labels[best]} ${percent(records.score(face, source, best))}`;
+    setText(byId("readout-words"), person ? `${person.name}: ${words}` : words);
+    const bar = byId("readout-bar");
+    if (bar.children.length !== records.labels.length) bar.replaceChildren(...records.labels.map(() => make("span")));
+    records.labels.forEach((_, k) => {
+      const part = /** @type {HTMLElement} */ (bar.children[k]);
+      part.style.backgroundColor = (this.colours ?? [])[k];
+      part.style.flexGrow = String(face < 0 ? 0 : records.score(face, source, k));
+    });
   }
 
   /**
@@ -121,15 +153,16 @@ export class Values {
    * @param {number} face
    */
   #agreement(records, face) {
-    if (records.members.length < 2) return "";
+    const unsure = records.score(face, 0, records.best(face, 0)) < unsureBelow(records) ? "Unsure. " : "";
+    if (records.members.length < 2) return unsure.trim();
     /** @type {Map<string, string[]>} */
     const byLabel = new Map();
     records.members.forEach((name, m) => {
       const label = records.labels[records.best(face, m + 1)];
       byLabel.set(label, [...(byLabel.get(label) ?? []), memberName(name)]);
     });
-    if (byLabel.size === 1) return `The models agree: ${[...byLabel.keys()][0]}.`;
+    if (byLabel.size === 1) return `${unsure}The models agree: ${[...byLabel.keys()][0]}.`;
     const sides = [...byLabel].map(([label, names]) => `${names.join(" and ")} ${names.length > 1 ? "say" : "says"} ${label}`);
-    return `The models disagree: ${sides.join(", ")}.`;
+    return `${unsure}The models disagree: ${sides.join(", ")}.`;
   }
 }

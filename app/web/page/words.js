@@ -22,6 +22,15 @@ const PROBLEMS = {
   worker_lost: "The machine that worked on this video stopped, several times. Try again.",
   out_of_memory: "The machine that worked on this video ran out of memory. Try it smaller, or with fewer faces.",
   internal: "Something went wrong on our side. It has been logged.",
+  // Answers that are not this service's own: a proxy stands in front of it.
+  http_413: "The server in front of the service refuses files as large as this. Ask its operator to allow larger uploads, or send a smaller version.",
+  http_401: "The server in front of the service wants you to sign in. Load this page anew.",
+  http_403: "The server in front of the service refuses the upload.",
+  http_408: "The server in front of the service gave the upload up, because it took too long. Try again.",
+  http_429: "Too many requests in a short time. Wait a moment, then try again.",
+  http_502: "The server in front of the service gets no answer from it. It may be starting anew: try again in a minute.",
+  http_503: "The server in front of the service says that it is not available at the moment. Try again in a minute.",
+  http_504: "The server in front of the service waited too long for its answer. Try again; a large file may need the operator's help.",
 };
 
 /** @type {Record<string, string>} */
@@ -43,6 +52,13 @@ export function explain(code, detail = "") {
   const telling = ["invalid_option", "conflict", "upload_too_large", "unsupported_media", "limit_exceeded"];
   return detail && (telling.includes(code) || !PROBLEMS[code]) ? `${known} ${detail}` : known;
 }
+
+/**
+ * What a job is called.
+ * @param {any} job
+ * @returns {string}
+ */
+export const nameOf = (job) => job.name ?? (job.input.kind === "frames" ? "Pictures" : "Video");
 
 /** @param {string} state */
 export const stateName = (state) => STATES[state] ?? state;

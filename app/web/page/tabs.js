@@ -1,0 +1,13 @@
+// Tabs of this browser tell each other which jobs they delete.
+
+const channel = new BroadcastChannel("mien.deleted");
+
+/** @param {string} jobId */
+export function tellDeleted(jobId) {
+  channel.postMessage(jobId);
+}
+
+/** @param {(jobId: string) => void} listener */
+export function onDeleted(listener) {
+  channel.addEventListener("message", (event) => listener(String(event.data)));
+}
