@@ -13,6 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.browser.stored import crowd, invented, store
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.browser.conftest import OpenPage, Visit
@@ -80,6 +81,11 @@ def test_a_hundred_people_fit_on_three_screens(open_page: OpenPage, many: str, c
     assert not Axe().run(visit.page).response["violations"]
 
 
+def kept(api: Api, job_id: str, persons: list[dict[str, Any]]) -> None:
+    """Wait until this is what the service has."""
+    until(lambda: api.job(job_id)["persons"] == persons)
+
+
 def test_people_are_named_merged_hidden_and_shown_alone(open_page: OpenPage, api: Api, three: str) -> None:
     """What is said of people is kept with the job and in its exports; what is hidden has no box, lane or button."""
     visit = open_page()
@@ -91,8 +97,7 @@ def test_people_are_named_merged_hidden_and_shown_alone(open_page: OpenPage, api
     expect(page.locator("#lanes .lane-name").first).to_have_text(re.compile("^Ana · "))
     page.select_option("#person-same", label="Face 2")
     expect(page.locator("#lanes .lane")).to_have_count(2)
-    job = api.job(three)
-    assert job["persons"] == [{"name": "Ana", "tracks": [0, 2], "hidden": False}]
+    kept(api, three, [{"name": "Ana", "tracks": [0, 2], "hidden": False}])
     page.click("#person-solo")
     expect(page.locator("#lanes .lane")).to_have_count(1)
     page.click("#person-solo")
@@ -100,6 +105,7 @@ def test_people_are_named_merged_hidden_and_shown_alone(open_page: OpenPage, api
     page.click("#person-hide")
     expect(page.locator("#lanes .lane")).to_have_count(1)
     expect(page.locator("#faces-now")).to_be_hidden()
+    until(lambda: len(api.job(three)["persons"]) == 2)
     page.reload()
     visit.labelled()
     expect(page.locator("#unhide")).to_have_text("Show 1 hidden")
@@ -109,7 +115,7 @@ def test_people_are_named_merged_hidden_and_shown_alone(open_page: OpenPage, api
     page.locator(".lane", has_text="Ana").click()
     page.click("#person-split")
     expect(page.locator("#lanes .lane")).to_have_count(3)
-    assert api.job(three)["persons"] == []
+    kept(api, three, [])
 
 
 def segments(api: Api, job_id: str, track: int) -> list[dict[str, Any]]:
@@ -124,6 +130,7 @@ def test_one_finds_when_the_second_person_first_shows_a_label(open_page: OpenPag
     visit = open_page()
     loaded(visit, three, 1499)
     page = visit.page
+    page.wait_for_selector("#timeline[data-segments=smoothed]")
     wanted = next(each for each in segments(api, three, 1) if each["label"] == "Sadness")
     page.locator(".lane", has_text="Face 1").click(position={"x": 2, "y": 30})
     page.keyboard.press("Home")

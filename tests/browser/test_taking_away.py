@@ -37,7 +37,7 @@ def visit(open_page: OpenPage, labelled: dict[str, Any]) -> Visit:
 def test_records_are_saved_as_the_api_gives_them(visit: Visit, api: Api, labelled: dict[str, Any], kind: str) -> None:
     """Each text format is saved byte for byte."""
     name, content = saved(visit, kind)
-    assert name == f"{labelled['id']}.{kind}"
+    assert name == f"film.{kind}"
     assert content == api.http.get(f"/v1/jobs/{labelled['id']}/frames", params={"format": kind}).content
 
 

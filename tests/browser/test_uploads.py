@@ -166,7 +166,7 @@ def test_jobs_are_found_and_renamed(open_page: OpenPage, api: Api, several: dict
     visit.page.fill("#naming-metadata", "site: Gent\nnote = with: colon")
     visit.page.click("#naming-form .primary")
     expect(visit.page.locator("#job-name")).to_have_text("Take 3")
-    expect(visit.page.locator("#job-tags li")).to_have_text(["site: Gent", "note: with: colon"])
+    expect(visit.page.locator("#job-tags li")).to_have_text(["note: with: colon", "site: Gent"])
     expect(visit.page).to_have_title("Take 3 · Mien")
     assert api.job(several["Interview Bo"])["metadata"] == {"site": "Gent", "note": "with: colon"}
 

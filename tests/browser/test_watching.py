@@ -150,7 +150,7 @@ def test_members_can_be_compared(open_page: OpenPage, api: Api, labelled: dict[s
         visit.page.get_by_label(choice, exact=True).check(force=True)
         best = max(scores, key=scores.get)
         spoken = visit.page.get_attribute("#lanes", "aria-valuetext") or ""
-        assert spoken.endswith(f"face 0: {best} {round(100 * scores[best] + 1e-9)} %")
+        assert spoken.endswith(f"Face 0: {best} {round(100 * scores[best] + 1e-9)} %")
         visit.page.wait_for_timeout(100)
         pictures.add(visit.page.evaluate("document.querySelector('.lane-canvas').toDataURL()"))
     assert len(pictures) == 3
@@ -222,7 +222,7 @@ def test_video_that_cannot_be_played_degrades(open_page: OpenPage, api: Api, cli
     visit.drop(clips.video(clips.pictures(6)), "old.mp4", "video/mp4")
     job_id = visit.labelled()
     visit.page.wait_for_selector("#no-picture:not([hidden])")
-    assert "cannot play" in (visit.page.text_content("#no-picture-words") or "")
+    assert "cannot show this kind of file" in (visit.page.text_content("#no-picture-words") or "")
     visit.page.focus("#lanes")
     visit.page.keyboard.press("ArrowRight")
     visit.page.wait_for_timeout(100)

@@ -7,7 +7,7 @@ import { coloursOf } from "./page-settings.js";
 import { forget } from "./session.js";
 import { tellDeleted } from "./tabs.js";
 import { showThumbnail } from "./thumbnails.js";
-import { clock, counted, explain, moment, nameOf, percent, progressLine, stateName } from "./words.js";
+import { clock, counted, explain, metadataOf, moment, nameOf, percent, progressLine, stateName } from "./words.js";
 
 const PAGE = 20;
 const LOOK_MS = 1500; // while something is under way
@@ -164,7 +164,7 @@ export class History {
       const told = JSON.stringify(now.metadata);
       if (tags.dataset.told !== told) {
         tags.dataset.told = told;
-        const entries = Object.entries(now.metadata);
+        const entries = metadataOf(now);
         tags.replaceChildren(...entries.map(([key, value]) => make("li", { text: `${key}: ${value}` })));
         tags.hidden = !entries.length;
       }

@@ -3,7 +3,7 @@
 import { announce, byId, make, setText } from "./dom.js";
 import { hasEnded } from "./follow.js";
 import { setActivity, setSubject } from "./title.js";
-import { counted, explain, moment, nameOf, percent, progressLine, roughly, stateName } from "./words.js";
+import { counted, explain, metadataOf, moment, nameOf, percent, progressLine, roughly, stateName } from "./words.js";
 
 const SAID_EVERY = 0.2; // of the whole, to screen readers
 
@@ -32,7 +32,7 @@ export class JobHead {
   show(job) {
     setText(byId("job-name"), nameOf(job));
     setSubject(`${nameOf(job)} · Mien`);
-    const tags = Object.entries(job.metadata).map(([key, value]) => make("li", { text: `${key}: ${value}` }));
+    const tags = metadataOf(job).map(([key, value]) => make("li", { text: `${key}: ${value}` }));
     byId("job-tags").replaceChildren(...tags);
     byId("job-actions").hidden = false;
     byId("cancel-job").hidden = hasEnded(job);

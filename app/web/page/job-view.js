@@ -57,6 +57,8 @@ export class JobView {
     this.solo = null;
     /** @type {{time: number, track: number | null} | null} where a link leads, until that is here */
     this.moment = null;
+    /** @type {Promise<any>} what is said of people, on its way to the service */
+    this.keeping = Promise.resolve();
     this.picked = false; // the track by the reader, not by us
     /** @type {AbortController | null} */
     this.following = null;
@@ -168,6 +170,7 @@ export class JobView {
     const records = (this.records = new Records(labels));
     const people = (this.people = new People(records, this.job.persons));
     setSummary(records, null, this.job.options.unsure_below);
+    byId("timeline").dataset.segments = "raw";
     const colours = await coloursOf(labels);
     if (this.records !== records) return;
     byId("now").hidden = byId("timeline").hidden = false;
@@ -190,6 +193,7 @@ export class JobView {
     const summary = await getJson(`v1/jobs/${job.id}/summary`).catch(() => null); // raw ones do, too
     if (records !== this.records || !summary) return;
     setSummary(records, summary, job.options.unsure_below);
+    byId("timeline").dataset.segments = "smoothed";
     this.lanes.refresh();
     this.#update();
   }
@@ -222,14 +226,16 @@ export class JobView {
 
   /** @param {import("./people.js").Note[]} notes */
   async #keep(notes) {
+    const { id } = this.job;
     const former = this.people?.notes ?? [];
     this.#regroup(notes);
-    try {
-      this.#show(await keepNotes(this.job.id, notes));
-    } catch (error) {
-      this.#regroup(former);
-      if (error instanceof Problem) this.#problem(error);
-    }
+    // One after the other, so that the last one stays.
+    const keeping = (this.keeping = this.keeping.then(() => keepNotes(id, notes)).catch((error) => error));
+    const kept = await keeping;
+    if (keeping !== this.keeping || id !== this.jobId) return;
+    if (!(kept instanceof Error)) return this.#show(kept);
+    this.#regroup(former);
+    if (kept instanceof Problem) this.#problem(kept);
   }
 
   /** @param {import("./people.js").Person | null} person */
@@ -286,8 +292,9 @@ export class JobView {
   /** Go where a link leads, once that is labelled. */
   #goToMoment() {
     const { moment, records } = this;
-    if (!moment || !records || (records.end < moment.time && !hasEnded(this.job))) return;
-    if (!records.length) return;
+    if (!moment || !records?.length) return;
+    const all = hasEnded(this.job) && records.length >= this.job.progress.frames_done;
+    if (records.end <= moment.time && !all) return; // it is still to come
     this.moment = null;
     if (moment.track !== null && this.people?.of(moment.track)) this.#choose(moment.track);
     this.#seek(moment.time);

@@ -2,7 +2,7 @@
 
 import { getJson } from "./api.js";
 import { byId, setText } from "./dom.js";
-import { nameOf } from "./words.js";
+import { metadataOf, nameOf } from "./words.js";
 
 /**
  * Have the reader change name and metadata.
@@ -15,7 +15,7 @@ export async function editNaming(job) {
   const [name, metadata, wrong] = [byId("naming-name"), byId("naming-metadata"), byId("naming-wrong")];
   name.value = job.name ?? "";
   name.placeholder = nameOf({ ...job, name: null });
-  metadata.value = Object.entries(job.metadata)
+  metadata.value = metadataOf(job)
     .map(([key, value]) => `${key}: ${value}`)
     .join("\n");
   wrong.hidden = true;

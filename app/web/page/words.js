@@ -60,6 +60,9 @@ export function explain(code, detail = "") {
  */
 export const nameOf = (job) => job.name ?? (job.input.kind === "frames" ? "Pictures" : "Video");
 
+/** A job's metadata by key. @param {any} job @returns {[string, string][]} */
+export const metadataOf = (job) => Object.entries(job.metadata).sort(([one], [other]) => (one < other ? -1 : 1));
+
 /** @param {string} state */
 export const stateName = (state) => STATES[state] ?? state;
 
