@@ -194,6 +194,11 @@ export class JobView {
     if (records !== this.records || !summary) return;
     setSummary(records, summary, job.options.unsure_below);
     byId("timeline").dataset.segments = "smoothed";
+    // Who is who is known at the end only, records that came before do not say it.
+    for (const { person_id: person, appearances } of summary.people ?? []) {
+      for (const { track_id: track } of appearances) records.personIds.set(track, person);
+    }
+    if (summary.people) this.#regroup(this.people?.notes ?? []);
     this.lanes.refresh();
     this.#update();
   }
