@@ -168,7 +168,8 @@ class Pipeline:
                 with clocks.faces.lent(clocks.crops):
                     cropped = self.cut(tracked, looks=options.landmarks)
                 if people is not None:
-                    people.see(tracked, [sharpness(face.crop) for face in cropped.faces])
+                    sharp = [sharpness(f.crop) if f.looks is None else f.looks.sharpness for f in cropped.faces]
+                    people.see(tracked, sharp)
                 yield cropped
             if people is not None:
                 people.end()
