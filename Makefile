@@ -50,11 +50,19 @@ lint: $(INSTALLED) ## run the linters, the type checker and the import law
 	.venv/bin/mypy app worker model_store mien tests
 	.venv/bin/lint-imports
 
-# Static CNN, temporal heads, fusion, manifest, model card: about two hours on two cores.  A restart resumes it.
-train-default: $(INSTALLED) ## retrain the default bundle; DATA=folder with *train*.npz and *valid*.npz (`stills` layout)
-	@test -n "$(DATA)" || { echo "usage: make train-default DATA=folder with *train*.npz and *valid*.npz"; exit 2; }
+# Static CNN, temporal heads, fusion, manifest, model card: an hour on two cores.  A restart resumes it.
+# The teacher's package is downloaded once, read as data and checked by its digest; TEACHER=file names a local copy.
+TEACHER ?= runs/default/vladmandic-face-api-1.7.15.tgz
+
+runs/default/vladmandic-face-api-1.7.15.tgz:
+	mkdir -p $(@D)
+	npm pack --silent --pack-destination $(@D) @vladmandic/face-api@1.7.15
+
+train-default: $(INSTALLED) $(TEACHER) ## retrain the default bundle; DATA=folder of stills and portraits, TEACHER=package
+	@test -n "$(DATA)" || { echo "usage: make train-default DATA=folder with *train*.npz, *valid*.npz and portraits"; exit 2; }
 	$(PYTHON) -m worker train --recipe default --layout stills --data "$(DATA)" \
-		--backbone model_store/backbones/faces.safetensors --out model_store/bundles/default \
+		--backbone model_store/backbones/expressions.safetensors --teacher "$(TEACHER)" \
+		--out model_store/bundles/default \
 		--run-dir runs/default --resume --name default --version "$(VERSION)"
 
 environment: $(INSTALLED) ## create .venv

@@ -84,10 +84,22 @@ class MobileNetV1Spec(_Frozen):
 
     architecture: Literal["mobilenet_v1"] = "mobilenet_v1"
     width: int = Field(32, ge=1)
-    side: int = Field(128, ge=32, le=1024, multiple_of=32)
+    side: int = Field(128, ge=32, le=1024, multiple_of=16)
 
 
-BackboneSpec = Annotated[ResNet50CaffeSpec | CompactResNetSpec | MobileNetV1Spec, Field(discriminator="architecture")]
+class MobileNetV1DenseSpec(_Frozen):
+    """MobileNet as above, and face-api.js' expression network on the same crops, which counts `share` on sharp ones."""
+
+    architecture: Literal["mobilenet_v1_dense"] = "mobilenet_v1_dense"
+    width: int = Field(32, ge=1)
+    side: int = Field(128, ge=32, le=1024, multiple_of=16)
+    share: float = Field(0.5, gt=0, lt=1)
+
+
+BackboneSpec = Annotated[
+    ResNet50CaffeSpec | CompactResNetSpec | MobileNetV1Spec | MobileNetV1DenseSpec,
+    Field(discriminator="architecture"),
+]
 
 
 class Member(_Frozen):

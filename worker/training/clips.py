@@ -3,7 +3,7 @@
 A clip shows one face with slow drift and rotation, the jitter of a tracker's crops, and slowly changing light.  It may
 cut or cross-fade to a face with another label.  Runs of frames may be degraded: motion blur, noise, compression,
 occlusion, wrong exposure, wrong crop, or low resolution.  So context helps for degraded frames, and the label still
-changes with the face.
+changes with the face.  The jaw may move as in speech, which changes no label.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 Damage = Callable[[Floats, np.random.Generator], Floats]
 DAMAGE_RUN = 3  # frames, the mean length of a degraded run
+FRAMES_PER_S = 30.0
+SYLLABLES_PER_S = (2.5, 6.0)
+MOUTH_ROW, MOUTH_WIDTH = 0.766, 0.13  # of the side, in a crop that is cut as FER+'s are
+JAW_DROP = 0.09  # of the side, at most
+INSIDE = 0.45  # how bright an open mouth is, in comparison with the lips
+SHARP_PX = 48  # the side that `softness` is meant for
 
 
 @dataclass(frozen=True)
@@ -61,16 +67,19 @@ def render_clip(stills: Image, plan: Plan, settings: ClipSettings, rng: np.rando
     gamma, grain = rng.uniform(0.75, 1.3), rng.uniform(0, 0.025) * 255 * (rng.random() < 0.7)
     softness = rng.uniform(0.3, 1.0) if rng.random() < 0.4 else 0.0
     damage = DAMAGES[rng.integers(len(DAMAGES))]
+    drops = spoken_drops(settings.frames, rng) if settings.speech and rng.random() < settings.speech else None
     frames = np.empty((settings.frames, *first.shape), np.uint8)
     for t in range(settings.frames):
         share = float(plan.share[t])
         image = first if share == 0 else last if share == 1 else (1 - share) * first + share * last
+        if drops is not None:
+            image = jaw_dropped(image, float(drops[t]))
         shift = np.array([paths["x"][t], paths["y"][t]]) * settings.shift + jitter[t]
         zoom = float(np.exp(settings.zoom * paths["zoom"][t]))
         image = _moved(image, settings.turn * paths["turn"][t], zoom, shift, flip)
         image = 255 * np.power(image / 255, gamma) + 25 * paths["light"][t]
         if softness:
-            image = cv2.GaussianBlur(image, (0, 0), softness)
+            image = cv2.GaussianBlur(image, (0, 0), softness * len(image) / SHARP_PX)
         if plan.damaged[t]:
             damage = DAMAGES[rng.integers(len(DAMAGES))] if rng.random() < 0.3 else damage
             image = damage(image, rng)
@@ -88,6 +97,28 @@ def targets_of(plan: Plan, shares: Floats) -> Floats:
 def truth_of(plan: Plan, labels: Indices) -> Indices:
     """(T,) label of the still that each frame mostly shows; labels (N,)."""
     return np.asarray(np.where(plan.share > 0.5, labels[plan.stills[1]], labels[plan.stills[0]]), np.int64)
+
+
+def spoken_drops(frames: int, rng: np.random.Generator) -> Floats:
+    """(T,) how far the jaw drops, as a fraction of the side: syllables of changing loudness, and pauses."""
+    seconds = np.arange(frames) / FRAMES_PER_S
+    pace, loudness = rng.uniform(*SYLLABLES_PER_S), rng.uniform(0.3, 1.0)
+    wave = np.sin(2 * np.pi * (pace * seconds + rng.random()))
+    phrase = np.sin(2 * np.pi * (rng.uniform(0.3, 1.2) * seconds + rng.random()))
+    return np.asarray(JAW_DROP * loudness * np.clip(wave, 0, 1) * np.clip(0.6 + phrase, 0, 1), np.float32)
+
+
+def jaw_dropped(image: Floats, drop: float) -> Floats:
+    """The lower face moved down by `drop` of the side, the gap at the mouth dark."""
+    side = len(image)
+    y, x = np.mgrid[:side, :side].astype(np.float32) / side
+    across = np.exp(-(((x - 0.5) / (2 * MOUTH_WIDTH)) ** 2))
+    below = np.clip((y - MOUTH_ROW) / max(drop, 1e-3), 0, 1)
+    source = np.maximum(y - drop * across * below, np.minimum(y, MOUTH_ROW)).astype(np.float32)
+    moved = cv2.remap(image, (x * side), source * side, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    depth = np.clip(1 - np.abs(y - MOUTH_ROW - drop / 2) / max(drop / 2, 1e-3), 0, 1)
+    gap = depth * np.exp(-(((x - 0.5) / MOUTH_WIDTH) ** 4)) * min(drop * side / 2, 1)
+    return np.asarray(moved * (1 - (1 - INSIDE) * gap), np.float32)
 
 
 def _damaged_stretches(settings: ClipSettings, rng: np.random.Generator) -> npt.NDArray[np.bool_]:

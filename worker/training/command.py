@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,18 +23,30 @@ from worker.training.journal import Journal
 from worker.training.labelled import labelled_clips
 from worker.training.metrics import headline
 from worker.training.place import leave
-from worker.training.recipes import Settings
+from worker.training.recipes import Settings, StillsSettings
 from worker.training.session import training_session
 from worker.training.stills_source import StillsSource
+from worker.training.teacher import PACKAGE
 from worker.training.video_source import VideoSource
 
 MEASURED_CLIPS = 300
 FER_TERMS = DataTerms(
     "FER+ / FER2013: grey 48-pixel face crops collected from the web for the ICML 2013 challenge in representation "
-    "learning; labels are the votes of ten FER+ taggers, with a share of the older FER2013 label.",
+    "learning; labels are the votes of ten FER+ taggers and the older FER2013 label, each learnt by a classifier "
+    "of its own.",
     "FER+ votes: MIT licence, Microsoft. The images were collected from the web for research; they served for training "
     "and measuring only, and none is distributed with the bundle.",
     "MIT for the weights; read the terms of the training data before commercial use",
+)
+PORTRAITS_USED = (
+    "Portraits from the repository muxspace/facial_expressions, mostly of the press, with one noisy label each, seven "
+    "of ten of them; the others were kept apart.",
+    "Portraits and their labels: Apache-2.0 as the repository says; rights in the pictures are their photographers'.",
+)
+TEACHER_USED = (
+    f"A teacher answered on every face: the expression network of the npm package {PACKAGE}.",
+    f"{PACKAGE}: MIT licence, Copyright (c) Vladimir Mandic; what it was trained on is not told. Its weights are not "
+    "in the bundle.",
 )
 AFFWILD2_TERMS = DataTerms(
     "Aff-Wild2, expression set: videos from the web, labelled frame by frame, with aligned face crops.",
@@ -61,6 +74,7 @@ class Order:
     resume: bool
     device: str
     backbone: Path | None
+    teacher: Path | None
     name: str
     version: str
     licence: str | None
@@ -73,7 +87,7 @@ def train(order: Order) -> None:
     """
     _check(order)
     with training_session(order.device, order.run_dir, resume=order.resume) as session:
-        source, terms = open_source(order, crop_spec(input_spec(order.settings.input)))
+        source, terms = open_source(order, crop_spec(input_spec(order.settings.input)), session.journal)
         files = source.fingerprints()
         if order.backbone is not None:
             files[order.backbone.name] = sha256_of(order.backbone)
@@ -92,10 +106,21 @@ def train(order: Order) -> None:
             session.journal.say(f"{order.out} is ready")
 
 
-def open_source(order: Order, crop: CropSpec) -> tuple[Source, DataTerms]:
+def stills_terms(used: StillsSettings) -> DataTerms:
+    """Terms of the stills and of what else a recipe trains on beside them."""
+    more = [said for said, weight in ((PORTRAITS_USED, used.portraits), (TEACHER_USED, used.teacher)) if weight]
+    return dataclasses.replace(
+        FER_TERMS,
+        description=" ".join([FER_TERMS.description, *(description for description, _ in more)]),
+        terms=" ".join([FER_TERMS.terms, *(terms for _, terms in more)]),
+    )
+
+
+def open_source(order: Order, crop: CropSpec, journal: Journal) -> tuple[Source, DataTerms]:
     """Read and check the data of the order's layout.  Raises: DataError."""
     if order.layout == "stills":
-        return StillsSource(order.data, order.validation, order.settings, crop), FER_TERMS
+        source = StillsSource(order.data, order.validation, order.settings, crop, order.run_dir, journal, order.teacher)
+        return source, stills_terms(order.settings.stills)
     if order.layout == "affwild2":
         return VideoSource.from_affwild2(order.data, order.settings, crop), AFFWILD2_TERMS
     if order.layout == "manifest":

@@ -5,6 +5,7 @@ stills, Aff-Wild2 or a manifest -> static CNN -> features, once -> GRU and Trans
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
@@ -14,9 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from model_store.manifest import Prior
 from model_store.members import MEMBERS, FrameHeadSpec
-from worker.ensemble.members import Head
-from worker.inference.bundles import build_head
+from worker.ensemble.members import Head, TransformerHead
 from worker.training.errors import DataError
 from worker.training.export import Trained
 from worker.training.fingerprint import signature_of
@@ -25,18 +26,20 @@ from worker.training.journal import Journal
 from worker.training.loop import Run, Task, Trainer
 from worker.training.place import Place
 from worker.training.recipes import Settings
-from worker.training.static import PixelBatch, StaticNet, new_static_net
-from worker.training.temporal import TemporalTask, WindowSet, centre_logits, new_head
+from worker.training.static import PixelBatch, Served, StaticNet, frozen, new_static_net
+from worker.training.temporal import TemporalTask, WindowSet, centre_logits, new_head, set_to_mean
 
 
 class Source(Protocol):
     """Labelled data of one layout, for training and validation.
 
-    auxiliary: names of classifiers that only training uses.  clips_from_stills: no real video.
+    annotations: each annotation's weight in what is served.  shares: (K,) of the labels in training, as they come.
+    clips_from_stills: no real video.
     """
 
     labels: tuple[str, ...]
-    auxiliary: tuple[str, ...]
+    annotations: Mapping[str, float]
+    shares: Tensor
     clips_from_stills: bool
 
     def fingerprints(self) -> dict[str, str]:
@@ -45,7 +48,10 @@ class Source(Protocol):
     def static_task(self, net: StaticNet, place: Place) -> Task[PixelBatch]:
         """The training task of the static CNN."""
 
-    def window_sets(self, net: StaticNet, journal: Journal) -> tuple[WindowSet, dict[str, WindowSet]]:
+    def completed(self, served: Served) -> Served:
+        """What is served of the trained static CNN, with what the recipe puts beside it."""
+
+    def window_sets(self, net: Served, journal: Journal) -> tuple[WindowSet, dict[str, WindowSet]]:
         """Windows of the frozen backbone's features: for training, and for validation by name."""
 
 
@@ -56,7 +62,7 @@ def train_ensemble(settings: Settings, source: Source, run: Run, backbone_file: 
 
     Raises: Interrupted after Ctrl-C with checkpoints kept; TrainingError.
     """
-    net = new_static_net(settings, len(source.labels), source.auxiliary if settings.stills.auxiliary else ())
+    net = new_static_net(settings, len(source.labels), source.annotations)
     if backbone_file is not None:
         load_backbone(net, backbone_file)
     elif settings.backbone.architecture != "compact_resnet":
@@ -64,31 +70,49 @@ def train_ensemble(settings: Settings, source: Source, run: Run, backbone_file: 
     static = Trainer("static", source.static_task(net, run.place), settings.static, run).run()
     run.journal.say(f"static: epoch {static.epoch} is kept")
     net.load_state_dict(static.state)
-    net.to(run.place.device).eval().requires_grad_(False)
+    served = source.completed(frozen(net.to(run.place.device)).served())
 
-    train, validation = source.window_sets(net, run.journal)
+    train, validation = source.window_sets(served, run.journal)
     heads: dict[str, Head] = {}
     for k, (name, spec) in enumerate(settings.heads.specs().items()):
         if isinstance(spec, FrameHeadSpec):
-            heads[name] = frame_head(net, len(source.labels))
+            heads[name] = served.head
             continue
-        head = new_head(spec, net.backbone.feature_size, len(source.labels), settings.seed + k)
-        task = TemporalTask(head, train, validation, settings, run.place)
+        head = new_head(spec, served.backbone.feature_size, len(source.labels), settings.seed + k)
+        if settings.transformer_means and isinstance(head, TransformerHead):
+            set_to_mean(head, served.head.cpu(), train.features, settings.window)
+            served.head.to(run.place.device)
+            heads[name] = frozen(head.to(run.place.device))
+            continue
+        task = TemporalTask(head, train, validation, source.shares, settings, run.place)
         outcome = Trainer(f"temporal-{name}", task, settings.temporal, run).run()
         run.journal.say(f"{name}: epoch {outcome.epoch} is kept")
         head.load_state_dict(outcome.state)
         heads[name] = head.eval().requires_grad_(False)
     fusion = (
-        fuse_members(heads, validation)
+        fuse_members(heads, validation, source.shares if settings.balanced else None, settings.fusion_weights)
         if settings.fit_fusion
         else plain_fusion([MEMBERS[name].weight for name in heads])
     )
     run.journal.say(f"fusion: weights {fusion.weights}, temperatures {fusion.temperatures}")
-    return Trained(source.labels, net.backbone, heads, fusion)
+    return Trained(source.labels, served.backbone, heads, fusion, prior_of(settings, source.shares))
 
 
-def fuse_members(heads: dict[str, Head], validation: dict[str, WindowSet]) -> Fusion:
-    """Fit weights and temperatures on the validation windows; every set counts the same in total."""
+def prior_of(settings: Settings, shares: Tensor) -> Prior | None:
+    """What a job can choose the prior with; None where a label never occurs in training."""
+    rounded = [round(float(share), 6) for share in shares / shares.sum()]
+    if not min(rounded) > 0 or max(rounded) >= 1:
+        return None
+    return Prior(shares=tuple(rounded), trained=0.0 if settings.balanced else 1.0, default=settings.default_prior)
+
+
+def fuse_members(
+    heads: dict[str, Head], validation: dict[str, WindowSet], shares: Tensor | None = None, given: Sequence[float] = ()
+) -> Fusion:
+    """Fit weights and temperatures on the validation windows; every set counts the same in total.
+
+    shares: (K,) of the labels, where logits are those of equally frequent ones.  given: weights that are not fitted.
+    """
     logits: list[Tensor] = []
     truth: list[Tensor] = []
     importance: list[Tensor] = []
@@ -98,14 +122,7 @@ def fuse_members(heads: dict[str, Head], validation: dict[str, WindowSet]) -> Fu
         logits.append(torch.stack([centre_logits(head, scored) for head in heads.values()]))
         truth.append(found)
         importance.append(torch.full((len(found),), 1 / len(found)))
-    return fit_fusion(torch.cat(logits, dim=1), torch.cat(truth), torch.cat(importance))
-
-
-def frame_head(net: StaticNet, labels: int) -> Head:
-    """The static CNN's classifier as a head, on the same device."""
-    head = build_head(FrameHeadSpec(), net.backbone.feature_size, labels)
-    head.load_state_dict(net.head.state_dict())
-    return head.to(net.normalise.gain.device).eval().requires_grad_(False)
+    return fit_fusion(torch.cat(logits, dim=1), torch.cat(truth), torch.cat(importance), shares, given)
 
 
 def load_backbone(net: StaticNet, path: Path) -> None:

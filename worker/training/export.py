@@ -16,9 +16,10 @@ from model_store.manifest import (
     Manifest,
     Measurement,
     Member,
+    Prior,
     Provenance,
 )
-from worker.ensemble.backbones import Backbone
+from worker.ensemble.backbones import Backbone, MobileNetV1Dense
 from worker.ensemble.members import Head
 from worker.inference.bundles import module_tensors
 from worker.training.card import model_card
@@ -58,6 +59,7 @@ class Trained:
     backbone: Backbone
     heads: dict[str, Head]
     fusion: Fusion
+    prior: Prior | None = None
 
 
 def input_spec(settings: InputSettings) -> Input:
@@ -95,6 +97,8 @@ def write_bundle(
     """Write the bundle without measurements; `add_measurements` adds them once it can be loaded and measured."""
     dtype = torch.float16 if settings.store_half else torch.float32
     specs = settings.heads.specs()
+    beside = trained.backbone.share if isinstance(trained.backbone, MobileNetV1Dense) else 0.0
+    spec = backbone_spec(settings.backbone, beside)
     with NewBundle(folder, replace=True) as path:
         backbone = write_tensors(path, "backbone.safetensors", module_tensors(trained.backbone, dtype))
         members = []
@@ -103,7 +107,7 @@ def write_bundle(
             members.append(
                 Member(
                     name=member,
-                    backbone=backbone_spec(settings.backbone),
+                    backbone=spec,
                     backbone_weights=backbone,
                     head=specs[member],
                     head_weights=weights,
@@ -118,6 +122,7 @@ def write_bundle(
             input=input_spec(settings.input),
             window=settings.window,
             members=tuple(members),
+            prior=trained.prior,
             provenance=origin,
             licence=licence,
             intended_use=INTENDED_USE,

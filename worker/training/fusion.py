@@ -32,18 +32,26 @@ def plain_fusion(weights: Sequence[float]) -> Fusion:
     return Fusion((1.0,) * len(weights), tuple(weight / sum(weights) for weight in weights))
 
 
-def fit_fusion(logits: Tensor, truth: Tensor, importance: Tensor) -> Fusion:
+def fit_fusion(
+    logits: Tensor, truth: Tensor, importance: Tensor, shares: Tensor | None = None, given: Sequence[float] = ()
+) -> Fusion:
     """Fit on labelled rows.
 
     logits: (M, N, K) float32 of each member.  truth: (N,) int64.  importance: (N,) how much each row counts.
+    shares: (K,) of the labels among the rows, where the logits are those of equally frequent labels: the fused
+    probabilities are moved to them before they are judged, as serving moves them to the prior that is asked for.
+    given: weights of the members, where only temperatures are to be fitted.
     """
     members = len(logits)
     log_temperatures = torch.zeros(members, requires_grad=True)
-    scores = torch.zeros(members, requires_grad=True)
+    scores = torch.tensor(given).log() if given else torch.zeros(members)
+    scores.requires_grad_(not given)
     share = importance / importance.sum()
-    optimiser = torch.optim.Adam([log_temperatures, scores], lr=RATE)
+    optimiser = torch.optim.Adam([log_temperatures, *([] if given else [scores])], lr=RATE)
     for _ in range(STEPS):
         fused = fused_probabilities(logits, log_temperatures.exp(), scores.softmax(dim=0))
+        if shares is not None:
+            fused = fused * shares / (fused * shares).sum(dim=-1, keepdim=True)
         loss = (F.nll_loss(fused.clamp(min=1e-9).log(), truth, reduction="none") * share).sum()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

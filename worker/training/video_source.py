@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from worker.training.manifest_csv import label_names, read_rows, split_of, train
 from worker.training.metrics import measure
 from worker.training.place import Place, generator
 from worker.training.recipes import Settings
-from worker.training.static import MAIN, PixelBatch, StaticNet, static_loss, static_probabilities
+from worker.training.static import LABEL, PixelBatch, Served, StaticNet, static_loss, static_probabilities
 from worker.training.temporal import WindowSet
 from worker.training.video_index import UNLABELLED, Split, Video, all_frames
 from worker.training.windows import centred_windows, laid_end_to_end, strided_windows
@@ -33,7 +34,7 @@ AUGMENTATION_SEED, VIEW_SEED = 301, 302
 class VideoSource:
     """Labelled videos for training and for validation."""
 
-    auxiliary: tuple[str, ...] = ()
+    annotations: Mapping[str, float] = MappingProxyType({LABEL: 1.0})
     clips_from_stills = False
 
     def __init__(self, train: Split, validation: Split, settings: Settings, crop: CropSpec) -> None:
@@ -43,6 +44,8 @@ class VideoSource:
             if not any((video.labels != UNLABELLED).any() for video in split.videos):
                 raise DataError(f"the {split.name} split has no labelled frame")
         self.labels = train.labels
+        _, found = all_frames([video.labelled() for video in train.videos])
+        self.shares = one_hot(found, len(self.labels)).mean(dim=0)
         self.train, self.validation = train, validation
         self.settings, self.crop = settings, crop
 
@@ -70,7 +73,11 @@ class VideoSource:
         """What the static CNN is trained on: every labelled frame."""
         return FramesTask(self, net, place)
 
-    def window_sets(self, net: StaticNet, journal: Journal) -> tuple[WindowSet, dict[str, WindowSet]]:
+    def completed(self, served: Served) -> Served:
+        """The trained static CNN, nothing beside it."""
+        return served
+
+    def window_sets(self, net: Served, journal: Journal) -> tuple[WindowSet, dict[str, WindowSet]]:
         """Windows for training, and for validation one around every labelled frame."""
         train = [video for video in self._in_context(self.train.videos) if len(video.images)]
         windows = laid_end_to_end(
@@ -103,7 +110,7 @@ class VideoSource:
             features, torch.from_numpy(windows), one_hot(labels, len(self.labels)), torch.from_numpy(labels)
         )
 
-    def _features(self, net: StaticNet, videos: Sequence[Video], view: int, journal: Journal) -> Tensor:
+    def _features(self, net: Served, videos: Sequence[Video], view: int, journal: Journal) -> Tensor:
         images, _ = all_frames(videos)
         dataset = FrameDataset(images, self.crop, self.settings.crop_scale, self.settings.seed)
         epoch = view if view else None  # the first view is not augmented
@@ -134,6 +141,11 @@ class FramesTask:
         self.held = FrameDataset(held, source.crop, 1.0, self.settings.seed)
         power = self.settings.static.rebalance
         self.draw_weights = rebalanced(self.targets, power) if power else None
+        self.shares = source.shares if self.settings.balanced else None
+        self.drawn: dict[str, Tensor] | None = None
+        if self.settings.balanced:
+            drawn = self.targets if self.draw_weights is None else self.targets * self.draw_weights[:, None]
+            self.drawn = {LABEL: drawn.sum(dim=0) / drawn.sum()}
 
     def batches(self, order: list[Tensor], epoch: int, first_step: int) -> Iterator[PixelBatch]:
         device, left = self.place.device, order[first_step:]
@@ -142,10 +154,10 @@ class FramesTask:
         for step, (items, pixels) in enumerate(zip(left, loaded, strict=True), start=first_step):
             rng = generator(self.settings.seed, AUGMENTATION_SEED, epoch, step, self.place.rank)
             changed = augment(pixels, self.settings.augmentation, rng)
-            yield PixelBatch(changed.to(device), {MAIN: self.targets[items].to(device)})
+            yield PixelBatch(changed.to(device), {LABEL: self.targets[items].to(device)})
 
     def loss(self, model: nn.Module, batch: PixelBatch) -> Tensor:
-        return static_loss(model, batch, 0.0)
+        return static_loss(model, batch, self.drawn)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         if not isinstance(model, StaticNet):
@@ -153,7 +165,7 @@ class FramesTask:
         chosen = draws(range(len(self.held)))
         parts = [chosen[k : k + FEATURE_BATCH] for k in range(0, len(chosen), FEATURE_BATCH)]
         batches = load_frames(self.held, parts, self.settings.loaders)
-        found = static_probabilities(model, batches, half_precision=self.settings.half_precision)
+        found = static_probabilities(model, batches, half_precision=self.settings.half_precision, shares=self.shares)
         metrics = measure(found.numpy(), self.truth, self.labels)
         return {key: metrics[key] for key in ("accuracy", "macro_f1", METRIC)}
 

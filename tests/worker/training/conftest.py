@@ -12,12 +12,18 @@ import pytest
 from worker.training.stills import LABELS, VOTES_OF_LABELS
 
 MINIATURE = (
+    "fusion_weights=",
+    "stills.portraits=0",
+    "stills.teacher=0",
+    "stills.teacher_beside=0",
+    "clips.frames=15",
+    "window=9",
     "backbone.architecture=compact_resnet",
     "input.size=16",
     "backbone.stem=4",
     "backbone.widths=8,8",
     "backbone.blocks=1,1",
-    "heads.embedding=8",
+    "heads.embedding=16",
     "heads.hidden=4",
     "heads.attention_heads=2",
     "heads.depth=1",

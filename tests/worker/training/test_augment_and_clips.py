@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from worker.training.augment import FLIP_ONLY, Augmentation, augment
-from worker.training.clips import DAMAGES, plan_clip, render_clip, targets_of, truth_of
+from worker.training.clips import (
+    DAMAGES,
+    jaw_dropped,
+    plan_clip,
+    render_clip,
+    spoken_drops,
+    targets_of,
+    truth_of,
+)
 from worker.training.recipes import ClipSettings
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (14, 48, 48), dtype=np.uint8)
@@ -69,3 +79,37 @@ def test_every_damage_changes_a_face_and_keeps_its_size(damage) -> None:  # type
     found = damage(image, np.random.default_rng(2))
     assert found.shape == image.shape
     assert np.abs(found - image).mean() > 1
+
+
+def test_a_dropped_jaw_moves_the_lower_face_alone() -> None:
+    """Rows above the mouth stay, the chin goes down by the drop, the open mouth is dark; 0 changes nothing."""
+    face = np.full((100, 100), 150, np.float32)
+    face[20, 50] = face[90, 50] = 250
+    assert np.allclose(jaw_dropped(face, 0.0), face)
+    found = jaw_dropped(face, 0.08)
+    assert np.allclose(found[:74], face[:74])
+    assert abs(int(found[84:, 50].argmax()) + 84 - 98) <= 1
+    assert found[76:85, 50].min() < 100
+    assert np.allclose(found[76:85, 0], 150, atol=1)
+
+
+def test_speech_opens_and_closes_the_mouth_several_times_a_second() -> None:
+    """Drops lie in 0..0.09 of the side; over a second of most clips they rise and fall more than once."""
+    openings = []
+    for seed in range(50):
+        drops = spoken_drops(30, np.random.default_rng(seed))
+        assert 0 <= drops.min() <= drops.max() <= 0.09
+        openings.append(int((np.diff((drops > 0.01).astype(int)) == 1).sum()))
+    assert np.median(openings) >= 2
+
+
+def test_clips_without_speech_are_the_ones_they_were() -> None:
+    """Speech draws no random number where it is not wanted, so that measurements stay comparable."""
+    settings = ClipSettings(frames=12, damaged=0.0)
+    plan = plan_clip(3, LABELS, settings, np.random.default_rng(1))
+    rngs = [np.random.default_rng(9) for _ in range(3)]
+    render_clip(IMAGES, plan, settings, rngs[0])
+    spoken = render_clip(IMAGES, plan, replace(settings, speech=1.0), rngs[1])
+    silent = render_clip(IMAGES, plan, settings, rngs[2])
+    assert rngs[0].random() == rngs[2].random() != rngs[1].random()
+    assert not np.array_equal(spoken, silent)

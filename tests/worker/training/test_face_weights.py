@@ -104,7 +104,7 @@ def test_the_imported_backbone_computes_what_the_published_network_does(
 
 def test_the_backbone_that_ships_fits_the_recipe_it_is_made_for() -> None:
     """`make train-default` starts from it, and it computes finite numbers."""
-    net = new_static_net(recipe("default"), 7)
+    net = new_static_net(recipe("default"), 7, {"label": 1.0})
     load_backbone(net, ROOT / "model_store" / "backbones" / "faces.safetensors")
     with torch.inference_mode():
         features = net.eval().backbone(torch.zeros(1, 1, 48, 48))

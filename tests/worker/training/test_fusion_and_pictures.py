@@ -45,6 +45,26 @@ def test_fusion_gives_little_weight_to_a_member_that_knows_nothing() -> None:
     assert sum(fusion.weights) == pytest.approx(1.0, abs=1e-3)
 
 
+def test_balanced_members_are_calibrated_at_the_labels_shares() -> None:
+    """Logits of equally frequent labels, judged where one label has most rows: the temperature is found."""
+    shares = torch.tensor([0.6, 0.1, 0.1, 0.1, 0.1])
+    rng = torch.Generator().manual_seed(8)
+    logits = torch.randn((6000, 5), generator=rng) * 2
+    natural = logits.softmax(dim=1) * shares
+    truth = torch.multinomial(natural, 1, generator=rng)[:, 0]
+    fusion = fit_fusion(2 * logits[None], truth, torch.ones(len(truth)), shares)
+    assert fusion.temperatures[0] == pytest.approx(2.0, rel=0.1)
+    assert fit_fusion(2 * logits[None], truth, torch.ones(len(truth))).temperatures[0] > 2.3
+
+
+def test_given_weights_stay_and_temperatures_are_fitted() -> None:
+    """The weights are the given ones to the last digit; an overconfident member still gets its temperature."""
+    logits, truth = overconfident_logits(3000, 3.0, 6)
+    fusion = fit_fusion(torch.stack([logits, logits]), truth, torch.ones(len(truth)), given=(0.25, 0.75))
+    assert fusion.weights == (0.25, 0.75)
+    assert fusion.temperatures[1] == pytest.approx(3.0, rel=0.15)
+
+
 def test_plain_fusion_is_the_plain_mean() -> None:
     """The published fusion: the mean of the members' softmaxes."""
     logits = torch.randn((3, 4, 7), generator=torch.Generator().manual_seed(4))

@@ -15,6 +15,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from model_store.members import TransformerHeadSpec
+from worker.ensemble.members import FrameHead, TransformerHead
 from worker.training.checkpoint import load_checkpoint, save_checkpoint
 from worker.training.errors import CheckpointError, DeviceTooSmallError, Interrupted, TrainingError
 from worker.training.journal import Journal
@@ -22,7 +24,7 @@ from worker.training.loop import METRIC, Outcome, Run, Trainer
 from worker.training.optimise import learning_rate
 from worker.training.place import Place, find_place
 from worker.training.recipes import Settings, Stage, recipe
-from worker.training.temporal import TemporalTask, WindowSet, new_head
+from worker.training.temporal import TemporalTask, WindowSet, new_head, set_to_mean
 
 CPU = Place(torch.device("cpu"))
 MINIATURE = ("heads.embedding=8", "heads.hidden=4", "heads.attention_heads=2", "heads.depth=1")
@@ -47,7 +49,9 @@ def window_set(clips: int, seed: int) -> WindowSet:
 def trainer(folder: Path, settings: Settings, *, resume: bool = False, place: Place = CPU) -> Trainer:  # type: ignore[type-arg]
     """A GRU head's training."""
     head = new_head(settings.heads.specs()["cnn_rnn"], 12, 7, seed=1)
-    task = TemporalTask(head, window_set(44, 1), {"validation": window_set(20, 2)}, settings, place)
+    task = TemporalTask(
+        head, window_set(44, 1), {"validation": window_set(20, 2)}, torch.full((7,), 1 / 7), settings, place
+    )
     run = Run(folder, place, Journal(None, shown=False), settings.seed, settings.half_precision, "same", resume)
     return Trainer("temporal-cnn_rnn", task, settings.temporal, run)
 
@@ -230,3 +234,23 @@ def test_a_temporal_member_learns_and_the_weights_that_are_kept_are_the_measured
     assert outcome.metrics["validation_accuracy"] > 0.7
     current.model.load_state_dict(outcome.state)
     assert current.task.validate(current.model) == outcome.metrics
+
+
+def test_a_transformer_is_set_to_the_mean_of_the_static_logits() -> None:
+    """On windows it was not fitted to; without, an untrained one has nothing of them."""
+    rng = torch.Generator().manual_seed(4)
+    static = FrameHead(24, 7)
+    with torch.no_grad():
+        static.classifier.weight.copy_(torch.randn(7, 24, generator=rng) / 3)
+    features = torch.rand(400, 24, generator=rng)
+    windows = features[200:].unsqueeze(1) + 0.1 * torch.randn(200, 9, 24, generator=rng)  # one face moves a little
+    wanted = static(windows).mean(dim=1)
+    head = new_head(TransformerHeadSpec(embedding=64, heads=4, depth=2, mlp_ratio=2.0, position_axis="time"), 24, 7, 3)
+    assert isinstance(head, TransformerHead)
+    before = head(windows)[:, 4]
+    set_to_mean(head, static, features[:200], 9)
+    after = head(windows)[:, 4]
+    assert (after - wanted).abs().mean() < 0.3 * (wanted - wanted.mean(dim=0)).abs().mean()
+    assert (before - wanted).abs().mean() > (wanted - wanted.mean(dim=0)).abs().mean()
+    with pytest.raises(TrainingError, match=r"heads\.embedding must be 14 at least"):
+        set_to_mean(TransformerHead(24, 7, 8, 2, 1, 2.0, "time"), static, features, 9)

@@ -46,8 +46,10 @@ def test_settings_are_overridden_by_their_path() -> None:
         ("window", "path=value"),
         ("window=8", "must be odd"),
         ("input.colour=rgb", "3 value"),
-        ("backbone.side=100", "backbone.side must be a multiple of 32"),
+        ("backbone.side=100", "backbone.side must be a multiple of 16"),
         ("heads.embedding=30", "multiple of heads.attention_heads"),
+        ("fusion_weights=0.5,0.5", "fusion_weights must be one above 0 for each member"),
+        ("fusion_weights=0,0.5,0.5", "fusion_weights must be one above 0 for each member"),
     ],
 )
 def test_a_wrong_override_is_one_clear_line(override: str, words: str) -> None:

@@ -15,7 +15,11 @@ from safetensors.numpy import load_file, save_file
 
 from model_store.bundle import load_bundle
 from tests.commands import run, run_here, start
+from tests.worker.training.portrait_files import write_portraits
+from tests.worker.training.teacher_package import random_weights, write_package
 from worker.inference.bundles import build_ensemble, module_tensors
+from worker.training import teacher
+from worker.training.fingerprint import sha256_of
 from worker.training.recipes import recipe
 from worker.training.static import new_static_net
 from worker.training.stills import LABELS, read_stills
@@ -61,6 +65,42 @@ def test_stills_become_a_bundle_that_says_where_it_comes_from(trained: tuple[Pat
     assert {"ferplus", "fer2013", "clips with a quarter of the frames damaged"} <= annotations
     assert "no labelled video" in (folder / "README.md").read_text()
     assert list((folder.parent / "run" / "tensorboard").glob("events*"))
+
+
+def test_portraits_and_a_teacher_go_into_the_bundle(
+    tmp_path: Path,
+    write_stills: Callable[[Path, int, int], Path],
+    miniature: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The default recipe as it is, but for its sizes: a bundle that serves, and says what it was made from."""
+    write_stills(tmp_path / "faces_train.npz", 56, 1)
+    write_stills(tmp_path / "faces_valid.npz", 21, 2)
+    write_portraits(tmp_path, [k % 7 for k in range(40)])
+    package = write_package(tmp_path / "face-api.tgz", random_weights(3))
+    monkeypatch.setattr(teacher, "PACKAGE_SHA256", sha256_of(package))
+    chosen = ["stills.portraits=0.15", "stills.teacher=0.1", "stills.teacher_beside=0.5", "static.epochs=1"]
+    chosen += ["backbone.architecture=mobilenet_v1", "backbone.width=2", "backbone.side=32", "temporal.epochs=1"]
+    chosen += ["clips.pool=20", "half_precision=false", "fusion_weights=0.2,0.3,0.5"]
+    folder, out = tmp_path / "run", tmp_path / "tiny"
+    arguments = ["--data", str(tmp_path), "--out", str(out), "--run-dir", str(folder), "--device", "cpu"]
+    command = ["train", *arguments, *options([*miniature, *chosen])]
+    status, _, err = run_here(*command)
+    assert (status, err.count("name its package with --teacher")) == (1, 1)
+    status, _, err = run_here(*command, "--teacher", str(package))
+    assert status == 0, err
+    manifest = load_bundle(out).manifest
+    assert {member.backbone.architecture for member in manifest.members} == {"mobilenet_v1_dense"}
+    assert manifest.prior is not None
+    assert (manifest.prior.trained, manifest.prior.default) == (0.0, recipe("default").default_prior)
+    origin = manifest.provenance
+    assert {"detector_faces.npz", "portrait_expressions.npy", "face-api.tgz"} < set(origin.data_sha256)
+    assert "muxspace/facial_expressions" in origin.data
+    assert "MIT licence, Copyright (c) Vladimir Mandic" in origin.data_terms
+    ensemble = build_ensemble(load_bundle(out))
+    window = torch.randint(0, 256, (manifest.window, 16, 16, 1), dtype=torch.uint8)
+    for found in ensemble.window_probabilities(window).values():
+        assert float(found.sum()) == pytest.approx(1, abs=1e-5)
 
 
 def test_evaluate_prints_one_json_object_of_the_documented_shape(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -139,7 +179,7 @@ def test_default_recipe_trains_on_a_manifest_from_given_backbone_weights(
             folder = f"Cropped_aligned_image/cropped_aligned/{file.stem}"
             rows += [f"{folder}/{k + 1:05d}.jpg,{LABELS[int(v)]},{file.stem},{k},{name}" for k, v in enumerate(labels)]
     (data / "faces.csv").write_text("\n".join(rows))
-    net = new_static_net(recipe("default", miniature), len(LABELS))
+    net = new_static_net(recipe("default", miniature), len(LABELS), {"label": 1.0})
     save_file(module_tensors(net.backbone), tmp_path / "backbone.safetensors")
     common = ["train", "--layout", "manifest", "--data", str(data / "faces.csv"), *options(miniature)]
     common += ["--backbone", str(tmp_path / "backbone.safetensors"), "--run-dir", str(tmp_path / "run")]
