@@ -100,3 +100,13 @@ def test_sharpness_falls_with_blur_and_not_with_light() -> None:
     assert sharpness(darker) == pytest.approx(values[0], rel=0.15)
     assert sharpness(np.repeat(crop, 3, axis=2)) == pytest.approx(values[0], abs=0.02)
     assert sharpness(np.full((48, 48, 1), 90, np.uint8)) == 0
+
+
+def test_sharpness_is_the_same_for_larger_crops() -> None:
+    """A bundle with larger crops tells of the same face what one with crops of 48 pixels does."""
+    frame = np.random.default_rng(3).integers(0, 256, (40, 40, 3), np.uint8)
+    frame = np.asarray(cv2.resize(frame, (400, 400), interpolation=cv2.INTER_CUBIC), np.uint8)
+    landmarks = TEMPLATE * 300 + 50
+    values = [sharpness(crop_aligned(frame, landmarks, CropSpec(size, "grey", TEMPLATE))) for size in (48, 112)]
+    assert values[0] > 0.2
+    assert values[1] == pytest.approx(values[0], rel=0.1)
