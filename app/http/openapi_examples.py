@@ -186,19 +186,11 @@ def submission_docs() -> dict[str, Any]:
             "required": True,
             "content": {
                 "multipart/form-data": form_content,
-                "application/json": {"schema": _as_json()},
+                # The same options as JSON are taken, too; generators that find JSON here offer nothing else.
                 **{name: {"schema": binary} for name in (*_FILE_TYPES, "application/octet-stream")},
             },
         },
     }
-
-
-def _as_json() -> dict[str, Any]:
-    """Schema of a body of JSON, which says where the content is."""
-    properties: dict[str, Any] = {}
-    for kind in (Source, JobOptions, Naming):
-        properties |= kind.model_json_schema()["properties"]
-    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _plain(option: dict[str, Any]) -> dict[str, Any]:
