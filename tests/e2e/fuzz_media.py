@@ -15,3 +15,5 @@ FOLDER = Path(os.environ["FUZZ_MEDIA"])
 
 for media, name in (("video/mp4", "clip.mp4"), ("image/png", "picture.png")):
     schemathesis.openapi.media_type(media, st.one_of(st.just((FOLDER / name).read_bytes()), st.binary(max_size=2048)))
+
+schemathesis.openapi.media_type("application/offset+octet-stream", st.binary(max_size=64))
