@@ -59,8 +59,9 @@ async def fail(office: Office, record: JobRecord) -> str:
     drops = not record.options.keep_input
     ended = ending("failed", ttl_s, error=BY_OPERATOR.model_dump(), input_deleted=drops)
     # As its worker would end it: sealed, input removed, shown.  The worker then finds that it has lost the job.
-    sealed = [record.execution, str(ttl_s), json.dumps(to_pairs(ended))]
-    answer = bytes(await office.redis.eval(transitions.SEAL, 1, keys.job(record.id), *sealed)).decode()
+    sealed = [keys.job(record.id), keys.whole(record.id, record.execution)]
+    sealed += [record.execution, str(ttl_s), json.dumps(to_pairs(ended)), ""]
+    answer = bytes(await office.redis.eval(transitions.SEAL, 2, *sealed)).decode()
     if answer != "ok":
         raise CannotError(f"it has changed meanwhile ({answer}); look again")
     if drops:
