@@ -162,6 +162,9 @@ class ClipSettings:
     sharp: float = 0.0
 
 
+TALKING = ClipSettings(25, 0.4, 9, turn=12.0, jitter=0.02, speech=0.6, coarse=0.5, pool=5000, distilled=0.7, sharp=0.5)
+
+
 @dataclass(frozen=True)
 class Settings:
     """A whole training.
@@ -288,18 +291,7 @@ def default() -> Settings:
         fusion_weights=(0.05, 0.15, 0.8),
         stills=StillsSettings(votes=0.5, fer2013=0.35, portraits=0.1, teacher=0.05, teacher_beside=0.6),
         augmentation=Augmentation(blur=0.3),
-        clips=ClipSettings(
-            frames=25,
-            change=0.4,
-            fade_frames=9,
-            turn=12.0,
-            jitter=0.02,
-            speech=0.6,
-            coarse=0.5,
-            pool=5000,
-            distilled=0.7,
-            sharp=0.5,
-        ),
+        clips=TALKING,
         backbone=BackboneSettings(backbone.architecture, width=backbone.width, side=112),
         temporal=dataclasses.replace(base.temporal, epochs=2, learning_rate=2e-4),
         static=dataclasses.replace(
