@@ -6,7 +6,7 @@ import grimp
 import pytest
 
 STAGES = ("worker.decode", "worker.faces", "worker.tracks", "worker.crops", "worker.ensemble")
-CONTRACT_NEEDS = {"pydantic", "pydantic_settings", "fsspec"}
+CONTRACT_NEEDS = {"pydantic", "pydantic_settings", "fsspec", "pyarrow"}  # the last when a Parquet file is asked for
 
 
 @pytest.fixture(scope="module")

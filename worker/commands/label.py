@@ -75,18 +75,10 @@ def command(
         min_segment_s=min_segment_s,
         unsure_below=unsure_below,
     )
-    try:
-        exports.check(format)
-    except exports.MissingLibraryError as error:
-        raise CommandError(str(error)) from None
     if skip_existing and out is None:
         raise UsageError("--skip-existing needs --out FOLDER")
     clips = find_clips(inputs, recursive=recursive)
-    output = (
-        StreamOutput(format, len(clips))
-        if out is None
-        else FolderOutput(out, format, clips, skip_existing=skip_existing)
-    )
+    output = _output(format, clips, out, skip_existing)
     settings = WorkerSettings()
     try:
         loaded = serving.load(settings)
@@ -100,6 +92,19 @@ def command(
     report.summarise()
     if report.failed:
         raise CommandError(f"{len(report.failed)} of {len(clips)} inputs could not be labelled")
+
+
+def _output(
+    format: exports.ExportFormat, clips: list[Clip], out: Path | None, skip_existing: bool
+) -> StreamOutput | FolderOutput:
+    """Results go to stdout, or to a file an input in `out`.  Raises: CommandError if the format lacks its library."""
+    try:
+        exports.check(format)
+    except exports.MissingLibraryError as error:
+        raise CommandError(str(error)) from None
+    if out is None:
+        return StreamOutput(format, len(clips))
+    return FolderOutput(out, format, clips, skip_existing=skip_existing)
 
 
 @dataclass(frozen=True)
