@@ -97,8 +97,8 @@ def scrub(page: Page) -> None:
         page.mouse.move(left + width * move / MOVES, y)
     for key in "++++++------":
         page.keyboard.press(key)
-    for choice in ("CNN", "CNN-GRU", "CNN-Transformer", "Together"):
-        page.get_by_label(choice, exact=True).check(force=True)
+    for source in (1, 2, 3, 0):  # by place: without a worker nobody tells what members are called
+        page.locator(f"#source-choices input[value='{source}']").check(force=True)
         page.wait_for_timeout(100)
     page.wait_for_timeout(500)
 
