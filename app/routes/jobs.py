@@ -7,7 +7,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from app.contract import keys
 from app.contract.jobs import Job, State
@@ -60,7 +60,20 @@ ListedLabel = Annotated[
     str, Query(max_length=64, description="Only ended jobs in which this label comes first on some face.")
 ]
 LeastShare = Annotated[float, Query(ge=0, le=1, description="With `label`: on at least this share of all faces.")]
-Since = Annotated[datetime | None, Query(description="Only jobs made at this time or later, such as 2026-11-24.")]
+
+
+def _no_number(value: object) -> object:
+    """Pydantic would read digits as seconds since the epoch, which the schema does not offer.  Raises: ValueError."""
+    if isinstance(value, str) and "-" not in value.strip()[1:]:
+        raise ValueError("should be a date or time such as 2026-11-24 or 2026-11-24T09:30:00Z")
+    return value
+
+
+Since = Annotated[
+    datetime | None,
+    BeforeValidator(_no_number),
+    Query(description="Only jobs made at this time or later, such as 2026-11-24."),
+]
 ListedBatch = Annotated[str | None, Query(pattern=BATCH, description="Only jobs of this batch.")]
 ListLimit = Annotated[int, Query(ge=1, le=1000, description="Most jobs in a page.")]
 # Their own checks give clearer errors than a pattern.
