@@ -6,7 +6,8 @@ import grimp
 import pytest
 
 STAGES = ("worker.decode", "worker.faces", "worker.tracks", "worker.crops", "worker.ensemble")
-CONTRACT_NEEDS = {"pydantic", "pydantic_settings", "fsspec", "pyarrow"}  # the last when a Parquet file is asked for
+CONTRACT_NEEDS = {"pydantic", "pydantic_settings", "fsspec"}
+PARQUET = "app.contract.exports.parquet"  # loads pyarrow, of an extra, when it is asked for
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,8 @@ def test_contract_imports_nothing_else_of_the_front_end(graph: grimp.ImportGraph
 def test_contract_needs_three_packages(graph: grimp.ImportGraph) -> None:
     """The contract is data: pydantic, pydantic-settings, fsspec and the standard library."""
     packages = third_party(graph, imports_of(graph, "app.contract"))
-    assert {package for package in packages if package not in _standard_library()} <= CONTRACT_NEEDS
+    assert {package for package in packages if package not in _standard_library()} <= CONTRACT_NEEDS | {"pyarrow"}
+    assert graph.find_modules_that_directly_import("pyarrow") & set(graph.find_descendants("app.contract")) == {PARQUET}
 
 
 def test_worker_sees_the_contract_only(graph: grimp.ImportGraph) -> None:

@@ -21,8 +21,7 @@ from worker.commands.job_options import PRIOR_HELP, job_options
 from worker.commands.label_inputs import Clip, find_clips
 from worker.commands.label_output import FolderOutput, StreamOutput
 from worker.commands.label_report import Outcome, Report
-from worker.core.devices import OutOfDeviceMemoryError
-from worker.decode import DecodeLimits, DecoderError, DecoderLostError, LimitExceededError, UndecodableInputError
+from worker.decode import DecodeLimits
 from worker.ensemble.precision import PrecisionError
 from worker.errors import CommandError, UsageError
 from worker.faces import DetectorError
@@ -130,16 +129,7 @@ class Labelling:
             self.report.succeed(clip, outcome)
         except BrokenPipeError:  # whoever read our output has enough of it: no fault of the input's
             raise
-        except (
-            UndecodableInputError,
-            LimitExceededError,
-            DecoderError,
-            DecoderLostError,
-            OutOfDeviceMemoryError,
-            MemoryError,
-            OSError,
-            ValueError,
-        ) as error:
+        except (*serving.INPUT_ERRORS, ValueError) as error:
             self.report.fail(clip, str(error) or "not enough memory")
 
     def _content(self) -> Content:

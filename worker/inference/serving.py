@@ -21,7 +21,14 @@ from model_store.bundle import find_bundle, load_bundle
 from model_store.manifest import Manifest
 from worker.core import devices
 from worker.core.records import CroppedFace, LabelledFrame, VideoInfo
-from worker.decode import DecodeLimits, Sampling
+from worker.decode import (
+    DecodeLimits,
+    DecoderError,
+    DecoderLostError,
+    LimitExceededError,
+    Sampling,
+    UndecodableInputError,
+)
 from worker.decode.archives import SUFFIXES
 from worker.decode.isolated import PROCESS, IsolatedSource
 from worker.decode.messages import Input
@@ -36,6 +43,17 @@ from worker.settings import ALL_DEVICES, WorkerSettings
 
 # (height, width) of the frame for the detectors' warm-up: on a GPU a usual size, for kernel selection.
 USUAL_SIZE, SMALL_SIZE = (360, 640), (64, 64)
+
+# Errors of one input: a command reports them and goes on with the next.
+INPUT_ERRORS = (
+    UndecodableInputError,
+    LimitExceededError,
+    DecoderError,
+    DecoderLostError,
+    devices.OutOfDeviceMemoryError,
+    MemoryError,
+    OSError,
+)
 
 
 class DeviceError(Exception):

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.contract.options import JobOptions
-from worker.core.devices import OutOfDeviceMemoryError
-from worker.decode import DecodeLimits, DecoderError, DecoderLostError, LimitExceededError, UndecodableInputError
+from worker.decode import DecodeLimits
 from worker.inference import serving
 from worker.training.journal import Journal
 from worker.training.video_index import UNLABELLED
@@ -22,15 +21,6 @@ from worker.training.whole_videos import AnnotatedVideo, Clip, Video
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 Given = TypeVar("Given", Video, AnnotatedVideo)
-NOT_JUDGED = (
-    UndecodableInputError,
-    LimitExceededError,
-    DecoderError,
-    DecoderLostError,
-    OutOfDeviceMemoryError,
-    MemoryError,
-    OSError,
-)
 
 
 @dataclass(frozen=True)
@@ -138,7 +128,7 @@ def label_videos(
     def one(video: Given) -> Labelled[Given]:
         try:
             return Labelled(video, _seen(loaded, video, options, limits))
-        except NOT_JUDGED as error:
+        except serving.INPUT_ERRORS as error:
             return Labelled(video, None, str(error) or "not enough memory")
 
     threads = ThreadPoolExecutor(at_once)

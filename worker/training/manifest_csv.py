@@ -9,9 +9,10 @@ frame_index put frames into clips; without a video every row is a clip of one fr
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from worker.training.video_index import UNLABELLED, Split, Video
 SPLIT_NAMES = {"": "", "train": "train", "training": "train", "validation": "validation", "valid": "validation"}
 SPLIT_NAMES |= {"val": "validation"}
 HELD_OUT = 0.1
+Converted = TypeVar("Converted")
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,21 @@ class Row:
 
 def read_rows(path: Path) -> list[Row]:
     """Every row, checked.  Raises: DataError for a missing file, column or image, or a malformed value."""
+    return read_table(path, lambda line, values: _row(path, line, values))
+
+
+def read_table(path: Path, convert: Callable[[int, dict[str, str | None]], Converted]) -> list[Converted]:
+    """Every row of a CSV with the columns `path,label`, converted from its line number and its values by column.
+
+    Raises: DataError for a missing file or column and for a file without rows; whatever `convert` raises.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             missing = {"path", "label"} - set(reader.fieldnames or ())
             if missing:
                 raise DataError(f"{path} lacks the column {sorted(missing)[0]!r}; it needs path,label")
-            rows = [_row(path, line, values) for line, values in enumerate(reader, start=2)]
+            rows = [convert(reader.line_num, values) for values in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     if not rows:

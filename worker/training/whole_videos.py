@@ -10,7 +10,6 @@ Aff-Wild2's folder holds `<video>.txt` (a header of label names, then one intege
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from worker.training.affwild2 import annotation_files, read_annotation
 from worker.training.errors import DataError
 from worker.training.label_names import LabelNames
+from worker.training.manifest_csv import read_table
 from worker.training.video_index import UNLABELLED
 
 GAP_S = 1.0  # clips of a video that lie closer than that are labelled in one go
@@ -84,17 +84,7 @@ def read_clips(path: Path, names: LabelNames) -> list[Video]:
 
     Raises: DataError, which names the line: for a missing column, a label that is unknown, a part that cannot be.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = {"path", "label"} - set(reader.fieldnames or ())
-            if missing:
-                raise DataError(f"{path} lacks the column {sorted(missing)[0]!r}; it needs path,label")
-            clips = [_clip(path, reader.line_num, values, names) for values in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-    if not clips:
-        raise DataError(f"{path} has no rows")
+    clips = read_table(path, lambda line, values: _clip(path, line, values, names))
     by_path: dict[str, list[Clip]] = {}
     for clip in clips:
         by_path.setdefault(clip.name, []).append(clip)
