@@ -87,8 +87,8 @@ class PersonNote(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: PersonName | None = None
-    tracks: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, max_length=MAX_TRACKS)
-    hidden: bool = Field(False, description="pages do not show this person")
+    tracks: tuple[Annotated[int, Field(ge=0, strict=True)], ...] = Field(min_length=1, max_length=MAX_TRACKS)
+    hidden: bool = Field(False, strict=True, description="pages do not show this person")
 
 
 def _disjoint(notes: tuple[PersonNote, ...]) -> tuple[PersonNote, ...]:

@@ -231,6 +231,7 @@ def test_people_are_named_and_exported(api: httpx.Client, worker: Any, make_fram
     assert api.patch(url, json={"persons": []}).json()["persons"] == []
     assert api.get(f"{url}/frames?format=csv").text == plain
     none: list[dict[str, Any]] = [{"tracks": []}]
-    for wrong in (none, [{"tracks": [0]}, {"tracks": [0]}], [{"tracks": [-1]}], [{"tracks": [0], "x": 1}]):
+    types: list[list[dict[str, Any]]] = [[{"tracks": ["0"]}], [{"tracks": [0], "hidden": 0}]]
+    for wrong in (none, [{"tracks": [0]}, {"tracks": [0]}], [{"tracks": [-1]}], [{"tracks": [0], "x": 1}], *types):
         answer = api.patch(url, json={"persons": wrong})
         assert (answer.status_code, answer.json()["field"]) == (422, "persons")
