@@ -1,4 +1,4 @@
-"""`python -m app.admin`: what operators do by hand, with the settings of the front end.
+"""`python -m app.admin`: operators' commands, with the settings of the front end.
 
 Exit status: 0 on success, 2 on bad usage, 1 otherwise with one line on stderr.
 """
@@ -39,7 +39,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="a tar file")]
 
 @app.command()
 def workers() -> None:
-    """Live workers: name, release, state, device, jobs that run and slots, jobs done, detail."""
+    """List live workers: name, release, state, device, running jobs/slots, finished jobs, detail."""
 
     async def work(office: Office) -> None:
         for one in await Registry(office.redis).live_workers():
@@ -51,7 +51,7 @@ def workers() -> None:
 
 @app.command()
 def queues() -> None:
-    """Queues with the number of jobs that wait, and the id of the one that is next."""
+    """List queues: name, number of waiting jobs, id of the next job."""
 
     async def work(office: Office) -> None:
         names = cast(set[bytes], await office.redis.smembers(keys.RQ_QUEUES))
@@ -66,14 +66,14 @@ def drain(
     worker: Annotated[str, typer.Argument(metavar="WORKER", help="its name, as `workers` shows it")],
     off: Annotated[bool, typer.Option("--off", help="let it take jobs again")] = False,
 ) -> None:
-    """Have a worker end the jobs that it has and take no others, within seconds; it can then be stopped."""
+    """Let a worker finish its jobs and take no others; it can then be stopped without loss."""
 
     async def work(office: Office) -> None:
         if off:
             await office.redis.delete(keys.drained(worker))
             return
         if worker not in {one.name for one in await Registry(office.redis).live_workers()}:
-            raise CannotError(f"there is no live worker {worker}")
+            raise CannotError(f"no live worker {worker}")
         await office.redis.set(keys.drained(worker), "1", ex=office.settings.result_ttl_s)
 
     _run(work)
@@ -81,7 +81,7 @@ def drain(
 
 @app.command()
 def find(words: Annotated[str, typer.Argument(metavar="NAME", help="a part of a name, or an id's start")]) -> None:
-    """Jobs by name: id, state, when they were made, worker, name."""
+    """Find jobs by name or id: id, state, creation time, worker, name."""
 
     async def work(office: Office) -> None:
         async for record in by_hand.find(office, words):
@@ -99,7 +99,7 @@ def requeue(job: JobId) -> None:
 
 @app.command()
 def fail(job: JobId) -> None:
-    """End a job that waits or runs as failed."""
+    """End a waiting or running job as failed."""
     _with_job(job, by_hand.fail)
 
 
@@ -117,21 +117,21 @@ def purge(
 
     async def work(office: Office) -> None:
         count = await by_hand.purge(office, named_owner(name) if name else key_sha256.lower())
-        typer.echo(f"{count} jobs are removed")
+        typer.echo(f"{count} jobs removed")
 
     _run(work)
 
 
 @app.command()
 def verify() -> None:
-    """Hold records, results and the upload store against each other; status 1 where they do not fit."""
+    """Compare records, results and upload store; exit status 1 if there are inconsistencies."""
 
     async def work(office: Office) -> None:
         wrong = await by_hand.verify(office)
         for line in wrong:
             typer.echo(line)
         if wrong:
-            raise CannotError(f"{len(wrong)} things do not fit together")
+            raise CannotError(f"{len(wrong)} inconsistencies")
 
     _run(work)
 
@@ -149,20 +149,20 @@ def backup(file: File) -> None:
 
 @app.command()
 def restore(file: File) -> None:
-    """Put a backup back, into a Redis without jobs."""
+    """Restore a backup into a Redis without jobs."""
 
     async def work(office: Office) -> None:
         count, files = await archive.restore(office, file)
-        typer.echo(f"{count} keys and {files} files are back")
+        typer.echo(f"{count} keys and {files} files restored")
 
     _run(work)
 
 
 @app.command()
-def key(name: Annotated[str, typer.Argument(metavar="NAME", help="whose key it is to be")]) -> None:
-    """Make an API key, and the line for MIEN_API_KEYS_FILE that lets it in."""
+def key(name: Annotated[str, typer.Argument(metavar="NAME", help="owner of the key")]) -> None:
+    """Make an API key and its line for MIEN_API_KEYS_FILE."""
     made = secrets.token_urlsafe(KEY_BYTES)
-    typer.echo(f"key, to be given to {name} and shown nowhere else: {made}", err=True)
+    typer.echo(f"API key for {name}, shown only now: {made}", err=True)
     typer.echo(f"{name} {hashlib.sha256(made.encode()).hexdigest()}")
 
 

@@ -1,7 +1,7 @@
-"""A backup: everything of Redis that is Mien's or RQ's, and the files of the upload store, as one tar file.
+"""Backups: all keys of Mien and RQ in Redis and the files of the upload store, in one tar file.
 
-Values are read and written by their types, so the Redis user that front ends have is enough, and another version of
-Redis takes them.  Times to live go on: what has expired when it is restored is left out.
+Values are read and written by type, so the Redis user of front ends suffices and other versions of Redis can restore
+them.  Times to live continue: keys that have expired by the time of the restore are omitted.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from app.contract.uploads import READ_BYTES
 
 RECORDS, UPLOADS = "redis.jsonl", "uploads/"
 OURS = (f"{keys.PREFIX}*", "rq:*")
-# Of processes that are alive, not of jobs.
+# State of live processes, not of jobs.
 PASSING = (keys.WORKERS, keys.worker(""), keys.drained(""), keys.SWEEP_LOCK, "rq:workers", "rq:worker:")
 
 
 async def backup(office: Office, to: Path) -> tuple[int, int]:
-    """Write the tar -> how many keys and files are in it.  Jobs that are made or end meanwhile may be in it by half."""
+    """Write the tar -> its number of keys and files.  Jobs that are made or end meanwhile may be incomplete in it."""
     with tempfile.TemporaryFile() as lines:
         count = await _dump(office, lines)
         with tarfile.open(to, "w") as tar:
@@ -35,7 +35,7 @@ async def backup(office: Office, to: Path) -> tuple[int, int]:
             for job_id in office.uploads.job_ids():
                 for name in office.uploads.files(job_id):
                     size = office.uploads.size(job_id, name)
-                    with tempfile.TemporaryFile() as copy:  # a stream of object storage has no `read` for tar
+                    with tempfile.TemporaryFile() as copy:  # streams of object storage lack the `read` that tarfile needs
                         for piece in office.uploads.read(job_id, name, 0, size):
                             copy.write(piece)
                         _add(tar, f"{UPLOADS}{job_id}/{name}", copy, size)
@@ -44,12 +44,12 @@ async def backup(office: Office, to: Path) -> tuple[int, int]:
 
 
 async def restore(office: Office, source: Path) -> tuple[int, int]:
-    """Put a backup back into an empty Redis, and its files into the store -> how many keys and files were taken.
+    """Restore a backup into an empty Redis and into the upload store -> the number of restored keys and files.
 
-    Raises: CannotError if Redis has jobs already, or the file is no backup.
+    Raises: CannotError if Redis has jobs already, or the file is not a backup.
     """
     if await office.redis.exists(keys.OPEN) or [key async for key in office.redis.scan_iter(match=f"{keys.JOBS}*")]:
-        raise CannotError("this Redis has jobs already: restore into an empty one")
+        raise CannotError("this Redis already has jobs: restore into an empty one")
     count = files = 0
     try:
         with tarfile.open(source) as tar:
@@ -65,7 +65,7 @@ async def restore(office: Office, source: Path) -> tuple[int, int]:
                     _store(office, job_id, name, content)
                     files += 1
     except (tarfile.TarError, ValueError, KeyError) as error:
-        raise CannotError(f"{source} is no backup: {error}") from None
+        raise CannotError(f"{source} is not a backup: {error}") from None
     return count, files
 
 

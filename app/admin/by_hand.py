@@ -1,4 +1,4 @@
-"""What is done to jobs by hand: find, requeue, fail, purge, verify."""
+"""Manual operations on jobs: find, requeue, fail, purge, verify."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ async def find(office: Office, words: str) -> AsyncIterator[JobRecord]:
 
 
 async def requeue(office: Office, record: JobRecord) -> str:
-    """Have a job done anew -> what was done.  Raises: CannotError where its input is gone."""
+    """Put a job back into its queue -> what was done.  Raises: CannotError if its input was deleted."""
     if record.state == "queued":
         if await office.redis.lpos(keys.rq_queue(record.queue), record.id) is None:
-            raise CannotError("nobody has it: recovery puts it into its queue within seconds, if a front end runs")
-        return "it waits already"
+            raise CannotError("the job is in no queue: recovery requeues it within seconds, if a front end runs")
+        return "the job is already waiting"
     if not await asyncio.to_thread(office.uploads.exists, record.id):
-        raise CannotError("its input is gone (it is kept with keep_input only): it has to be submitted again")
+        raise CannotError("its input was deleted (only keep_input keeps it): submit it again")
     script = transitions.REOPEN if record.state in ENDED else transitions.HAND_BACK
     if record.state in ENDED:
         await office.queueing.restore(record.queue, record.id)
@@ -43,32 +43,32 @@ async def requeue(office: Office, record: JobRecord) -> str:
     touched = [keys.job(record.id), keys.rq_queue(record.queue), keys.rq_job(record.id)]
     answer = bytes(await office.redis.eval(script, len(touched), *touched, *arguments)).decode()
     if answer != "ok":
-        raise CannotError(f"it has changed meanwhile ({answer}); look again")
-    return "it waits, uncharged, before all others"
+        raise CannotError(f"the job changed meanwhile ({answer}); try again")
+    return "the job waits at the front of its queue, without charge"
 
 
 async def fail(office: Office, record: JobRecord) -> str:
-    """End a job that waits or runs as failed -> what was done.  Raises: CannotError."""
+    """End a waiting or running job as failed -> what was done.  Raises: CannotError."""
     if record.state in ENDED:
-        raise CannotError(f"it has ended already: it {record.state}")
+        raise CannotError(f"the job has already ended: {record.state}")
     if record.state == "queued":
         if not await office.jobs.fail_waiting(record, BY_OPERATOR):
             raise CannotError("a worker has just taken it; try again")
-        return "it has failed"
+        return "the job is failed"
     ttl_s = office.settings.result_ttl_s
     drops = not record.options.keep_input
     ended = ending("failed", ttl_s, error=BY_OPERATOR.model_dump(), input_deleted=drops)
-    # As its worker would end it: sealed, input removed, shown.  The worker then finds that it has lost the job.
+    # The same steps as a worker: seal, delete the input, finish.  The worker then loses its lease.
     sealed = [keys.job(record.id), keys.whole(record.id, record.execution)]
     sealed += [record.execution, str(ttl_s), json.dumps(to_pairs(ended)), ""]
     answer = bytes(await office.redis.eval(transitions.SEAL, 2, *sealed)).decode()
     if answer != "ok":
-        raise CannotError(f"it has changed meanwhile ({answer}); look again")
+        raise CannotError(f"the job changed meanwhile ({answer}); try again")
     if drops:
         await asyncio.to_thread(office.uploads.delete, record.id)
     touched = [keys.job(record.id), keys.frames(record.id, record.execution)]
     await office.redis.eval(transitions.FINISH, 2, *touched, record.execution, keys.changed(record.id))
-    return "it has failed"
+    return "the job is failed"
 
 
 async def purge(office: Office, owner: str) -> int:
@@ -80,7 +80,7 @@ async def purge(office: Office, owner: str) -> int:
 
 
 async def verify(office: Office) -> list[str]:
-    """What does not fit together between records, results and the upload store, a line each."""
+    """Inconsistencies between records, results and the upload store, a line each."""
     wrong: list[str] = []
     known: set[str] = set()
     async for record in office.records():
@@ -93,11 +93,9 @@ async def verify(office: Office) -> list[str]:
             count, last = await office.redis.llen(key), cast(bytes | None, await office.redis.lindex(key, -1))
             frames = (count - 1) * chunks.CHUNK_FRAMES + len(chunks.decode(last)) if last else 0
             if frames != record.progress.frames_done:
-                wrong.append(f"{record.id} succeeded: {frames} records of {record.progress.frames_done} are there")
+                wrong.append(f"{record.id} succeeded: {frames} records of {record.progress.frames_done} are stored")
         if (record.state in ENDED) == bool(await office.redis.hexists(keys.OPEN, record.id)):
-            wrong.append(
-                f"{record.id} {record.state}: recovery {'looks' if record.state in ENDED else 'does not look'} after it"
-            )
+            wrong.append(f"{record.id} {record.state}: recovery {'still tracks' if record.state in ENDED else 'misses'} it")
     stored = set(await asyncio.to_thread(office.uploads.job_ids)) - known
     orphans = [job_id for job_id in sorted(stored) if not await office.redis.exists(keys.upload(job_id))]
-    return wrong + [f"{job_id}: files without a record (the sweeper removes them)" for job_id in orphans]
+    return wrong + [f"{job_id}: files without a record (the sweep removes them)" for job_id in orphans]

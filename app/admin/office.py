@@ -1,4 +1,4 @@
-"""What the commands work with: settings and connections, as the front end's background process has them."""
+"""Settings and connections of the commands, the same as those of the front end's background process."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ BATCH = 500
 
 
 class CannotError(Exception):
-    """It cannot be done; the message is one line that says why."""
+    """The operation is not possible; the message is one line with the reason."""
 
 
 @dataclass(frozen=True)
 class Office:
-    """One of each."""
+    """One instance of each."""
 
     settings: Settings
     redis: redis.asyncio.Redis
@@ -39,11 +39,11 @@ class Office:
         """Any owner's job.  Raises: CannotError, UnreadableRecordError."""
         fields = await self.redis.hgetall(keys.job(job_id)) if keys.JOB_ID.fullmatch(job_id) else {}
         if not fields:
-            raise CannotError(f"there is no job {job_id}")
+            raise CannotError(f"no job {job_id}")
         return JobRecord.from_hash(cast(dict[bytes, bytes], fields))
 
     async def records(self, owner: str | None = None) -> AsyncIterator[JobRecord]:
-        """All jobs that there are, of one owner or of all, as far as this release reads them."""
+        """All jobs of one owner or of all, except records that this release cannot read."""
         index = keys.jobs(owner or "")
         async for name in self.redis.scan_iter(match=f"{keys.JOBS}*", count=BATCH):
             if owner is not None and name.decode() != index:
@@ -55,7 +55,7 @@ class Office:
 
 @asynccontextmanager
 async def open_office(settings: Settings) -> AsyncIterator[Office]:
-    """Open the connections; Redis is asked with the first command."""
+    """Create the connections; Redis is contacted by the first command."""
     timeouts: dict[str, Any] = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S}
     connection = redis.asyncio.Redis.from_url(settings.redis_url, **timeouts)
     writer = redis.Redis.from_url(settings.redis_url, **timeouts)

@@ -1,4 +1,4 @@
-"""What clients call a job: its name and its metadata.  Both are only ever shown, compared and handed out again."""
+"""Names, metadata and notes that clients attach to a job.  They are only shown, compared and returned."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ MAX_NAME_CHARACTERS = 200
 MAX_GIVEN_CHARACTERS = 4000  # of a name before it is cleaned
 MAX_METADATA = 16
 BATCH = r"^[A-Za-z0-9_.-]{1,64}$"
-MAX_PERSONS, MAX_TRACKS = 500, 5000  # notes on people of a job, and tracks of one
-METADATA_PREFIX = "metadata."  # before a key, as a field of a form and as a parameter
-_JOINERS = "\u200c\u200d"  # format characters that words and emoji need
-_BREAKS = {"Cc", "Zl", "Zp"}  # categories of characters that end a line, and of other controls
+MAX_PERSONS, MAX_TRACKS = 500, 5000  # notes on people of a job, and tracks of a note
+METADATA_PREFIX = "metadata."  # precedes a key in form fields and query parameters
+_JOINERS = "\u200c\u200d"  # format characters that words and emoji require
+_BREAKS = {"Cc", "Zl", "Zp"}  # Unicode categories of line ends and control characters
 _PATH = re.compile(r"[/\\]")
 
 
 def clean_name(text: str) -> str:
     """A name in one line: no control and no direction characters, single spaces, at most 200 characters.
 
-    "" where nothing is left.
+    "" if nothing remains.
     """
     normal = unicodedata.normalize("NFC", text)
     kept = "".join("" if _is_hidden(c) else " " if unicodedata.category(c) in _BREAKS else c for c in normal)
@@ -32,12 +32,12 @@ def clean_name(text: str) -> str:
 
 
 def name_of_file(file_name: str) -> str:
-    """The name of a job whose upload had this file name: without folders, cleaned."""
+    """The job's name for an upload with this file name: without folders, cleaned."""
     return clean_name(_PATH.split(file_name)[-1])
 
 
 def _is_hidden(character: str) -> bool:
-    """Whether it turns or hides the text around it."""
+    """Whether the character reverses or hides the text around it."""
     return unicodedata.category(character) in {"Cf", "Cs", "Co"} and character not in _JOINERS
 
 
@@ -48,7 +48,7 @@ def _plain(text: str) -> str:
 
 
 def _parsed(value: Any) -> Any:
-    """Metadata as forms carry it, a JSON object, -> a dict."""
+    """Metadata of a form, a JSON object, -> a dict."""
     if not isinstance(value, str):
         return value
     try:
@@ -65,36 +65,36 @@ Metadata = Annotated[dict[Key, Value], BeforeValidator(_parsed), Field(max_lengt
 
 
 class Naming(BaseModel):
-    """What a submission calls its job."""
+    """Name, metadata and batch of a submission."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name | None = Field(
-        None, description="What the job is called; the upload's file name where absent. Cleaned, cut at 200 characters."
+        None, description="Name of the job; default: the upload's file name. Cleaned, and cut at 200 characters."
     )
     metadata: Metadata = Field(
         default_factory=dict,
         description=f"At most {MAX_METADATA} short texts by key, as a JSON object; or one field `metadata.KEY` each.",
     )
     batch: str | None = Field(
-        None, pattern=BATCH, description="Name of a batch; jobs of one name are counted, read and removed together."
+        None, pattern=BATCH, description="Name of a batch; its jobs can be counted, read and removed together."
     )
 
 
 class PersonNote(BaseModel):
-    """What somebody said of a person: who it is, which tracks are this person, whether it is shown."""
+    """A client's note on a person: name, tracks, and whether the page hides them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: PersonName | None = None
     tracks: tuple[Annotated[int, Field(ge=0, strict=True)], ...] = Field(min_length=1, max_length=MAX_TRACKS)
-    hidden: bool = Field(False, strict=True, description="pages do not show this person")
+    hidden: bool = Field(False, strict=True, description="the page does not show this person")
 
 
 def _disjoint(notes: tuple[PersonNote, ...]) -> tuple[PersonNote, ...]:
     tracks = [track for note in notes for track in note.tracks]
     if len(set(tracks)) < len(tracks):
-        raise ValueError("a track is one person")
+        raise ValueError("a track can belong to one person only")
     return notes
 
 
@@ -102,9 +102,9 @@ Persons = Annotated[tuple[PersonNote, ...], Field(max_length=MAX_PERSONS), After
 
 
 class NamingPatch(BaseModel):
-    """A change of what a job and its people are called, as a JSON Merge Patch (RFC 7396).
+    """A change of a job's name, metadata and persons, as a JSON Merge Patch (RFC 7396).
 
-    What is absent stays, null removes; `persons` is replaced as a whole.
+    Absent fields stay, null removes; `persons` is replaced as a whole.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -115,5 +115,5 @@ class NamingPatch(BaseModel):
 
 
 def names_by_track(persons: Iterable[PersonNote]) -> dict[int, str]:
-    """Name of the person of every track that has one."""
+    """Track id -> name of its person, for tracks with a name."""
     return {track: note.name for note in persons if note.name for track in note.tracks}

@@ -1,4 +1,4 @@
-"""Options of a job: what a client may ask for when submitting."""
+"""Options of a job, as clients submit them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from pydantic import (
 from app.contract.priorities import Priority
 from app.contract.segments import MIN_SEGMENT_S, SMOOTH_S, UNSURE_BELOW
 
-# Which members there are is the bundle's to say, see `workers.MemberInfo`.
+# The bundle defines the names of members, see `workers.MemberInfo`.
 MemberName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,31}$")]
 MOST_MEMBERS = 16  # more than any bundle has
 PRIORS = {"balanced": 0.0, "training": 1.0}
 
 
 def _split(value: object) -> object:
-    """`cnn,cnn_rnn` as forms and queries carry it -> a list."""
+    """`cnn,cnn_rnn`, as in forms and queries -> a list."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
-# Those that every release knows.
+# Options that every release knows.
 FIRST_OPTIONS = frozenset(
     {
         "sample_fps",
@@ -67,7 +67,7 @@ Members = Annotated[tuple[MemberName, ...], BeforeValidator(_split), Field(min_l
 def _prior(value: object, handler: ValidatorFunctionWrapHandler) -> object:
     try:
         return handler(value)
-    except ValidationError:  # which would name one of its two kinds only
+    except ValidationError:  # its message names only one of the two types
         raise ValueError("should be balanced, training or a number from 0 to 1") from None
 
 
@@ -75,16 +75,16 @@ PriorShare = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Prior = Annotated[Literal["balanced", "training"] | PriorShare, WrapValidator(_prior)]
 CallbackUrl = Annotated[AnyHttpUrl, PlainSerializer(str, return_type=str)]
 
-LISTS = frozenset({"members"})  # options that are lists, which forms and queries may also carry as several fields
+LISTS = frozenset({"members"})  # options that are lists: forms and queries may repeat their field
 
 
 class JobOptions(BaseModel):
-    """Options of one job, with their defaults.  Text as forms carry it is accepted: `false` is false."""
+    """Options of one job, with their defaults.  Text values of forms are accepted: `false` is false."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     sample_fps: float | None = Field(
-        None, gt=0, le=1000, allow_inf_nan=False, description="Label at most so many frames a second; all where absent."
+        None, gt=0, le=1000, allow_inf_nan=False, description="Label at most this many frames per second; all if absent."
     )
     faces: Literal["detect", "cropped"] = Field(
         "detect", description="`cropped`: every frame already is one face crop; the clip is one track."
@@ -93,7 +93,7 @@ class JobOptions(BaseModel):
         10,
         ge=1,
         le=100,
-        description="At most so many faces a frame: those that have a track stay, then the largest count.",
+        description="Most faces per frame: tracked faces first, then the largest.",
     )
     min_face_px: float = Field(16, ge=0, le=10_000, allow_inf_nan=False, description="Smaller faces are left out.")
     min_score: float | None = Field(
@@ -101,7 +101,7 @@ class JobOptions(BaseModel):
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description="Less certain faces are left out; the detector's own default.",
+        description="Faces with a lower detection score are left out; default: the detector's own.",
     )
     members: Members | None = Field(
         None, description="Subset of the model's members to fuse, such as `cnn,cnn_rnn`; all if absent."
@@ -117,32 +117,32 @@ class JobOptions(BaseModel):
     end_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="Label up to this time, seconds.")
     callback_url: CallbackUrl | None = Field(None, description="Signed webhook at the end.")
     keep_input: bool = Field(False, description="Keep the input until the job expires.")
-    priority: Priority = Field("batch", description="`interactive`: in a queue that workers take from more often.")
+    priority: Priority = Field("batch", description="`interactive`: use a queue from which workers take four times as often.")
     people: bool = Field(
         False,
-        description="Say by `person_id` which tracks are the same person; off, since faces are biometric data.",
+        description="Group tracks by person (`person_id`); off by default, since this computes biometric data.",
     )
     baseline: Baseline | None = Field(
         None,
-        description="Give each face's `change` from its person's own neutral face: `auto` takes that from their calmest"
+        description="Report each face's `change` from its person's own neutral face: `auto` takes it from their calmest"
         " fifth, `START-END` from these seconds of the video.",
     )
     landmarks: bool = Field(
-        False, description="Give each face's five landmarks, pose, sharpness and size, and how far it can be trusted."
+        False, description="Report each face's five landmarks, pose, sharpness and size, and how far it can be trusted."
     )
     smooth_s: float = Field(
         SMOOTH_S,
         ge=0,
         le=10,
         allow_inf_nan=False,
-        description="Segments, captions, lanes: smooth scores over so many seconds; 0: raw.",
+        description="Segments, captions, lanes: smooth scores over this many seconds; 0: raw.",
     )
     min_segment_s: float = Field(
         MIN_SEGMENT_S,
         ge=0,
         le=60,
         allow_inf_nan=False,
-        description="The shortest segment, seconds; not where `smooth_s` is 0.",
+        description="Shortest segment, seconds; not used if `smooth_s` is 0.",
     )
     unsure_below: float = Field(
         UNSURE_BELOW,
@@ -154,7 +154,7 @@ class JobOptions(BaseModel):
 
     @property
     def prior_share(self) -> float | None:
-        """`prior` as a number, None where it is left to the model."""
+        """`prior` as a number; None: the model's default."""
         return PRIORS[self.prior] if isinstance(self.prior, str) else self.prior
 
     @model_validator(mode="after")
@@ -166,22 +166,22 @@ class JobOptions(BaseModel):
         return self
 
     def stored(self) -> dict[str, Any]:
-        """As JSON, as records hold them and as submissions are compared.
+        """JSON for job records and for the comparison of submissions.
 
-        Options that came later are left out where they are the default: a release that does not know them reads the
-        jobs that do not use them, and a submission that is repeated after an upgrade is still the same.
+        Newer options are omitted if they have their default value: an older release can then read jobs that do not
+        use them, and a submission that is repeated after an upgrade still compares equal.
         """
         kept = FIRST_OPTIONS | self.model_dump(exclude_defaults=True).keys()
         return {name: value for name, value in self.model_dump(mode="json").items() if name in kept}
 
     @property
     def late_fields(self) -> tuple[str, ...]:
-        """Fields of faces that the job asks for and that are known only when it has ended."""
+        """Requested fields of faces that are known only once the job has ended."""
         return (*(("person_id",) if self.people else ()), *(("change",) if self.baseline else ()))
 
     @property
     def baseline_span_s(self) -> tuple[float, float] | None:
-        """The seconds that `baseline` names, if it names some."""
+        """Start and end of `baseline` in seconds, or None for `auto` and for no baseline."""
         if self.baseline is None or self.baseline == "auto":
             return None
         start, _, end = self.baseline.partition("-")

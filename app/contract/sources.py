@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Source(BaseModel):
-    """A resumable upload, or an address; without either the request body has the content."""
+    """A resumable upload or an address; without either, the request body is the content."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -20,7 +20,7 @@ class Source(BaseModel):
         None,
         max_length=2000,
         pattern=r"^(https?|s3)://[\x21-\x7e]+$",
-        description="Address that the video is fetched from: https, or s3://BUCKET/KEY, as the operator allows.",
+        description="Address from which the video is fetched: https, or s3://BUCKET/KEY, if the operator allows it.",
     )
 
     @model_validator(mode="after")
@@ -31,5 +31,5 @@ class Source(BaseModel):
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether the content is not in the request body."""
+        """Whether the content is elsewhere than in the request body."""
         return self.upload is not None or self.url is not None

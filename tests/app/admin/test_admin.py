@@ -28,7 +28,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def run(redis_url: str, uploads: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A command, as the Redis user that front ends have -> exit status, and what it prints."""
+    """Run a command as the Redis user of front ends -> exit status, output."""
     with redis.Redis.from_url(redis_url) as connection:
         connection.execute_command("ACL", "SETUSER", "mien", "reset", "on", ">password", *redis_rights())
     monkeypatch.setenv("MIEN_REDIS_URL", redis_url.replace("//", "//mien:password@"))
@@ -55,7 +55,7 @@ def test_workers_and_queues(run: Run, worker: ManualWorker, submit: Submit) -> N
 
 
 def test_a_worker_is_drained(run: Run, worker: ManualWorker, api: httpx.Client) -> None:
-    """It is no longer ready, says why, and takes jobs again when it may; one that is not there is an error."""
+    """A drained worker is not ready and reports why; `--off` reverts it; an unknown worker is an error."""
     worker.announce()
     registration = worker._registered["default"]
     assert run("drain", "manual-default")[0] == 0
@@ -75,7 +75,7 @@ def test_a_worker_is_drained(run: Run, worker: ManualWorker, api: httpx.Client) 
 
 
 def test_jobs_are_found_by_name(run: Run, api: httpx.Client) -> None:
-    """By a part of the name, in any case, or by the id's start, whoever's they are."""
+    """Jobs of all owners are found by a part of their name, in any case, or by the start of their id."""
     content = b"\x00\x00\x00\x18ftypisom" + bytes(500)
     made = [api.post("/v1/jobs", files={"file": (f"{name}.mp4", content)}).json()["id"] for name in ("Lecture", "Walk")]
     status, shown = run("find", "lect")
@@ -85,7 +85,7 @@ def test_jobs_are_found_by_name(run: Run, api: httpx.Client) -> None:
 
 
 def test_a_running_job_is_requeued(run: Run, worker: ManualWorker, submit: Submit, api: httpx.Client) -> None:
-    """It waits again, uncharged; what its former execution writes is refused."""
+    """The job waits again without charge; writes of its former execution are refused."""
     job_id = submit()
     execution = worker.claim(job_id)
     assert run("requeue", job_id)[0] == 0
@@ -93,13 +93,13 @@ def test_a_running_job_is_requeued(run: Run, worker: ManualWorker, submit: Submi
     assert (job["state"], job["attempts"], job["queue_position"]) == ("queued", 0, 0)
     with pytest.raises(LostError):
         execution.seal("succeeded", {})
-    assert run("requeue", job_id) == (0, "it waits already\n")
+    assert run("requeue", job_id) == (0, "the job is already waiting\n")
 
 
 def test_an_ended_job_is_requeued_where_its_input_was_kept(
     run: Run, worker: ManualWorker, submit: Submit, api: httpx.Client, make_frames: Any
 ) -> None:
-    """A failed job is done anew and can succeed; without its input that is an error."""
+    """A failed job is requeued and can succeed; without its input requeueing is an error."""
     kept, dropped = submit(keep_input=True), submit()
     for job_id in (kept, dropped):
         worker.claim(job_id)
@@ -111,16 +111,16 @@ def test_an_ended_job_is_requeued_where_its_input_was_kept(
     worker.label(kept, make_frames(3))
     assert state(api, kept) == "succeeded"
     status, shown = run("requeue", dropped)
-    assert (status, "input is gone" in shown) == (1, True)
+    assert (status, "input was deleted" in shown) == (1, True)
     assert state(api, dropped) == "failed"
 
 
 def test_jobs_are_failed(run: Run, worker: ManualWorker, submit: Submit, api: httpx.Client, uploads: Path) -> None:
-    """One that waits and one that runs end as failed, without their inputs; one that has ended is an error."""
+    """A waiting and a running job end as failed and lose their inputs; a job that has ended is an error."""
     running, waiting = submit(), submit()
     execution = worker.claim(running)
     for job_id in (running, waiting):
-        assert run("fail", job_id) == (0, "it has failed\n")
+        assert run("fail", job_id) == (0, "the job is failed\n")
         job = api.get(f"/v1/jobs/{job_id}").json()
         assert (job["state"], job["error"]["code"]) == ("failed", "internal")
         assert run("fail", job_id)[0] == 1
@@ -131,13 +131,13 @@ def test_jobs_are_failed(run: Run, worker: ManualWorker, submit: Submit, api: ht
 
 
 def test_a_key_is_purged(run: Run, make_api: Any, uploads: Path) -> None:
-    """All jobs of one key go, and no other's."""
+    """All jobs of one key are removed, and no others."""
     content = b"\x00\x00\x00\x18ftypisom" + bytes(500)
     api = make_api(api_keys=("one", "two"))
     for key in ("one", "one", "two"):
         assert api.post("/v1/jobs", content=content, headers={"X-API-Key": key}).status_code == 202
     digest = hashlib.sha256(b"one").hexdigest()
-    assert run("purge", "--key-sha256", digest, "--yes") == (0, "2 jobs are removed\n")
+    assert run("purge", "--key-sha256", digest, "--yes") == (0, "2 jobs removed\n")
     left = [len(api.get("/v1/jobs", headers={"X-API-Key": key}).json()["jobs"]) for key in ("one", "two")]
     assert left == [0, 1]
     assert len(list(uploads.iterdir())) == 1
@@ -147,7 +147,7 @@ def test_a_key_is_purged(run: Run, make_api: Any, uploads: Path) -> None:
 def test_what_does_not_fit_is_found(
     run: Run, worker: ManualWorker, submit: Submit, make_frames: Any, uploads: Path
 ) -> None:
-    """A lost input, lost results, files without a record and a job that nobody looks after are a line each."""
+    """A lost input, lost results, files without a record and an untracked job are reported, a line each."""
     good, lost, short, unknown = submit(), submit(), submit(), submit()
     worker.label(short, make_frames(130))
     assert run("verify") == (0, "")
@@ -168,8 +168,7 @@ def test_what_does_not_fit_is_found(
 def test_a_backup_is_restored(
     run: Run, worker: ManualWorker, submit: Submit, api: httpx.Client, make_frames: Any, uploads: Path, tmp_path: Path
 ) -> None:
-    """All of Redis and of the store is lost, and comes back: results read as before, what waits is done, and what
-    expires still does."""
+    """After the loss of Redis and store a restore brings back results, waiting jobs and times to live."""
     kept, waits = submit(keep_input=True), submit()
     worker.label(kept, make_frames(70))
     before = [api.get(f"/v1/jobs/{kept}{path}").json() for path in ("", "/frames?members=true", "/summary")]
@@ -193,7 +192,7 @@ def test_a_backup_is_restored(
 
 
 def test_without_redis_it_is_one_line(uploads: Path) -> None:
-    """Not a traceback; a setting that cannot be used is status 2."""
+    """Errors are one line and no traceback; an invalid setting is status 2."""
     for url, status in (("redis://127.0.0.1:1/0", 1), ("http://x", 2)):
         environment = {**os.environ, "MIEN_REDIS_URL": url, "MIEN_UPLOADS": str(uploads)}
         command = [sys.executable, "-m", "app.admin", "queues"]

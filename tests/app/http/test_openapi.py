@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
-import httpx
 import pytest
 
 from app.contract.exports import MEDIA_TYPES
@@ -33,6 +32,14 @@ def table(first_heading: str) -> list[list[str]]:
     found = re.search(rf"^\| {first_heading} \|.*\n\|[-|]+\n((?:\|.*\n)+)", REFERENCE, re.MULTILINE)
     assert found is not None
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in found[1].strip().split("\n")]
+
+
+def example(first_field: str) -> dict[str, Any]:
+    """The reference's example that begins with this field."""
+    found = re.search(rf"```json\n(\{{\"{first_field}\".*?)```", REFERENCE, re.DOTALL)
+    assert found is not None
+    value: dict[str, Any] = json.loads(found[1])
+    return value
 
 
 def operations() -> dict[tuple[str, str], dict[str, Any]]:
@@ -112,7 +119,7 @@ ANSWERS = {
     "resumable upload": {"UploadView"},
     "readiness": {"Ready"},
     "liveness": {"Live"},
-    "video or picture that is being made": {"Rendering"},
+    "video or picture that is being rendered": {"Rendering"},
 }
 # Shown otherwise: as examples, in the table of options, in the text on `hume`.
 ELSEWHERE = {
@@ -132,12 +139,9 @@ def test_every_field_of_the_answers_is_documented_and_no_other() -> None:
 
 def test_every_field_of_frames_is_documented_and_no_other() -> None:
     """The examples of a record and of `hume` have the fields of their schemas."""
-    found = re.search(r"^    (\{\"frame_index\".*?)\n\n", REFERENCE, re.MULTILINE | re.DOTALL)
-    assert found is not None
-    frame, _, face = found[1].partition('"faces": [{')
-    assert {*re.findall(r'"(\w+)":', frame), "faces"} == set(SCHEMAS["FrameRecord"]["properties"])
-    nested = re.sub(r"\{[^{}]*\}", "{}", re.sub(r"\{\.\.\.\}", "0", face))
-    assert set(re.findall(r'"(\w+)":', nested)) == set(SCHEMAS["FaceRecord"]["properties"])
+    frame = example("frame_index")
+    assert set(frame) == set(SCHEMAS["FrameRecord"]["properties"])
+    assert set(frame["faces"][0]) == set(SCHEMAS["FaceRecord"]["properties"])
     assert all(f'"{name}"' in REFERENCE for name in SCHEMAS["HumeSource"]["properties"])
 
 
@@ -175,13 +179,11 @@ def test_every_option_is_documented_and_no_other() -> None:
 
 def test_every_field_of_the_job_is_documented_and_no_other() -> None:
     """The reference's example of a job has the fields of the schema, nested ones too."""
-    found = re.search(r"^    (\{\"id\": .*?\]?\}\})$", REFERENCE, re.MULTILINE | re.DOTALL)
-    assert found is not None
-    example = json.loads(found[1].replace('"options": {...}', '"options": {}'))
-    assert set(example) == set(Job.model_fields) == set(SCHEMAS["Job"]["properties"])
+    job = example("id")
+    assert set(job) == set(Job.model_fields) == set(SCHEMAS["Job"]["properties"])
     for field, schema in {"input": "InputInfo", "progress": "Progress", "links": "Links", "model": "ModelRef"}.items():
-        assert set(example[field]) == set(SCHEMAS[schema]["properties"])
-    assert set(example["state"].split("|")) == set(SCHEMAS["Job"]["properties"]["state"]["enum"])
+        assert set(job[field]) == set(SCHEMAS[schema]["properties"])
+    assert all(f"`{state}`" in REFERENCE for state in SCHEMAS["Job"]["properties"]["state"]["enum"])
 
 
 def test_every_problem_is_documented_and_no_other() -> None:
@@ -219,18 +221,3 @@ def test_examples_show_members_that_there_can_be() -> None:
         assert (member["title"], member["short"], member["note"]) == (kind.title, kind.short, kind.note)
         assert member["head"] == kind.architecture
     assert {member["backbone"] for member in members} <= backbones
-
-
-def test_the_client_in_the_reference_works(api: httpx.Client, worker: Any, make_frames: Any, tmp_path: Path) -> None:
-    """The Python client of the reference submits, waits and reads as it stands."""
-    found = re.search(r"## A client in Python.*?```python\n(.*?)```", REFERENCE, re.DOTALL)
-    assert found is not None
-    names: dict[str, Any] = {}
-    exec(found[1].replace("http://127.0.0.1:8000", str(api.base_url)), names)
-    video = tmp_path / "a.mp4"
-    video.write_bytes(b"\x00\x00\x00\x18ftypisom" + bytes(500))
-    job_id = names["submit"](str(video), sample_fps="5")
-    worker.label(job_id, make_frames(70))
-    assert names["wait"](job_id)["options"]["sample_fps"] == 5
-    assert [frame["frame_index"] for frame in names["frames"](job_id)] == list(range(70))
-    names["api"].close()

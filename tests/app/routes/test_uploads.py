@@ -67,18 +67,18 @@ def test_tuspy_uploads_as_the_reference_says(
     api: httpx.Client, worker: Any, make_frames: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In requests of 100 KB; the job has the file's name, and there is one copy, which goes with the job's end."""
-    path = tmp_path / "long.mp4"
+    path = tmp_path / "video.mp4"
     path.write_bytes(video(350_000))
     monkeypatch.chdir(tmp_path)
-    found = re.search(r"```python\n(from tusclient.*?)```", REFERENCE, re.DOTALL)
+    found = re.search(r"```python\n(import httpx\nfrom tusclient.*?)```", REFERENCE, re.DOTALL)
     assert found is not None
     names: dict[str, Any] = {}
     program = found[1].replace("http://127.0.0.1:8000", str(api.base_url)).replace("50_000_000", "100_000")
     exec(program, names)
     uploader = names["uploader"]
     upload_id = str(uploader.url).rsplit("/", 1)[-1]
-    job = api.post("/v1/jobs", json={"upload": upload_id, "max_faces": 3, "members": ["cnn", "cnn_rnn"]}).json()
-    assert (job["id"], job["name"], job["state"]) == (upload_id, "long.mp4", "queued")
+    job = api.get(f"/v1/jobs/{upload_id}").json()
+    assert (job["id"], job["name"], job["state"]) == (upload_id, "video.mp4", "queued")
     assert job["input"] | {"bytes": 350_000, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} == job["input"]
     assert (job["options"]["max_faces"], job["options"]["members"]) == (3, ["cnn", "cnn_rnn"])
     worker.label(job["id"], make_frames(3))
