@@ -35,7 +35,7 @@ async def backup(office: Office, to: Path) -> tuple[int, int]:
             for job_id in office.uploads.job_ids():
                 for name in office.uploads.files(job_id):
                     size = office.uploads.size(job_id, name)
-                    with tempfile.TemporaryFile() as copy:  # streams of object storage lack the `read` that tarfile needs
+                    with tempfile.TemporaryFile() as copy:  # object storage's streams lack `read`
                         for piece in office.uploads.read(job_id, name, 0, size):
                             copy.write(piece)
                         _add(tar, f"{UPLOADS}{job_id}/{name}", copy, size)

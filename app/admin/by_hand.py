@@ -95,7 +95,7 @@ async def verify(office: Office) -> list[str]:
             if frames != record.progress.frames_done:
                 wrong.append(f"{record.id} succeeded: {frames} records of {record.progress.frames_done} are stored")
         if (record.state in ENDED) == bool(await office.redis.hexists(keys.OPEN, record.id)):
-            wrong.append(f"{record.id} {record.state}: recovery {'still tracks' if record.state in ENDED else 'misses'} it")
+            wrong.append(f"{record.id} {record.state}: recovery {'tracks' if record.state in ENDED else 'misses'} it")
     stored = set(await asyncio.to_thread(office.uploads.job_ids)) - known
     orphans = [job_id for job_id in sorted(stored) if not await office.redis.exists(keys.upload(job_id))]
     return wrong + [f"{job_id}: files without a record (the sweep removes them)" for job_id in orphans]

@@ -1,4 +1,4 @@
-"""Reads a video from its address: https from checked hosts, without redirections, or an object of an S3 bucket."""
+"""Reads videos from addresses: https from checked hosts without redirects, or objects of S3 buckets."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from app.webhooks.post import connect
 from app.webhooks.targets import parse_target, resolve
 
 READ_BYTES = 2**20
-SILENCE_S = 30  # a host that sends nothing for so long is given up
+SILENCE_S = 30  # timeout for a host that sends nothing
 _OK = 200
 
 
 class FetchError(Exception):
-    """The video cannot be had; the message is for the job's owner.  lasting: another try would fail likewise."""
+    """The fetch failed; the message is for the job's owner.  lasting: retries cannot succeed."""
 
     def __init__(self, message: str, *, lasting: bool) -> None:
         super().__init__(message)
@@ -32,22 +32,22 @@ class FetchError(Exception):
 
 @dataclass(frozen=True)
 class Opened:
-    """A video that is being read.  total: its bytes, as far as its host tells."""
+    """A video that is being read.  total: its size in bytes, None if the host does not report it."""
 
     stream: IO[bytes] | http.client.HTTPResponse
     total: int | None
 
     def pieces(self) -> Iterator[bytes]:
-        """The video.  Blocks."""
+        """The content, in pieces.  Blocks."""
         while data := self.stream.read(READ_BYTES):
             yield data
 
 
 @contextmanager
 def opened(url: str, settings: Settings) -> Iterator[Opened]:
-    """The video at an address that was checked.  Blocks.
+    """Open the video at a checked address.  Blocks.
 
-    Raises: FetchError; ForbiddenTargetError if its host has an address that is not public; OSError, HTTPException.
+    Raises: FetchError; ForbiddenTargetError if the host has a non-public address; OSError, HTTPException.
     """
     if url.startswith("s3://"):
         with os_errors(), fsspec.open(url, "rb") as file:
@@ -77,7 +77,7 @@ def _refused(status: int) -> FetchError:
 
 
 def in_words(error: Exception) -> str:
-    """Why a host could not be read, without addresses or paths."""
+    """The reason of a failure, without addresses or paths."""
     if isinstance(error, FetchError):
         return str(error)
     if isinstance(error, TimeoutError):

@@ -1,7 +1,7 @@
-"""Fetches the videos of jobs that were submitted by address into the upload store; then their jobs are queued.
+"""Fetches the videos of jobs submitted by address into the upload store, and queues the jobs.
 
-Redis holds what is to be fetched by the time when it is due.  Who takes a job has a lease of `LEASE_S` on it and renews
-it while the video comes, so where a front end dies another one begins anew.
+Redis holds pending fetches by due time.  A process takes one by a lease of `LEASE_S`, which it extends during the
+transfer; if the process dies, another one starts the fetch again.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from app.submission.inbox import Inbox
 from app.webhooks.targets import ForbiddenTargetError
 
 LOOK_S = 0.5
-LEASE_S = 60  # longer than a host may be silent
-TELL_S = 1.0  # how often progress is told, and a cancellation seen
+LEASE_S = 60  # longer than the timeout of a silent host
+TELL_S = 1.0  # interval of progress reports and of checks for cancellation
 AT_ONCE = 4
-PAUSES_S = (5, 30, 120, 600)  # before the tries after the first
+PAUSES_S = (5, 30, 120, 600)  # backoff before each retry
 
 log = structlog.get_logger(__name__)
 
 
 class _GoneError(Exception):
-    """The job waits for its input no more: it was cancelled or removed."""
+    """The job no longer waits for its input: it was cancelled or removed."""
 
 
 class Fetcher:
-    """Fetches until it is cancelled."""
+    """Fetches inputs until it is cancelled."""
 
     def __init__(
         self, connection: redis.asyncio.Redis, jobs: JobStore, uploads: UploadStore, settings: Settings
@@ -59,12 +59,12 @@ class Fetcher:
         self._tries: dict[str, int] = {}
 
     def close(self) -> None:
-        """Give up what is under way: it is due again after its lease."""
+        """Cancel running fetches; they are due again when their leases end."""
         for task in self._under_way:
             task.cancel()
 
     async def fetch_due(self) -> None:
-        """Begin to fetch what is due, as far as there is room; to be called every `LOOK_S`."""
+        """Start due fetches up to the concurrency limit.  Call it every `LOOK_S`."""
         room = AT_ONCE - len(self._under_way)
         if room <= 0:
             return
@@ -90,7 +90,7 @@ class Fetcher:
             return
         inbox = Inbox(self._uploads, job_id)
         try:
-            await asyncio.to_thread(self._uploads.delete, job_id)  # of a try that was cut
+            await asyncio.to_thread(self._uploads.delete, job_id)  # the rest of an interrupted attempt
             await self._receive(record, inbox)
             media, received = await inbox.commit()
             if not await self._jobs.fetched(record, media, received):
@@ -109,7 +109,7 @@ class Fetcher:
             log.info("fetched", job_id=job_id, request_id=record.request_id, bytes=received.bytes)
 
     async def _receive(self, record: JobRecord, inbox: Inbox) -> None:
-        """The whole video into the inbox.  Raises: _GoneError, FetchError; as `opened`."""
+        """Copy the whole video into the inbox.  Raises: _GoneError, FetchError; as `opened`."""
         most = self._settings.max_upload_bytes
         too_large = FetchError(f"the video is larger than the limit of {most} bytes", lasting=True)
         source = opened(record.url, self._settings)
@@ -128,7 +128,7 @@ class Fetcher:
                     told = time.monotonic()
                     await self._tell(record.id, received, video.total)
             if video.total is not None and received < video.total:
-                raise FetchError("its host ended early", lasting=False)
+                raise FetchError("the host closed the connection early", lasting=False)
             await self._tell(record.id, received, video.total)
             await inbox.end()
         finally:
@@ -142,7 +142,7 @@ class Fetcher:
             raise _GoneError
 
     async def _fail(self, record: JobRecord, inbox: Inbox, error: Exception) -> None:
-        """Have the video fetched again after a pause, or end its job."""
+        """Schedule a retry with backoff, or end the job."""
         await inbox.abort()
         tried = self._tries.get(record.id, 0)
         lasting = isinstance(error, ForbiddenTargetError) or (isinstance(error, FetchError) and error.lasting)

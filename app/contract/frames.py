@@ -79,7 +79,7 @@ class PoseRecord(BaseModel):
 
 
 class FaceRecord(BaseModel):
-    """A labelled face, as clients see it."""
+    """A labelled face, as the API returns it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -110,7 +110,7 @@ class FaceRecord(BaseModel):
 
 
 class FrameRecord(BaseModel):
-    """One sampled frame, as clients see it; `faces` is empty where there is none."""
+    """One sampled frame, as the API returns it; `faces` is empty if there is none."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -124,9 +124,9 @@ class FrameRecord(BaseModel):
 def frame_record(
     frame: Frame, labels: Sequence[str], members: Sequence[str] = (), late: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The public JSON of a stored frame.  members: names in the job's order; empty leaves members' scores out.
+    """The public JSON of a stored frame.  members: names in the job's order; empty omits members' scores.
 
-    late: fields that the job asks for and that are known when it has ended, see `JobOptions.late_fields`.
+    late: requested fields that are known only once the job has ended, see `JobOptions.late_fields`.
     """
     record: dict[str, Any] = {
         "frame_index": frame.frame_index,

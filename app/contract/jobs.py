@@ -1,7 +1,7 @@
-"""A job as it lies in Redis and as clients see it.
+"""Jobs: the record in Redis and the public JSON.
 
-`JobRecord` is the hash `mien:job:{id}`: every field is one hash field, so that both sides change single fields in
-`transitions.py`'s scripts.  `Job` is the public JSON, made of a record by the front end.
+`JobRecord` is the hash `mien:job:{id}`, one hash field per field, so that the scripts of `transitions.py` can change
+single fields.  `Job` is the public JSON, which the front end makes from a record.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from app.contract.naming import Metadata, PersonNote
 from app.contract.options import JobOptions
 
 RECORD_FORMAT = 1
-JOB_TIMEOUT_S = 6 * 3600  # a job that labels for so long is given up
-RENDER_TIMEOUT_S = 3600  # likewise one that draws
-MAX_ATTEMPTS = 3  # executions that a job may cost: where the worker of each died, it has failed
+JOB_TIMEOUT_S = 6 * 3600  # timeout of a labelling job
+RENDER_TIMEOUT_S = 3600  # timeout of a rendition
+MAX_ATTEMPTS = 3  # executions before a job whose workers all died fails
 State = Literal["queued", "running", "succeeded", "failed", "canceled"]
 Stage = Literal["fetching"]
 ENDED: frozenset[State] = frozenset({"succeeded", "failed", "canceled"})
@@ -39,20 +39,20 @@ ErrorCode = Literal[
 
 def _stored(media: str) -> str:
     if media and media not in STORED:
-        raise ValueError(f"this release knows no {media!r}")
+        raise ValueError(f"unknown kind of input {media!r}")
     return media
 
 
 class JobError(BaseModel):
-    """Why a job failed, in words for its owner."""
+    """The reason of a failure, for the job's owner."""
 
     code: ErrorCode
     detail: str
 
 
 class InputInfo(BaseModel):
-    """The input.  Sizes of the picture are null until a worker opened it; `frame_count` is what was decoded, at the
-    end, the container's claim before."""
+    """The input.  Picture sizes are null until a worker has opened it; `frame_count` is the container's claim at first,
+    and the decoded number at the end."""
 
     kind: InputKind
     bytes: int = Field(ge=0)
@@ -65,14 +65,14 @@ class InputInfo(BaseModel):
 
 
 class ModelRef(BaseModel):
-    """The bundle that labels; its version is null until a worker takes the job, where none was alive before."""
+    """The bundle; its version is null until a worker takes the job, if no worker was alive before."""
 
     name: str
     version: str | None = None
 
 
 class Progress(BaseModel):
-    """How far the job is; frames are sampled frames."""
+    """Progress of the job; frames are sampled frames."""
 
     frames_done: int = 0
     frames_total: int | None = None
@@ -83,14 +83,14 @@ class Progress(BaseModel):
 
 
 class LeftOutFaces(BaseModel):
-    """Faces that options left out, summed over the frames; between two looks at a whole frame, those of the last."""
+    """Faces excluded by options, summed over frames; between two scans, those of the last scan count."""
 
     max_faces: int = Field(description="beyond max_faces")
     min_face_px: int = Field(description="narrower than min_face_px")
 
 
 class Links(BaseModel):
-    """Where to go from here."""
+    """Addresses of the job's resources."""
 
     self: str
     frames: str
@@ -104,7 +104,7 @@ class Links(BaseModel):
 
 
 class Job(BaseModel):
-    """A job as clients see it."""
+    """A job as the API returns it."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
@@ -138,17 +138,17 @@ class Job(BaseModel):
 
 
 class UnreadableRecordError(ValueError):
-    """A record is damaged, or says what only another release understands: the job is left to those who know it."""
+    """A record is damaged, or of a release that this one cannot read; the job is left to processes that can."""
 
 
 class JobRecord(BaseModel):
     """The hash `mien:job:{id}`.
 
-    The front end writes it whole once; afterwards only `transitions.py`'s scripts change it.  execution: the token of
-    the one execution whose writes count; worker: who has it, or had it last.  owner: hash of the API key that made the
-    job, "" where keys are off.  callback: where a webhook goes when the job ends, "" for none.  unknown_options: of a
-    newer release; no field of the hash.  idempotency: the Redis key that the submission's Idempotency-Key stands for,
-    "" for none.  revision grows with every visible change.
+    The front end writes it once; afterwards only the scripts of `transitions.py` change it.  execution: token of the
+    lease holder, the only execution that may write; worker: its worker, or the last one.  owner: hash of the API key,
+    "" without keys.  callback: URL of the webhook, "" for none.  unknown_options: options of a newer release; not a
+    hash field.  idempotency: Redis key of the submission's Idempotency-Key, "" for none.  revision increases with every
+    visible change.
     """
 
     format: int = RECORD_FORMAT
@@ -191,16 +191,16 @@ class JobRecord(BaseModel):
     unknown_options: tuple[str, ...] = Field((), exclude=True)
 
     def to_hash(self) -> dict[str, str]:
-        """Hash fields: text as it is, everything else as JSON; fields that are null are left out."""
+        """Hash fields: text unchanged, everything else as JSON; null fields are omitted."""
         values = self.model_dump(mode="json") | {"options": self.options.stored()}
         return {name: to_field(value) for name, value in values.items() if value is not None}
 
     @classmethod
     def from_hash(cls, fields: Mapping[bytes, bytes]) -> Self:
-        """The record of a hash as Redis gives it.
+        """Parse a hash from Redis.
 
-        Fields and options that this release does not know are passed over, so that a front end reads what newer or
-        older ones and workers wrote; `unknown_options` names the options.  Raises: UnreadableRecordError.
+        Unknown fields and options are ignored, so that a front end can read records of other releases;
+        `unknown_options` names the options.  Raises: UnreadableRecordError.
         """
         values: dict[str, Any] = {}
         try:
@@ -213,7 +213,7 @@ class JobRecord(BaseModel):
             unknown = sorted(given.keys() - JobOptions.model_fields.keys())
             known = {name: value for name, value in given.items() if name not in unknown}
             return cls.model_validate({**values, "options": known, "unknown_options": unknown})
-        except ValidationError as error:  # whose words would have values of clients in them
+        except ValidationError as error:  # its message would contain clients' values
             places = [".".join(map(str, found["loc"])) for found in error.errors()]
             raise UnreadableRecordError(f"unknown values of {', '.join(places)}") from error
         except (ValueError, TypeError, KeyError) as error:
@@ -221,30 +221,30 @@ class JobRecord(BaseModel):
 
 
 def to_field(value: Any) -> str:
-    """A hash field's text: text as it is, times as the API shows them, everything else as JSON."""
+    """A hash field's text: text unchanged, times in the API's format, everything else as JSON."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def to_pairs(fields: Mapping[str, Any]) -> list[str]:
-    """Hash fields as scripts take them: name, value, name, value."""
+    """Hash fields in the form of script arguments: name, value, name, value."""
     return [part for name, value in fields.items() for part in (name, to_field(value))]
 
 
 def ending(state: State, ttl_s: int, **fields: Any) -> dict[str, Any]:
-    """The hash fields of a job that ends now, whoever ends it.  ttl_s: how long it and its results live from now on."""
+    """The hash fields of a job that ends now.  ttl_s: time to live of the job and its results from now on."""
     now = utc_now()
     return {**fields, "state": state, "finished_at": now, "expires_at": now + timedelta(seconds=ttl_s)}
 
 
 def utc_now() -> datetime:
-    """The time now, in UTC, to the millisecond: what the API shows."""
+    """The current time in UTC, in milliseconds, the API's precision."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
-# Fields that Redis holds as bare text: identifiers, states and times; the others are JSON.
+# Fields stored as plain text: identifiers, states and times; the others are JSON.
 _TEXT_FIELDS = frozenset(
     {
         "id",

@@ -10,13 +10,13 @@ JOB_ID = re.compile(r"[0-9a-f]{32}")
 WORKERS = f"{PREFIX}workers"  # sorted set: worker name by the time of its last heartbeat, by Redis' clock
 MODELS = f"{PREFIX}models"  # hash: bundle name -> ModelInfo as JSON, of every bundle ever served
 JOBS = f"{PREFIX}jobs:"  # + owner: sorted set of job ids by creation, milliseconds since the epoch
-BATCHES = f"{PREFIX}batch:"  # + owner + ":" + name: likewise, of the jobs with that name
+BATCHES = f"{PREFIX}batch:"  # + owner + ":" + batch: the same for the jobs of a batch
 FRAMES = f"{PREFIX}frames:"  # + job id + ":" + execution: list of chunks
-WHOLE = ":whole"  # ends the key of what goes with these frames
+WHOLE = ":whole"  # suffix of the key of the `Whole` beside these frames
 
 WEBHOOKS = f"{PREFIX}webhooks"  # sorted set: job id by the due time of its webhook, seconds since the epoch
 FETCHES = f"{PREFIX}fetches"  # sorted set: job id by the time its input is to be fetched next, seconds
-METRICS = f"{PREFIX}metrics"  # hash: counters shared by all workers, see `metrics`
+METRICS = f"{PREFIX}metrics"  # hash: counters of the whole service, see `metrics`
 QUOTA = f"{PREFIX}quota:"  # + owner + ":" + day
 QUOTA_TTL_S = 2 * 86_400
 OPEN = f"{PREFIX}open"  # hash: id of every job that has not ended -> its queue
@@ -66,7 +66,7 @@ def frames(job_id: str, execution: str) -> str:
 
 
 def whole(job_id: str, execution: str) -> str:
-    """What one execution found out when its video was over, see `whole.Whole`; goes with its frames."""
+    """The `whole.Whole` of one execution; it expires with its frames."""
     return frames(job_id, execution) + WHOLE
 
 
@@ -91,12 +91,12 @@ def worker(name: str) -> str:
 
 
 def quota(owner: str, day: int) -> str:
-    """Hash of what an owner has used of a day: `bytes`, `frames`.  day: since the epoch, UTC."""
+    """Hash of an owner's usage on a day: `bytes`, `frames`.  day: since the epoch, UTC."""
     return f"{QUOTA}{owner}:{day}"
 
 
 def drained(name: str) -> str:
-    """Says that a worker is to take no more jobs."""
+    """Flag: the worker must not take jobs."""
     return f"{PREFIX}drained:{name}"
 
 
@@ -111,7 +111,7 @@ def resumable(upload_id: str) -> str:
 
 
 def open_resumable(owner: str) -> str:
-    """Sorted set of an owner's resumable uploads of which no job was made, by when they expire."""
+    """Sorted set of an owner's resumable uploads without a job, by expiry."""
     return f"{PREFIX}resumable-open:{owner}"
 
 

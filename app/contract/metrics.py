@@ -1,7 +1,7 @@
-"""What is counted over the whole service: fields of the hash `keys.METRICS`, which every front end shows.
+"""Counters of the whole service: fields of the hash `keys.METRICS`, which every front end exports.
 
-Workers add with HINCRBYFLOAT (see `add`), once a chunk or a job; the scripts that end a job count its end.  What a
-worker measures rather than counts (memory, use of its GPU) is in its WorkerInfo.
+Workers increment them with HINCRBYFLOAT (see `add`), once per chunk or job; the scripts that end a job count its end.
+Gauges of a worker (memory, GPU utilisation) are in its WorkerInfo.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ FRAMES = "frames"  # sampled frames labelled
 FACES = "faces"  # faces labelled
 BATCHES = "batches"  # batches that the backbone ran
 BATCH_FILLED = "batch_filled"  # crops in them
-BATCH_SLOTS = "batch_slots"  # crops that they could have held
+BATCH_SLOTS = "batch_slots"  # their capacity in crops
 BUSY_SECONDS = "busy_seconds"  # time spent on jobs
-MODEL_LOADS = (
-    "model_loads"  # bundles loaded: one a worker start, and one when an idle worker that gave it back has a job
-)
+MODEL_LOADS = "model_loads"  # bundles loaded: at a worker's start, and for a job after an idle release
 
 
 def stage_seconds(stage: str) -> str:
@@ -30,11 +28,11 @@ def stage_seconds(stage: str) -> str:
     return f"stage_seconds:{stage}"
 
 
-# Of jobs, in seconds.  Waits count from the submission, by the clock of the front end that took it.
-WAIT = "wait"  # until a worker took it for the first time
-FIRST_RECORD = "first_record"  # until the first frame records could be read
-RUN = "run"  # of the execution that ended it
-BOUNDS = (0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)  # upper ends of the histograms' buckets
+# Of jobs, in seconds.  Waits start at the submission, by the clock of the front end that received it.
+WAIT = "wait"  # until a worker first claimed the job
+FIRST_RECORD = "first_record"  # until the first frame records were readable
+RUN = "run"  # of the last execution
+BOUNDS = (0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)  # upper bounds of the histograms' buckets
 
 
 def jobs(state: str) -> str:
@@ -58,7 +56,7 @@ def total(histogram: str) -> str:
 
 
 def observed(histogram: str, seconds: float) -> dict[str, float]:
-    """What one observation adds."""
+    """The increments of one observation."""
     bound = (*BOUNDS, math.inf)[bisect_left(BOUNDS, seconds)]
     return {bucket(histogram, bound): 1, total(histogram): seconds}
 

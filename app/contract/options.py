@@ -84,7 +84,11 @@ class JobOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     sample_fps: float | None = Field(
-        None, gt=0, le=1000, allow_inf_nan=False, description="Label at most this many frames per second; all if absent."
+        None,
+        gt=0,
+        le=1000,
+        allow_inf_nan=False,
+        description="Label at most this many frames per second; all if absent.",
     )
     faces: Literal["detect", "cropped"] = Field(
         "detect", description="`cropped`: every frame already is one face crop; the clip is one track."
@@ -117,7 +121,7 @@ class JobOptions(BaseModel):
     end_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="Label up to this time, seconds.")
     callback_url: CallbackUrl | None = Field(None, description="Signed webhook at the end.")
     keep_input: bool = Field(False, description="Keep the input until the job expires.")
-    priority: Priority = Field("batch", description="`interactive`: use a queue from which workers take four times as often.")
+    priority: Priority = Field("batch", description="`interactive`: a queue that workers prefer, four to one.")
     people: bool = Field(
         False,
         description="Group tracks by person (`person_id`); off by default, since this computes biometric data.",

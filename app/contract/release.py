@@ -1,4 +1,4 @@
-"""Which release this is."""
+"""The version of this release."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def release() -> str:
-    """The version of the installed package, as its wheel and its image carry it; "0" where it is not installed."""
+    """The version of the installed package, also that of its wheel and image; "0" if it is not installed."""
     try:
         return version("mien")
     except PackageNotFoundError:

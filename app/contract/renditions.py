@@ -1,4 +1,4 @@
-"""What is made of a kept input when somebody asks for it; it lies beside the input in the upload store."""
+"""Renditions of a kept input, made on request and stored beside the input in the upload store."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from dataclasses import dataclass
 
 from app.contract.keys import PREFIX
 
-RQ_PREFIX = "render-"  # of RQ's id of a job that makes one
+RQ_PREFIX = "render-"  # prefix of the RQ id of a rendition's job
 
 
 @dataclass(frozen=True)
 class Rendition:
-    """One kind of it.  name: of its file and in keys; function: what a job in RQ asks for."""
+    """A kind of rendition.  name: of its file and in keys; function: of its job in RQ."""
 
     name: str
     function: str
     content_type: str
 
     def key(self, job_id: str) -> str:
-        """Hash: `state` (queued | running | done | failed), `detail`, and `share`, 0..1, of what is made."""
+        """Hash: `state` (queued | running | done | failed), `detail`, and `share`, the progress from 0 to 1."""
         return f"{PREFIX}render:{job_id}" + ("" if self is VIDEO else f":{self.name}")
 
     def rq_id(self, job_id: str) -> str:
-        """RQ's id of the job that makes it."""
+        """RQ's id of the job that makes the rendition."""
         return RQ_PREFIX + ("" if self is VIDEO else f"{self.name}-") + job_id
 
 
-VIDEO = Rendition("video", "mien.render", "video/mp4")  # with boxes and labels; its names are older than the others
-PREVIEW = Rendition("preview", "mien.preview", "video/mp4")  # what every browser plays, at most 720 lines high
+VIDEO = Rendition("video", "mien.render", "video/mp4")  # with boxes and labels; its keys are older than the others
+PREVIEW = Rendition("preview", "mien.preview", "video/mp4")  # playable in every browser, at most 720 lines high
 THUMBNAIL = Rendition("thumbnail", "mien.thumbnail", "image/jpeg")  # of the best face
 RENDITIONS = (VIDEO, PREVIEW, THUMBNAIL)
 
 
 def key_of_rq_id(rq_id: str) -> str | None:
-    """The key of what a job of RQ makes; None where it is none of these."""
+    """The key of the rendition that an RQ job makes; None for other jobs."""
     job_id = rq_id[-32:]
     return next((kind.key(job_id) for kind in RENDITIONS if kind.rq_id(job_id) == rq_id), None)

@@ -1,10 +1,10 @@
-"""Segments: which label a face shows when, from scores that flicker.
+"""Segments: intervals in which a face has one label, computed from noisy scores.
 
-The scores of a face are smoothed over time by a Gaussian, the label with the highest smoothed score is taken, and
-stretches that are shorter than `min_segment_s` go to a neighbour.  Captions, summaries and the formats that hold
-segments use this and nothing else; the scores of the records stay as they are.
+A Gaussian smooths the scores of a face over time, the label with the highest smoothed score is chosen, and runs that
+are shorter than `min_segment_s` are merged into a neighbour.  Captions, summaries and the formats with segments all use
+this module; the scores of the records do not change.
 
-Everything streams: a frame is known at most 1.5 `smooth_s` and three `min_segment_s` after it came.
+Everything streams: a frame is decided at most 1.5 `smooth_s` and three `min_segment_s` after its arrival.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Protocol
 from app.contract.frames import Face, Frame
 
 SMOOTH_S, MIN_SEGMENT_S, UNSURE_BELOW = 0.3, 0.4, 0.4
-# `smooth_s` is the width of the Gaussian at half its height, 2.355 standard deviations; it is cut off at three of them.
+# `smooth_s` is the full width at half maximum, 2.355 standard deviations; the Gaussian is truncated at three of them.
 _DEVIATIONS = 2 * math.sqrt(2 * math.log(2))
 _CUT = 3.0
 
 
 class SmoothingOptions(Protocol):
-    """Where the three values are chosen: a job's options."""
+    """The source of the three values: a job's options."""
 
     @property
     def smooth_s(self) -> float: ...
@@ -37,9 +37,9 @@ class SmoothingOptions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Smoothing:
-    """smooth_s: width of the Gaussian at half its height, seconds; 0: none.  min_segment_s: the shortest segment.
+    """smooth_s: full width at half maximum of the Gaussian, seconds; 0: no smoothing.  min_segment_s: shortest segment.
 
-    unsure_below: a segment whose mean score is lower is unsure.
+    unsure_below: segments with a lower mean score are unsure.
     """
 
     smooth_s: float = SMOOTH_S
@@ -53,8 +53,8 @@ class Smoothing:
         min_segment_s: float | None = None,
         unsure_below: float | None = None,
     ) -> Smoothing:
-        """A read's parameters, or else the job's options.  With `smooth_s` 0 segments are raw runs, unless the
-        read asks for a shortest one."""
+        """A request's parameters, with the job's options as defaults.  With `smooth_s` 0 segments are raw runs, unless
+        the request sets `min_segment_s`."""
         smooth = options.smooth_s if smooth_s is None else smooth_s
         shortest = min_segment_s
         if shortest is None:
@@ -64,7 +64,7 @@ class Smoothing:
 
 @dataclass(slots=True)
 class ShownFrame:
-    """A frame, and of each of its faces the label of its segment, as an index, and the smoothed scores (K,)."""
+    """A frame, and for each of its faces the index of its segment's label and the smoothed scores (K,)."""
 
     frame: Frame
     labels: list[int]
@@ -73,7 +73,7 @@ class ShownFrame:
 
 
 def shown(frames: Iterable[Frame], smoothing: Smoothing) -> Iterator[ShownFrame]:
-    """Every frame, in order, with the labels of its segments.  A segment ends where its face is not seen in a frame."""
+    """Every frame, in order, with the labels of its segments.  A segment ends when its face is missing in a frame."""
     waiting: deque[ShownFrame] = deque()
     present: dict[int, _Presence] = {}
     last_s = interval_s = 0.0
@@ -125,7 +125,7 @@ class _Stretch:
         return self.entries[0].time_s
 
     def decide(self, among: Sequence[int]) -> int:
-        """Give all the label of `among` that has the highest scores here -> that label."""
+        """Assign the label of `among` with the highest total score here to all entries -> that label."""
         best = among[0]
         if len(among) > 1:
             best = max(among, key=lambda k: sum(entry.scores[k] for entry in self.entries))
@@ -136,20 +136,20 @@ class _Stretch:
 
 
 class _Presence:
-    """A face from the frame in which it appears to the one in which it is missed."""
+    """A face, from its first frame until a frame in which it is missing."""
 
     def __init__(self, smoothing: Smoothing) -> None:
         self._deviation_s = smoothing.smooth_s / _DEVIATIONS
         self._least_s = smoothing.min_segment_s
-        self._near: deque[_Entry] = deque()  # what the next to be smoothed is a mean of
-        self._coming = 0  # how many of these wait to be smoothed
-        self._before: int | None = None  # label of the last segment that is decided
-        self._short = _Stretch()  # runs that are too short each, after that segment
-        self._run = _Stretch()  # the newest run of one label
-        self._long = False  # that run is a segment already
+        self._near: deque[_Entry] = deque()  # entries within the Gaussian of the next one to be smoothed
+        self._coming = 0  # number of these that are not yet smoothed
+        self._before: int | None = None  # label of the last decided segment
+        self._short = _Stretch()  # runs after that segment, each too short
+        self._run = _Stretch()  # the newest run
+        self._long = False  # whether that run is long enough for a segment
 
     def add(self, entry: _Entry) -> None:
-        """One more frame."""
+        """Add a frame."""
         if not self._deviation_s:
             entry.scores = entry.face.scores
             self._take(entry)
@@ -161,7 +161,7 @@ class _Presence:
             self._smooth()
 
     def end(self, end_s: float) -> None:
-        """The face is not seen at `end_s` any more."""
+        """End the track: the face is missing at `end_s`."""
         while self._coming:
             self._smooth()
         if not self._run.entries and not self._short.entries:
@@ -184,7 +184,7 @@ class _Presence:
         self._take(entry)
 
     def _take(self, entry: _Entry) -> None:
-        """The next smoothed entry."""
+        """Add the next smoothed entry."""
         entry.label = max(range(len(entry.scores)), key=entry.scores.__getitem__)
         if self._run.entries and self._run.entries[-1].label != entry.label:
             self._close(entry.time_s)
@@ -197,7 +197,7 @@ class _Presence:
             self._commit()
 
     def _close(self, end_s: float) -> None:
-        """The newest run ends."""
+        """End the newest run."""
         if not self._run.entries:
             return
         if end_s - self._run.start_s >= self._least_s:
@@ -209,7 +209,7 @@ class _Presence:
             self._before = self._short.decide(range(len(self._short.entries[0].scores)))
 
     def _commit(self) -> None:
-        """The newest run is a segment."""
+        """The newest run has become a segment."""
         label = self._run.entries[0].label
         if self._short.entries:
             self._short.decide(self._neighbours(label))
@@ -217,6 +217,6 @@ class _Presence:
         self._long = True
 
     def _neighbours(self, after: int | None) -> Sequence[int]:
-        """Labels that a short stretch may get."""
+        """Candidate labels for a short run."""
         found = [label for label in (self._before, after) if label is not None]
         return found or range(len(self._short.entries[0].scores))

@@ -1,4 +1,4 @@
-"""Settings that both sides read, from the environment with the prefix `MIEN_`.
+"""Settings of both sides, from the environment with the prefix `MIEN_`.
 
 The front end adds its own in `app.settings`, the worker in `worker.settings`.
 """
@@ -21,7 +21,7 @@ REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 class SharedSettings(BaseSettings):
-    """What a front end and its workers must agree on."""
+    """Settings on which a front end and its workers must agree."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
@@ -69,7 +69,7 @@ class SharedSettings(BaseSettings):
 
     @property
     def heartbeat_ttl_s(self) -> int:
-        """How long a running job's worker may be silent; whole seconds, at least two, as Redis' keys live so long."""
+        """Lease of a running job, extended by heartbeats: whole seconds, at least two, as it is a time to live."""
         return max(2, math.ceil(heartbeats.JOB_TTL * self.heartbeat_s))
 
     @property
@@ -89,7 +89,7 @@ def described(settings: type[SharedSettings]) -> str:
 
 
 def mistakes(error: ValidationError) -> list[str]:
-    """What is wrong with settings, a line for each; without their values, which may be secrets."""
+    """Errors in settings, a line each, without their values, which may be secrets."""
     lines = []
     for wrong in error.errors():
         name = str(wrong["loc"][0]).upper() if wrong["loc"] else ""
@@ -98,9 +98,9 @@ def mistakes(error: ValidationError) -> list[str]:
 
 
 def misspelt(settings: type[SharedSettings], names: Iterable[str]) -> dict[str, str]:
-    """Of variables' names those that resemble a setting's and are none -> what was probably meant.
+    """Variables whose names resemble a setting without being one -> the setting that was probably meant.
 
-    Those of the other side, and of the compose file, resemble none so much.
+    Settings of the other side and of the compose file are not similar enough to match.
     """
     known = [f"{PREFIX}{name.upper()}" for name in settings.model_fields]
     found = {}
@@ -112,5 +112,5 @@ def misspelt(settings: type[SharedSettings], names: Iterable[str]) -> dict[str, 
 
 
 def queue_name(bundle: str) -> str:
-    """RQ queue of a bundle, from its name or folder: one queue a bundle, so that RQ's crash-safe pop is used."""
+    """RQ queue of a bundle, from its name or folder: one queue per bundle, for which RQ's pop is crash-safe."""
     return f"mien-{PurePosixPath(bundle).name}"

@@ -79,7 +79,7 @@ class UploadStore:
     def create(self, job_id: str, name: str = INPUT) -> UploadWriter:
         """A writer for a new file; nothing is visible until its `commit`.
 
-        Raises: FileExistsError if a folder store has something of the job already, and `name` is its input.
+        Raises: FileExistsError if a folder store already has a file of the job, and `name` is its input.
         """
         path = self._path(job_id, name)
         if self.is_folder:
@@ -176,7 +176,7 @@ class UploadStore:
             self._fs.rm(probe)
 
     def free_bytes(self) -> int | None:
-        """Room that is left; None where nobody knows."""
+        """Free space in bytes; None if the store does not report it."""
         return shutil.disk_usage(self._root).free if self.is_folder else None
 
     def _folder(self, job_id: str) -> str:

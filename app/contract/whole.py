@@ -1,7 +1,7 @@
-"""What is known only when a video is over: who is the same person, and what each person's own neutral face is.
+"""Results over a whole video: the grouping of tracks by person, and each person's own neutral face.
 
-The worker writes it as one table when a job ends; whoever reads frames joins it to them.  It holds numbers of tracks
-and people, and log-odds of labels; nothing that a face could be recognised by.
+The worker writes them as one table when a job ends; readers of frames join them.  The table holds numbers of tracks and
+people, and log-odds of labels, but nothing that could identify a face.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 
 from app.contract.frames import Frame
 
-LEAST_PROBABILITY = 1e-3  # log-odds beyond +-6.9 say nothing more
+LEAST_PROBABILITY = 1e-3  # limits log-odds to +-6.9
 
 
 @dataclass(frozen=True)
 class BestFrame:
-    """Where a person is seen best."""
+    """The best frame of a person."""
 
     frame_index: int
     timestamp_s: float
@@ -28,16 +28,16 @@ class BestFrame:
 
 @dataclass(frozen=True)
 class Whole:
-    """people: person of each track that has one.  best: of each person.  neutral: of each track that has a baseline,
-    the log-odds (K,) of its person's neutral face."""
+    """people: track -> person.  best: person -> frame.  neutral: track with a baseline -> log-odds (K,) of its person's
+    neutral face."""
 
     people: Mapping[int, int] = field(default_factory=dict)
     best: Mapping[int, BestFrame] = field(default_factory=dict)
     neutral: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        """As it lies in Redis."""
-        # Tracks of one person share one baseline: each is written once.
+        """The form stored in Redis."""
+        # Tracks of one person share a baseline, which is written once.
         kinds = list(dict.fromkeys(self.neutral.values()))
         places = {kind: place for place, kind in enumerate(kinds)}
         content = {
@@ -50,7 +50,7 @@ class Whole:
 
     @staticmethod
     def decode(data: bytes) -> Whole:
-        """What `encode` wrote."""
+        """Parse the output of `encode`."""
         content = json.loads(zlib.decompress(data))
         kinds = [tuple(kind) for kind in content["log_odds"]]
         return Whole(
@@ -80,6 +80,6 @@ class Whole:
 
 
 def log_odds(probability: float) -> float:
-    """Of a probability, which is taken as at least `LEAST_PROBABILITY` away from 0 and 1."""
+    """Log-odds of a probability, clipped to at least `LEAST_PROBABILITY` from 0 and 1."""
     held = min(max(probability, LEAST_PROBABILITY), 1 - LEAST_PROBABILITY)
     return math.log(held / (1 - held))

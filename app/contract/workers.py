@@ -26,8 +26,8 @@ def host_of(name: str) -> str:
 class WorkerInfo(BaseModel):
     """One worker process, for `/health/ready` and `/v1/models`.
 
-    slots: jobs that it labels at once.  frames_done: sampled frames that it labelled.  gpu_memory_bytes: what this
-    process holds; the other two are of the whole GPU, `gpu_utilisation` from 0 to 1; null without one.
+    slots: jobs that it labels at once.  frames_done: sampled frames that it labelled.  gpu_memory_bytes: of this
+    process; the other two are of the whole GPU, `gpu_utilisation` from 0 to 1; null without a GPU.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""What of version 1 is to go, in one table: answers carry `Deprecation` and `Sunset`, the document says `deprecated`.
+"""The table of deprecations in version 1.  Responses carry `Deprecation` and `Sunset`, the document `deprecated`.
 
-How long in advance that is said: docs/versioning.md.
+Notice periods: docs/versioning.md.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 
-PAGE = "/docs"  # where an answer's `Link` leads
+PAGE = "/docs"  # target of a response's `Link`
 
 
 @dataclass(frozen=True)
 class Deprecated:
-    """An operation, or one of its parameters, that is to go.
+    """A deprecated operation, or one of its parameters.
 
-    operation: its `operationId`.  parameter: of its query, "" for all of it.  since, until: when it was announced, and
-    when it may be gone, with their zones.
+    operation: its `operationId`.  parameter: of its query, "" for the whole operation.  since, until: times of the
+    announcement and of the earliest removal, with time zones.
     """
 
     operation: str
@@ -26,7 +26,7 @@ class Deprecated:
     parameter: str = ""
 
     def headers(self) -> dict[str, str]:
-        """RFC 9745 and RFC 8594."""
+        """The headers of RFC 9745 and RFC 8594."""
         return {
             "Deprecation": f"@{round(self.since.timestamp())}",
             "Sunset": format_datetime(self.until, usegmt=True),
@@ -38,7 +38,7 @@ DEPRECATED: list[Deprecated] = []
 
 
 def of_request(operation: str, parameters: frozenset[str]) -> Deprecated | None:
-    """What of a request is to go first.  parameters: names in its query."""
+    """The deprecation of a request that ends first.  parameters: names in its query."""
     used = [
         one for one in DEPRECATED if one.operation == operation and (not one.parameter or one.parameter in parameters)
     ]

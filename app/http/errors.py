@@ -57,13 +57,13 @@ log = structlog.get_logger(__name__)
 class Problem(BaseModel):
     """An error answer (RFC 9457).  `code` is stable, `detail` is for people."""
 
-    type: str = Field("about:blank", description="a URI that names the kind of problem")
+    type: str = Field("about:blank", description="a URI that identifies the kind of problem")
     title: str = Field(description="the kind of problem, in words")
     status: int = Field(description="the HTTP status")
     detail: str = Field(description="what is wrong with this request, in words")
     code: str = Field(description="stable name of the kind of problem")
-    request_id: str = Field(description="also in the X-Request-ID header; say it when you ask for help")
-    field: str | None = Field(None, description="the option or parameter that is wrong, where one is")
+    request_id: str = Field(description="also in the X-Request-ID header; quote it when you ask for help")
+    field: str | None = Field(None, description="the invalid option or parameter, if any")
 
 
 class ProblemError(Exception):
@@ -147,7 +147,7 @@ class UploadTooLarge(ProblemError):
 
 
 class UnsupportedMedia(ProblemError):
-    """Not a kind of file that can be labelled."""
+    """The file's type is not supported."""
 
     status, code, title = 415, "unsupported_media", "Unsupported media"
 
@@ -260,12 +260,14 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(ChunkError)
     async def _chunk(request: Request, error: ChunkError) -> JSONResponse:
         log.error("chunk_unreadable", detail=str(error))
-        return problem_response(request, Unavailable("This job's frames are not of a format that this release reads."))
+        return problem_response(
+            request, Unavailable("This job's frames are in a format that this release cannot read.")
+        )
 
     @app.exception_handler(UnreadableRecordError)
     async def _record(request: Request, error: UnreadableRecordError) -> JSONResponse:
         log.error("job_unreadable", why=str(error))
-        return problem_response(request, Unavailable("This job's record is not of a format that this release reads."))
+        return problem_response(request, Unavailable("This job's record is in a format that this release cannot read."))
 
     @app.exception_handler(OSError)
     async def _os(request: Request, error: OSError) -> JSONResponse:
@@ -275,7 +277,7 @@ def install(app: FastAPI) -> None:
 
 def unexpected() -> InternalError:
     """An unexpected error, whose details are in the log."""
-    return InternalError("An unexpected error; it has been logged.")
+    return InternalError("An unexpected error occurred and was logged.")
 
 
 def invalid_option(errors: Any) -> InvalidOption:
@@ -292,7 +294,7 @@ def of_redis(error: redis.exceptions.RedisError) -> ProblemError:
     if isinstance(error, redis.exceptions.OutOfMemoryError):
         return results_full()
     log.error("redis_failed", error=type(error).__name__, detail=str(error))
-    return Unavailable("The job store does not answer; try again shortly.", headers={"Retry-After": "5"})
+    return Unavailable("The job store does not respond; try again shortly.", headers={"Retry-After": "5"})
 
 
 def results_full() -> ResultsFull:
@@ -302,14 +304,16 @@ def results_full() -> ResultsFull:
 
 def queue_full(max_queue: int) -> QueueFull:
     """The problem for a full queue."""
-    return QueueFull(f"{max_queue} jobs wait already; try again later.", headers={"Retry-After": str(QUEUE_RETRY_S)})
+    return QueueFull(
+        f"{max_queue} jobs are already waiting; try again later.", headers={"Retry-After": str(QUEUE_RETRY_S)}
+    )
 
 
 def of_os(error: OSError) -> ProblemError:
     """The problem for an error of the upload store: failed, or full."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return StorageFull("The upload store is full; try again later.", headers={"Retry-After": "60"})
-    return Unavailable("The upload store does not answer; try again shortly.", headers={"Retry-After": "5"})
+    return Unavailable("The upload store does not respond; try again shortly.", headers={"Retry-After": "5"})
 
 
 def _of_status(request: Request, error: HTTPException) -> ProblemError:
@@ -319,7 +323,7 @@ def _of_status(request: Request, error: HTTPException) -> ProblemError:
         return NotFound("There is nothing at this address.", headers=headers)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = ", ".join(_methods(request))
-        return MethodNotAllowed(f"This address has: {allowed}.", headers={"Allow": allowed})
+        return MethodNotAllowed(f"This address supports: {allowed}.", headers={"Allow": allowed})
     if error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return unexpected()
     return BadRequest(str(error.detail), headers=headers)

@@ -1,7 +1,7 @@
 """API keys of a file: named, hashed, and changed without a restart.
 
-A line is `NAME SHA256`: who calls, and the SHA-256 of the key in hex.  Two lines with one name are both let in, while a
-key is rotated; jobs belong to the name.  Empty lines, and what follows a `#`, are passed over.
+A line is `NAME SHA256`: the caller's name and the SHA-256 of the key in hex.  Two lines may have the same name, so that
+a key can be rotated; jobs belong to the name.  Empty lines and comments after `#` are ignored.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import time
 
 import structlog
 
-LOOK_S = 1.0  # how often at most the file is looked at
+LOOK_S = 1.0  # minimum interval between checks of the file
 _LINE = re.compile(r"([A-Za-z0-9._-]{1,64})\s+([0-9a-f]{64})")
 
 log = structlog.get_logger(__name__)
 
 
 class KeyFileError(ValueError):
-    """The file cannot be used; the message says where, and shows nothing of it."""
+    """The file is invalid; the message names the line without quoting it."""
 
 
 def read_keys(path: str) -> list[tuple[str, bytes]]:
-    """Names and digests.  Raises: KeyFileError, also if there is none."""
+    """Names and digests.  Raises: KeyFileError, also if the file has none."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = file.read().splitlines()
@@ -46,7 +46,7 @@ def read_keys(path: str) -> list[tuple[str, bytes]]:
 
 
 class Keyring:
-    """The keys of a file as it is now; where it becomes unusable, those that it had stay."""
+    """The current keys of a file; if the file becomes invalid, the former keys stay in use."""
 
     def __init__(self, path: str) -> None:
         """Raises: KeyFileError."""
@@ -56,7 +56,7 @@ class Keyring:
         self._looked = time.monotonic()
 
     def name_of(self, key: bytes) -> str | None:
-        """Whose key it is; every one is compared, each in constant time."""
+        """The name of the key's owner; all keys are compared, each in constant time."""
         self._look()
         digest = hashlib.sha256(key).hexdigest().encode()
         return next((name for name, known in self._keys if hmac.compare_digest(digest, known)), None)

@@ -159,7 +159,7 @@ _MODEL = {
     "workers": [_WORKER],
 }
 
-# By the name of a schema: an example of it.
+# Name of a schema -> its example.
 EXAMPLES: dict[str, Any] = {
     "Job": _JOB,
     "JobList": {"jobs": [_JOB], "next": None},
@@ -229,7 +229,7 @@ EXAMPLES: dict[str, Any] = {
 
 
 def operation_name(route: APIRoute) -> str:
-    """What generated clients call an operation: `submit_job` -> `submitJob`."""
+    """The name of an operation in generated clients: `submit_job` -> `submitJob`."""
     first, *rest = route.name.split("_")
     return route.operation_id or first + "".join(word.capitalize() for word in rest)
 
@@ -246,7 +246,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         "bearer": {"type": "http", "scheme": "bearer"},
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     }
-    # The last one: no key where the operator set none.
+    # The last one: no key, for operators without keys.
     made["security"] = [{"bearer": []}, {"apiKey": []}, {}]
     for path in made["paths"].values():
         for operation in path.values():
@@ -257,7 +257,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _mark(operation: dict[str, Any]) -> None:
-    """Say what is to go."""
+    """Mark what is deprecated."""
     for one in deprecations.DEPRECATED:
         if one.operation == operation["operationId"]:
             places = [p for p in operation.get("parameters", []) if p["name"] == one.parameter]

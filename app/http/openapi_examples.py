@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond what the routes' types say: problems, examples, and the ways to submit."""
+"""Additions to the OpenAPI document that routes' types do not express: problems, examples, bodies of a submission."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def submitted() -> dict[int | str, dict[str, Any]]:
 
 
 def frame_formats() -> dict[int | str, dict[str, Any]]:
-    """The `responses` entry of frames: a page of JSON, or text that streams."""
+    """The `responses` entry of frames: a page of JSON, or streamed text."""
     types = dict.fromkeys(kind.partition(";")[0] for name, kind in MEDIA_TYPES.items() if name != "json")
     text: dict[str, Any] = {name: {"schema": {"type": "string"}} for name in types}
     text[MEDIA_TYPES["parquet"]]["schema"]["format"] = "binary"
@@ -106,7 +106,7 @@ def event_stream() -> dict[int | str, dict[str, Any]]:
 
 
 def rendition(kind: Rendition, waiting: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` entries of what is made when it is asked for: whole, a part of a video, not ready yet."""
+    """The `responses` entries of renditions: whole, a range, or not ready yet."""
     content = {kind.content_type: {"schema": {"type": "string", "format": "binary"}}}
     parts: dict[int | str, dict[str, Any]] = {
         206: {"content": content, "description": "The part that `Range` names."},
@@ -126,7 +126,7 @@ def batch_formats() -> dict[int | str, dict[str, Any]]:
 
 
 def metadata_filter() -> dict[str, Any]:
-    """The parameter of a list whose name has a key of the metadata in it."""
+    """The list parameter `metadata.KEY`."""
     return {
         "name": "metadata.KEY",
         "in": "query",
@@ -137,7 +137,7 @@ def metadata_filter() -> dict[str, Any]:
 
 
 def submission_docs() -> dict[str, Any]:
-    """Parameters and bodies of `POST /v1/jobs`, which the route reads itself, as a stream."""
+    """Parameters and bodies of `POST /v1/jobs`, which the route parses itself from the stream."""
     options = {
         name: _plain(option)
         for kind in (JobOptions, Naming, Source)
@@ -164,7 +164,7 @@ def submission_docs() -> dict[str, Any]:
         "encoding": {
             "file": {"contentType": ", ".join(_FILE_TYPES)},
             "frames": {"contentType": ", ".join(_IMAGE_TYPES)},
-            # Lists are words with commas in forms as in queries.
+            # In forms and queries, lists are comma-separated.
             "members": {"style": "form", "explode": False},
         },
         "example": {"file": "(the video)", "sample_fps": 5, "keep_input": True},
@@ -186,7 +186,7 @@ def submission_docs() -> dict[str, Any]:
             "required": True,
             "content": {
                 "multipart/form-data": form_content,
-                # The same options as JSON are taken, too; generators that find JSON here offer nothing else.
+                # JSON is accepted too, but omitted here: generators that find JSON offer no other body.
                 **{name: {"schema": binary} for name in (*_FILE_TYPES, "application/octet-stream")},
             },
         },
@@ -194,9 +194,9 @@ def submission_docs() -> dict[str, Any]:
 
 
 def _plain(option: dict[str, Any]) -> dict[str, Any]:
-    """An option's schema as text carries it: absent instead of null.
+    """An option's schema for text: absent instead of null.
 
-    Its default is told in words: generated clients would send it, in query and form, beside what their users choose.
+    The default is in the description only: generated clients would send it in both query and form.
     """
     kinds = [kind for kind in option.get("anyOf", []) if kind != {"type": "null"}]
     kind = {"anyOf": kinds} if len(kinds) > 1 else kinds[0] if kinds else {}

@@ -36,7 +36,7 @@ class RateLimiter:
                 "RateLimit-Policy": f'"default";q={self._per_minute};w=60',
                 "RateLimit": f'"default";r=0;t={retry_after}',
             }
-            raise RateLimited(f"More than {self._per_minute} requests a minute.", headers=headers)
+            raise RateLimited(f"More than {self._per_minute} requests per minute.", headers=headers)
 
 
 async def check_queues(queueing: Queueing, queues: Iterable[str], max_queue: int) -> None:

@@ -41,7 +41,7 @@ class Place:
     def of_cursor(cls, cursor: str) -> Place:
         """Parse a cursor.  Raises: InvalidOption if it is malformed."""
         if re.fullmatch(CURSOR, cursor, re.ASCII) is None:
-            raise InvalidOption("cursor: not one that this list gave", field="cursor")
+            raise InvalidOption("cursor: not a cursor of this list", field="cursor")
         created_ms, _, job_id = cursor.partition(".")
         return cls(int(created_ms), job_id)
 

@@ -33,7 +33,7 @@ class Registry:
         return sorted(_known(WorkerInfo, found), key=lambda worker: worker.name)
 
     async def serving(self, queue: str) -> ModelInfo | None:
-        """The bundle that a queue's live workers serve; where none is alive, the one that ever was served there."""
+        """The bundle of a queue's live workers; without any, the bundle that the queue served last."""
         for worker in await self.live_workers():
             if worker.queue == queue and (info := await self.model(worker.bundle)) is not None:
                 return info
@@ -41,12 +41,12 @@ class Registry:
         return there[0] if len(there) == 1 else None
 
     async def models(self) -> list[ModelInfo]:
-        """Every bundle that was ever served here."""
+        """Every bundle ever served here."""
         found = cast(list[bytes], await self.connection.hvals(keys.MODELS))
         return _known(ModelInfo, found)
 
     async def model(self, name: str) -> ModelInfo | None:
-        """A bundle that was ever served here."""
+        """A bundle ever served here."""
         text = await self.connection.hget(keys.MODELS, name)
         return next(iter(_known(ModelInfo, [text])), None)
 

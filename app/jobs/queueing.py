@@ -1,6 +1,6 @@
-"""RQ as the front end sees it: put a job in, take it out, say where it stands.
+"""The front end's interface to RQ: enqueue, remove, position.
 
-RQ's own client is synchronous, so its calls run in threads; what only reads goes through the asynchronous client.
+RQ's own client is synchronous, so its calls run in threads; reads use the asynchronous client.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from app.contract.priorities import jobs_before, queue_beside
 from app.contract.renditions import THUMBNAIL, VIDEO, Rendition
 from app.http.errors import queue_full
 
-# Mien's own hash is the record of a job: RQ's goes when the job ends, or soon after where it failed.
+# Mien's own hash is the job's record: RQ's is deleted when the job ends, or soon after a failure.
 RQ_RESULT_TTL_S = 0
 RQ_FAILURE_TTL_S = 60
 
@@ -40,39 +40,39 @@ class Queueing:
         self._reader = reader
 
     async def create(self, record: JobRecord, write: Callable[[Pipeline], None], max_queue: int = 0) -> None:
-        """Put a labelling job in, in one transaction with what `write` adds to it.
+        """Enqueue a labelling job, in one transaction with the commands that `write` adds.
 
-        Raises: QueueFull if `max_queue` jobs wait already (0: no limit); RedisError; then
-        usually nothing is done, but the connection may have broken after all was.
+        Raises: QueueFull if `max_queue` jobs are waiting (0: no limit); RedisError, after which usually nothing was
+        written, but the connection may also have broken after the transaction.
         """
         await asyncio.to_thread(self._create, record, write, max_queue)
 
     async def create_waiting(self, record: JobRecord, write: Callable[[Pipeline], None]) -> bool:
-        """Put in a job whose record is there, if its input was waited for.  -> whether it was.  Raises: RedisError."""
+        """Enqueue a job whose record exists, if it waits for its input -> whether it did.  Raises: RedisError."""
         return await asyncio.to_thread(self._create_waiting, record, write)
 
     async def restore(self, queue: str, job_id: str) -> None:
-        """Write RQ's record of a labelling job anew, without putting it in.  Raises: RedisError."""
+        """Write RQ's record of a labelling job again, without enqueueing it.  Raises: RedisError."""
         await asyncio.to_thread(self._restore, queue, job_id)
 
     async def enqueue_render(self, rendition: Rendition, job_id: str, seen: bytes, ttl_s: int) -> None:
-        """Have a job's rendition made, in one transaction with what says so, which lives `ttl_s`.
+        """Enqueue a job's rendition, in one transaction with its state, whose time to live is `ttl_s`.
 
-        seen: its state, b"" for none; if that has changed, it is being made, and nothing is done.
+        seen: the state that the caller saw, b"" for none; if it has changed meanwhile, nothing is done.
         Raises: RedisError.
         """
         await asyncio.to_thread(self._enqueue_render, rendition, job_id, seen, ttl_s)
 
     async def remove(self, record: JobRecord) -> bool:
-        """Take a job out, and forget it unless a worker has it.  -> whether it waited."""
+        """Remove a job, and its RQ record unless a worker has it -> whether it was waiting."""
         return await asyncio.to_thread(self._remove, record.queue, record.id)
 
     async def depth(self, queue: str) -> int:
-        """Jobs that wait."""
+        """The number of waiting jobs."""
         return int(await self._reader.llen(keys.rq_queue(queue)))
 
     async def positions(self, queues: Iterable[str]) -> dict[str, int]:
-        """Of every job that waits in one of the queues, how many run before it."""
+        """For each waiting job of the queues, the number of jobs that run before it."""
         found: dict[str, int] = {}
         for queue in queues:
             waiting = cast(list[bytes], await self._reader.lrange(keys.rq_queue(queue), 0, -1))
@@ -95,7 +95,7 @@ class Queueing:
                 if max_queue:
                     pipe.watch(queue.key)  # type: ignore[no-untyped-call]
                     if tried and pipe.exists(keys.job(record.id)):
-                        return  # made, but the connection broke before Redis said so
+                        return  # done, but the connection broke before the reply
                     if pipe.llen(queue.key) >= max_queue:
                         raise queue_full(max_queue)
                     pipe.multi()
@@ -130,9 +130,9 @@ class Queueing:
                 return
             pipe.multi()
             pipe.hset(said, "state", "queued")
-            pipe.expire(said, ttl_s)  # whoever draws it and dies leaves nothing for ever
+            pipe.expire(said, ttl_s)  # the state of a renderer that dies expires
             self._queue(keys.RENDER_QUEUE).enqueue_call(
-                # Renderers of 0.1.0 know no other name, and nobody would ask again for what they refuse.
+                # Renderers of 0.1.0 know no other name, and a refused rendition would not be requested again.
                 keys.FORMER_RENDER_FUNCTION if rendition is VIDEO else rendition.function,
                 args=(job_id,),
                 timeout=RENDER_TIMEOUT_S,
@@ -140,7 +140,7 @@ class Queueing:
                 failure_ttl=RQ_FAILURE_TTL_S,
                 description=f"{rendition.name} {job_id}",
                 job_id=rendition.rq_id(job_id),
-                at_front=rendition is THUMBNAIL,  # a moment's work, which a list of jobs waits for
+                at_front=rendition is THUMBNAIL,  # short, and lists of jobs wait for it
                 pipeline=pipe,
             )
             with suppress(WatchError):
@@ -150,7 +150,7 @@ class Queueing:
         waited = self._connection.lrem(keys.rq_queue(queue), 0, job_id)
         with suppress(NoSuchJobError):
             job = RqJob.fetch(job_id, connection=self._connection, serializer=JSONSerializer)
-            # A running job's record is its worker's, which removes it when it notices: it would come back as a stump.
+            # The worker of a running job removes its record itself; if removed here, it would be recreated incomplete.
             if waited or job.get_status(refresh=False) != JobStatus.STARTED:
                 job.delete()
         return bool(waited)

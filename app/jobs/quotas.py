@@ -31,7 +31,7 @@ async def check_quota(connection: redis.asyncio.Redis, settings: Settings, owner
     if not owner:
         return
     if settings.quota_jobs and await _waiting(connection, owner, settings.quota_jobs) >= settings.quota_jobs:
-        raise _exceeded(f"{settings.quota_jobs} of your jobs wait already", JOBS_RETRY_S)
+        raise _exceeded(f"{settings.quota_jobs} of your jobs are already waiting", JOBS_RETRY_S)
     if not (settings.quota_bytes or settings.quota_frames):
         return
     values = await connection.hmget(keys.quota(owner, today()), "bytes", "frames")

@@ -25,14 +25,14 @@ from app.jobs.quotas import today
 
 @dataclass(frozen=True)
 class Seen:
-    """A job at one time.  position: how many jobs of its queue run first; None where it does not wait."""
+    """A snapshot of a job.  position: number of jobs that run first; None if it is not waiting."""
 
     record: JobRecord
     position: int | None
 
 
 class UndecidedError(RedisConnectionError):
-    """The job may have been made: Redis went away before it said so.  Its input must stay, in case it was."""
+    """The job may have been created: the connection to Redis broke before the reply.  Its input must stay."""
 
 
 class JobStore:
@@ -49,7 +49,7 @@ class JobStore:
         self._rename = connection.register_script(RENAME)
 
     async def get(self, job_id: str, owner: str) -> JobRecord:
-        """An owner's job.  Raises: NotFound if there is none or it is another's, Gone if it has expired."""
+        """An owner's job.  Raises: NotFound if it does not exist or belongs to another, Gone if it has expired."""
         return (await self.look(job_id, owner)).record
 
     async def look(self, job_id: str, owner: str) -> Seen:
@@ -62,13 +62,13 @@ class JobStore:
                     return Seen(record, position)
             elif await self._redis.zscore(keys.jobs(owner), job_id) is not None:
                 raise Gone("This job and its results have expired.")
-        raise NotFound("There is no such job.")
+        raise NotFound("The job does not exist.")
 
     async def create(self, record: JobRecord, max_queue: int = 0) -> None:
-        """Write a record and queue its job, in one step.  The input is stored already.
+        """Write a record and queue its job atomically.  The input is stored already.
 
-        Raises: QueueFull if `max_queue` jobs wait already (0: no limit); UndecidedError;
-        other RedisErrors, after which there is nothing of the job.
+        Raises: QueueFull if `max_queue` jobs are waiting (0: no limit); UndecidedError;
+        other RedisErrors, after which nothing of the job exists.
         """
 
         def write(pipe: Pipeline) -> None:
@@ -81,8 +81,8 @@ class JobStore:
                 used = keys.quota(record.owner, today())
                 pipe.hincrby(used, "bytes", record.input.bytes)
                 pipe.expire(used, keys.QUOTA_TTL_S)
-            if record.idempotency:  # claimed for a moment until now
-                pipe.persist(record.idempotency)  # its time to live is the job's, which counts from the end
+            if record.idempotency:  # under a short claim until now
+                pipe.persist(record.idempotency)  # it expires with the job, whose time to live starts at its end
 
         making = asyncio.ensure_future(self._queueing.create(record, write, max_queue))
         try:
@@ -99,7 +99,7 @@ class JobStore:
             raise
 
     async def create_fetching(self, record: JobRecord, max_queue: int) -> None:
-        """Write the record of a job whose input is to be fetched.  Raises: QueueFull if as many wait for theirs."""
+        """Write the record of a job whose input must be fetched.  Raises: QueueFull if too many are being fetched."""
         if max_queue and await self._redis.zcard(keys.FETCHES) >= max_queue:
             raise queue_full(max_queue)
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -113,7 +113,7 @@ class JobStore:
             await pipe.execute()
 
     async def fetched(self, record: JobRecord, media: str, received: InputInfo) -> bool:
-        """Queue a job whose input is here.  -> whether it still waited for it."""
+        """Queue a job whose input has arrived -> whether it was still waiting for it."""
         fields = to_pairs({"media": media, "input": received.model_dump(mode="json"), "progress": {}})
 
         def write(pipe: Pipeline) -> None:
@@ -136,7 +136,7 @@ class JobStore:
 
         -> canceled | requested | gone, or the state in which it has ended.
         """
-        # The input goes before the end state shows; the job leaves the queue first, so that no worker misses its input.
+        # The job leaves the queue first, so that no worker misses its input; the input goes before the end is visible.
         drops_input = not record.options.keep_input
         waited = record.state == "queued" and await self._queueing.remove(record)
         if waited and drops_input:
@@ -147,9 +147,9 @@ class JobStore:
         return word
 
     async def fail_waiting(self, record: JobRecord, error: JobError) -> bool:
-        """End a job that waits as failed.  -> whether it did wait: where a worker has just taken it, nothing is done.
+        """End a waiting job as failed -> False, without effect, if a worker has just taken it.
 
-        As in `cancel`, it leaves the queue first.
+        As in `cancel`, the job leaves the queue first.
         """
         if not await self._queueing.remove(record):
             return False
@@ -159,9 +159,9 @@ class JobStore:
         return True
 
     async def rename(self, record: JobRecord, patch: NamingPatch) -> None:
-        """Change what a job and its people are called.
+        """Change a job's name, metadata and persons.
 
-        Raises: Gone if it has expired meanwhile; InvalidOption if it says too much.
+        Raises: Gone if it has expired meanwhile; InvalidOption if there is too much metadata.
         """
         change = patch.model_dump_json(exclude_unset=True, exclude={"persons"})
         # Lua could not tell an empty list from an empty object.
@@ -175,7 +175,7 @@ class JobStore:
             raise InvalidOption(f"metadata: at most {MAX_METADATA} keys", field="metadata")
 
     async def delete(self, record: JobRecord) -> None:
-        """Remove a job with all that belongs to it, cancelling it first where needed."""
+        """Remove a job with everything that belongs to it; cancel it first if necessary."""
         if record.state not in ENDED:
             await self.cancel(record)
         await self._queueing.remove(record)

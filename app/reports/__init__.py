@@ -1,1 +1,1 @@
-"""What is made of the frame records of a whole job: summary, timeline, and the shape of Hume's API."""
+"""Reports on the frame records of a whole job: summary, timeline, and the format of Hume's API."""

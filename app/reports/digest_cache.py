@@ -37,10 +37,10 @@ class DigestCache:
             making = asyncio.get_running_loop().run_in_executor(self._threads, make)
             self._making[tag] = making
             making.add_done_callback(lambda made: self._made(tag, made, keep))
-        return await asyncio.shield(making)  # a client that goes away leaves it to the others
+        return await asyncio.shield(making)  # shielded: other clients wait for the same digest
 
     def close(self) -> None:
-        """Make no more."""
+        """Start no further computation."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _made(self, tag: str, made: asyncio.Future[bytes], keep: bool) -> None:

@@ -1,8 +1,8 @@
-"""Frame records in the shape of Hume's batch prediction API (closed in 2026), so that its clients can move.
+"""Frame records in the format of Hume's batch prediction API (closed in 2026), so that its clients can migrate.
 
 Faces are grouped by track (`face_0`, ...).  Limits: the emotions are this service's labels, seven instead of Hume's
-48; there are no FACS units and no descriptions; `prob` is the detection score, 1 where frames were given as crops; a
-page holds at most as many frames as `limit` says, and the `Link` header names the next.
+48; there are no FACS units and no descriptions; `prob` is the detection score, 1 for given crops; a page
+holds at most `limit` frames, and the `Link` header names the next.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class HumeSource(BaseModel):
 
 
 def predictions(record: JobRecord, frames: Sequence[Frame]) -> list[dict[str, Any]]:
-    """Frames of a job as Hume's `GET /v0/batch/jobs/{id}/predictions` answered them."""
+    """Frames of a job in the format of Hume's `GET /v0/batch/jobs/{id}/predictions`."""
     labels = record.labels or ()
     groups: dict[int, list[dict[str, Any]]] = {}
     for frame in frames:

@@ -1,4 +1,4 @@
-"""Where a face is furthest from its person's own neutral face."""
+"""Moments: frames in which a face differs most from its person's own neutral face."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.contract.frames import Face, Frame
 
 MOST_MOMENTS = 10
 APART_S = 1.0
-KEPT = 64  # candidates, one a second
+KEPT = 64  # candidates, one per second
 
 
 class Moment(BaseModel):
@@ -24,7 +24,7 @@ class Moment(BaseModel):
 
 
 class MomentTally:
-    """Keeps the largest change of each second, of the largest seconds."""
+    """Keeps the largest change of each second, for the seconds with the largest changes."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._others = [k for k, label in enumerate(labels) if label != "Neutral"]
@@ -33,7 +33,7 @@ class MomentTally:
         self._best: dict[int, Moment] = {}  # by second
 
     def add(self, frame: Frame, face: Face) -> None:
-        """One more frame."""
+        """Add a frame."""
         if face.change is None:
             return
         self._asked = True
@@ -52,7 +52,7 @@ class MomentTally:
             del self._best[min(self._best, key=lambda second: self._best[second].change)]
 
     def largest(self) -> tuple[Moment, ...] | None:
-        """The largest first, at least `APART_S` apart; None where no face has a change."""
+        """The largest first, at least `APART_S` apart; None if no face has a change."""
         if not self._asked:
             return None
         found: list[Moment] = []

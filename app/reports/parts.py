@@ -15,7 +15,7 @@ MOST_PEAKS = 3
 
 
 class LabelShare(BaseModel):
-    """How much of the time a label was shown, and its mean score."""
+    """The share of frames with a label, and its mean score."""
 
     share: float = Field(description="share of the frames with this face that lie in segments of the label, 0..1")
     mean_score: float = Field(description="mean of the label's score over all frames with this face")
@@ -76,7 +76,7 @@ class PartSummary(BaseModel):
 
 
 class Part:
-    """What is known so far of a track, or of the whole."""
+    """Accumulates the frames of a track, or of the whole video."""
 
     def __init__(self, labels: Sequence[str], unsure_below: float) -> None:
         self._labels = labels
@@ -85,18 +85,18 @@ class Part:
         self._sums = [0.0] * len(labels)
         self._frames = 0
         self._segments: list[Segment] = []
-        self._peaks: list[Peak] = []  # a segment each
+        self._peaks: list[Peak] = []  # one per segment
         self._transitions: Counter[tuple[int, int]] = Counter()
         self._trust = TrustTally()
         self._moments = MomentTally(labels)
-        # The open segment: its label, since when, frames, sum of scores, its peak; and the newest frame.
+        # The open segment: label, start, frames, sum of scores, peak; and the newest frame.
         self._best, self._since_s, self._run, self._run_sum = -1, 0.0, 0, 0.0
         self._peak: Peak | None = None
         self._last_position, self._last_s, self._first_s = -2, 0.0, 0.0
         self._track = -1
 
     def add(self, position: int, frame: Frame, face: Face, label: int, interval_s: float) -> None:
-        """A frame with this face, in a segment of this label.  position: among all frames; a gap ends the segment."""
+        """Add a frame with this face in a segment of this label.  position: among all frames; gaps end segments."""
         time_s, score = frame.timestamp_s, face.scores[label]
         if not self._frames:
             self._first_s = time_s
@@ -120,7 +120,7 @@ class Part:
         self._last_position, self._last_s = position, time_s
 
     def summary(self, interval_s: float) -> PartSummary:
-        """Of the frames so far.  interval_s: how long the newest frame lasts."""
+        """The summary of the frames so far.  interval_s: duration of the newest frame."""
         self._close(self._last_s + interval_s)
         n = max(self._frames, 1)
         shares = {
@@ -144,7 +144,7 @@ class Part:
         )
 
     def _close(self, end_s: float) -> None:
-        """End the open segment, where there is one."""
+        """End the open segment, if any."""
         if self._run and self._peak is not None:
             mean = round(self._run_sum / self._run, 5)
             self._segments.append(

@@ -1,4 +1,4 @@
-"""Who begins to show what soon after whom."""
+"""Reactions: labels that a face begins to show soon after another face."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Reaction(BaseModel):
 
 
 def reactions(segments: Mapping[int, Sequence[Segment]], by: Literal["track_id", "person_id"]) -> tuple[Reaction, ...]:
-    """Of the segments of each face, in order: every onset of another face's within `WITHIN_S` after one counts once.
+    """Count, after each onset of a face, other faces' onsets within `WITHIN_S`.  segments: by face, in order.
 
-    A segment with which a face comes into view is no onset: at a cut, all begin at once.
+    A segment that begins when a face comes into view is not an onset: at a cut, all begin at once.
     """
     onsets = sorted(
         (after.start_s, key, after.label)

@@ -53,7 +53,7 @@ class PersonSummary(PartSummary):
 
 
 class Summary(BaseModel):
-    """A job's results in short; of the frames so far while it runs."""
+    """A summary of a job's results; of the frames so far while it runs."""
 
     job_id: str
     name: str | None = Field(None, description="of the job")

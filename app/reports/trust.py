@@ -1,7 +1,7 @@
-"""How much of the time a face was seen well enough that its labels can be trusted.
+"""Trust: the share of frames in which a face is large, sharp and frontal enough for a reliable label.
 
-The limits of size and sharpness are where, of faces made smaller or blurred, about nine in ten and eight in ten keep
-their label (`python -m tests.bench.trust`); those of the turn are a convention.
+At the limits of size and sharpness, about nine and eight of ten downscaled or blurred faces keep their label
+(`python -m tests.bench.trust`); the limits of rotation are a convention.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TrustTally:
         self._frames = self._trusted = self._small = self._turned = self._blurred = 0
 
     def add(self, face: Face) -> None:
-        """One more frame; one without landmarks does not count."""
+        """Add a frame; frames without landmarks do not count."""
         if face.looks is None:
             return
         yaw, pitch, _ = face.looks.pose
@@ -45,7 +45,7 @@ class TrustTally:
         self._trusted += not (small or turned or blurred)
 
     def shares(self) -> Trust | None:
-        """None where no frame had landmarks."""
+        """The shares; None if no frame had landmarks."""
         if not self._frames:
             return None
         trusted, small, turned, blurred = (

@@ -1,4 +1,4 @@
-"""Batches: jobs submitted under one name, which are counted, read and deleted together."""
+"""Batches: jobs submitted with the same `batch`, which are counted, read and deleted together."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BatchLinks(BaseModel):
 
 
 class Batch(BaseModel):
-    """The jobs of one name."""
+    """The jobs of a batch."""
 
     name: str
     jobs: int = Field(description="how many there are; those that were removed or have expired do not count")
@@ -48,7 +48,7 @@ class Batch(BaseModel):
 
 @router.get("/{name}", summary="A batch", response_model=Batch, responses=problems(401, 404, 422, 429, 503))
 async def get_batch(name: Name, services: ServicesDep, owner: OwnerDep, links: LinksDep) -> Batch:
-    """Counts its jobs by state."""
+    """Counts the batch's jobs by state."""
     found = await batches.states(services.redis, owner, name)
     if not found:
         raise _no_such_batch()
@@ -76,13 +76,13 @@ async def get_frames(
     format: Annotated[BatchFormat, Query(description="What the file is.")] = "csv",
     members: WithMembers = False,
 ) -> StreamingResponse:
-    """One file, job after job, oldest first, as far as there are frames; every row begins with `job_id` and `name`."""
+    """One file with the frames so far, job after job, oldest first; every row begins with `job_id` and `name`."""
     found = await batches.records(services.redis, owner, name)
     if not found:
         raise _no_such_batch()
     started = [record for record in found if record.labels]
     if format == "csv" and len({_columns(record, members) for record in started}) > 1:
-        raise Conflict("The jobs of this batch have different labels or members, so no table holds them: read ndjson.")
+        raise Conflict("The jobs of this batch have different labels or members, which no table can hold: use ndjson.")
     headers = {
         "Cache-Control": "private, no-store",
         "Content-Disposition": f'inline; filename="{name}.{format}"',
@@ -100,7 +100,7 @@ async def get_frames(
     responses=problems(401, 404, 422, 429, 503),
 )
 async def delete_batch(name: Name, services: ServicesDep, owner: OwnerDep) -> Response:
-    """Removes its jobs with their inputs and results; those that wait or run are cancelled first."""
+    """Removes the batch's jobs with their inputs and results; waiting and running ones are cancelled first."""
     found = await batches.records(services.redis, owner, name)
     if not found:
         raise _no_such_batch()

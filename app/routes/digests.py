@@ -30,7 +30,7 @@ async def get_summary(
     smoothing: SmoothingDep,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Shares, mean scores and segments of each label, for each track and for the whole video; of the frames so far."""
+    """Shares, mean scores and segments of each label, per track and for the whole video, from the frames so far."""
 
     tag = caching.etag_of(request, record, f"summary {smoothing}")
     if caching.matches(request, tag):
@@ -67,7 +67,7 @@ async def get_timeline(
     smoothing: SmoothingDep,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """A lane a track; the bands are the labels, as high as their scores."""
+    """A lane per track; the heights of its bands are the labels' scores."""
 
     tag = caching.etag_of(request, record, f"timeline {smoothing}")
     if caching.matches(request, tag):

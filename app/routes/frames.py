@@ -34,8 +34,8 @@ router = APIRouter(prefix="/v1/jobs", tags=["results"])
 MAX_POSITION = 10**9  # more frames than a job may have
 PAGE_FRAMES = 500
 MAX_PAGE_FRAMES = 5000
-_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,5}$")  # of an upload's name
-PIECE_BYTES = 2**16  # size of a sent piece of a stream
+_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,5}$")  # kept of a job's name
+PIECE_BYTES = 2**16  # size of a piece of a stream
 
 
 class FramePage(BaseModel):
@@ -83,7 +83,7 @@ async def get_frames(
     accept: Accept = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """One record a sampled frame, in order; `faces` is empty where there is none."""
+    """One record per sampled frame, in order; `faces` is empty if there is none."""
     wanted = format or accepted(accept)
     shown = (record.members or ()) if members else ()
     names = names_by_track(record.persons)
@@ -115,12 +115,12 @@ async def get_frames(
     try:
         check(wanted)
     except MissingLibraryError as error:
-        raise NotAcceptable(f"This server does not write {wanted}: {error}.") from None
+        raise NotAcceptable(f"This server cannot write {wanted}: {error}.") from None
     return _stream(services, record, wanted, start, content)
 
 
 def _about(record: JobRecord) -> dict[str, str]:
-    """Job and model, for formats that have room for them."""
+    """Job and model, for formats with a place for them."""
     return {
         "job_id": record.id,
         "created_at": record.created_at.isoformat(),
@@ -134,7 +134,7 @@ def _about(record: JobRecord) -> dict[str, str]:
 def _stream(
     services: Services, record: JobRecord, format: ExportFormat, start: int, content: Content
 ) -> StreamingResponse:
-    """All frames so far, row by row.  The header `Mien-Complete` is whether the job had ended at the start."""
+    """All frames so far, row by row.  The header `Mien-Complete` is true if the job had ended at the start."""
     frames = services.results.iterate(record, start)
     data = export(frames, format, content)
     headers = {

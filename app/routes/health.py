@@ -28,7 +28,7 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    """What the service needs, and which of it is there."""
+    """The parts that the service needs, and their state."""
 
     status: Literal["ready", "unavailable"]
     redis: bool = Field(description="Redis answers")
@@ -50,7 +50,7 @@ async def live() -> Live:
     responses={503: {"model": Ready, "description": "What is missing."}},
 )
 async def ready(services: ServicesDep, response: Response) -> Ready:
-    """200 where Redis answers, the upload store can be written, both have room, and one live worker takes jobs."""
+    """200 if Redis responds, the upload store is writable, both have room, and a live worker takes jobs."""
     workers, uploads, space = await asyncio.gather(
         _workers(services), services.writable.ask(PROBE_S), services.space.ask(PROBE_S)
     )

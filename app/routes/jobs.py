@@ -63,7 +63,7 @@ LeastShare = Annotated[float, Query(ge=0, le=1, description="With `label`: on at
 
 
 def _no_number(value: object) -> object:
-    """Pydantic would read digits as seconds since the epoch, which the schema does not offer.  Raises: ValueError."""
+    """Reject digits, which Pydantic would read as seconds since the epoch, unlike the schema.  Raises: ValueError."""
     if isinstance(value, str) and "-" not in value.strip()[1:]:
         raise ValueError("should be a date or time such as 2026-11-24 or 2026-11-24T09:30:00Z")
     return value
@@ -96,7 +96,7 @@ async def submit_job(
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Answers at once with the job; its frames can be read while it runs."""
+    """Returns the job at once; its frames can be read while it runs."""
     submission = await submit(request, services, owner)
     headers = {"Location": links.path(job_path(submission.record.id))}
     if submission.replayed:
@@ -133,7 +133,7 @@ async def get_jobs(
     limit: ListLimit = 100,
     cursor: Cursor = None,
 ) -> JobList:
-    """Newest first.  A page may be short, also empty, where a filter passes over thousands of jobs: follow `next`."""
+    """Newest first.  A page may be short or empty if a filter skips thousands of jobs: follow `next`."""
     after = None if cursor is None else Place.of_cursor(cursor)
     index = keys.jobs(owner) if batch is None else keys.batch(owner, batch)
     asked = request.query_params
@@ -164,9 +164,9 @@ async def get_job(
     wait: Wait = 0,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """State, progress, and what is known of the input.  With `wait`, answers when state or progress changed."""
+    """State, progress, and properties of the input.  With `wait`, returns when state or progress changes."""
     body = _body(seen, links)
-    # A client with an older version gets the newest at once.
+    # A client with an older version gets the newest one at once.
     if wait and (if_none_match is None or caching.matches(request, caching.etag(body))):
         shown = seen.record.revision
         seen = await wait_until(services, seen.record, wait, lambda now: has_ended(now) or now.revision != shown)
@@ -185,7 +185,7 @@ async def cancel_job(record: RecordDep, services: ServicesDep, links: LinksDep) 
     """A queued job never starts; a running one stops within a batch, and its results so far stay readable."""
     state = await services.jobs.cancel(record)
     if state in {"succeeded", "failed"}:
-        raise Conflict(f"The job has ended already: it {state}.")
+        raise Conflict(f"The job has already ended: {state}.")
     seen = await services.jobs.look(record.id, record.owner)
     return Response(_body(seen, links), 202, media_type="application/json")
 
@@ -197,7 +197,7 @@ async def cancel_job(record: RecordDep, services: ServicesDep, links: LinksDep) 
     responses=problems(400, 401, 404, 410, 422, 429, 503),
 )
 async def patch_job(record: RecordDep, patch: NamingPatch, services: ServicesDep, links: LinksDep) -> Response:
-    """Changes name and metadata, at any time: what the body leaves out stays, null removes (RFC 7396)."""
+    """Changes name, metadata and persons at any time: absent fields stay, null removes (RFC 7396)."""
     await services.jobs.rename(record, patch)
     seen = await services.jobs.look(record.id, record.owner)
     return Response(_body(seen, links), media_type="application/json")
@@ -211,7 +211,7 @@ async def patch_job(record: RecordDep, patch: NamingPatch, services: ServicesDep
     responses=problems(401, 404, 410, 422, 429, 503),
 )
 async def delete_job(record: RecordDep, services: ServicesDep) -> Response:
-    """Removes input, results and record at once; a job that waits or runs is cancelled first."""
+    """Removes input, results and record at once; a waiting or running job is cancelled first."""
     await services.jobs.delete(record)
     return Response(status_code=204)
 

@@ -24,6 +24,6 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
     },
 )
 async def get_metrics(request: Request, services: ServicesDep) -> Response:
-    """Requests of this front end; queues, jobs, frames, batches, stages, workers and room of the whole service."""
+    """Requests of this front end; queues, jobs, frames, batches, stages, workers and storage of the whole service."""
     process = generate_latest(request.app.state.request_metrics.registry)
     return Response(process + await fleet(services), media_type=TEXT)

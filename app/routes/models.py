@@ -29,13 +29,13 @@ class ModelList(BaseModel):
 
 @router.get("", summary="Served models", response_model=ModelList, responses=problems(401, 429, 503))
 async def list_models(services: ServicesDep, owner: OwnerDep) -> ModelList:
-    """What live workers serve: labels, members, metrics, provenance, device."""
+    """Bundles of live workers: labels, members, metrics, provenance, device."""
     return ModelList(models=tuple(await _served(services)))
 
 
 @router.get("/{name}", summary="A served model", response_model=Model, responses=problems(401, 404, 422, 429, 503))
 async def get_model(name: str, services: ServicesDep, owner: OwnerDep) -> Model:
-    """One of them."""
+    """One bundle of live workers."""
     for model in await _served(services):
         if model.name == name:
             return model

@@ -38,7 +38,7 @@ SECURITY = {
 
 
 class PageSettings(BaseModel):
-    """What the page needs to know of this service."""
+    """Settings of this service for the page."""
 
     version: str
     keys_needed: bool = Field(description="an API key has to be sent")
@@ -49,7 +49,7 @@ class PageSettings(BaseModel):
 
 
 class PageMember(BaseModel):
-    """What the page shows of a member."""
+    """A member's name and description for display."""
 
     name: str
     title: str
@@ -79,7 +79,7 @@ def _secure(response: Response, headers: Mapping[str, str] = SECURITY) -> None:
 
 @router.get("/", include_in_schema=False)
 async def home() -> FileResponse:
-    """The page: drop a video, watch its expressions."""
+    """The page for uploads and results."""
     return FileResponse(WEB / "index.html", headers=SECURITY)
 
 

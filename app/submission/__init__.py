@@ -1,1 +1,1 @@
-"""Taking a request's body in: what it is, its options, and the way into the upload store."""
+"""Receives a request's body: its kind, its options, its upload into the store."""

@@ -1,4 +1,4 @@
-"""The address that a job's video is fetched from: only what the operator names."""
+"""The address from which a job's video is fetched: only hosts and buckets that the operator allows."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def check_source(url: str, settings: Settings) -> None:
 
 
 def name_of_url(url: str) -> str:
-    """What its file is called."""
+    """The file name in the address."""
     return name_of_file(unquote(urlsplit(url).path))

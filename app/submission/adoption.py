@@ -67,5 +67,5 @@ async def _made_with(services: Services, owner: str, key: str, options: JobOptio
         return None
     former = await services.jobs.get(made.decode(), owner)
     if former.options != options:
-        raise IdempotencyMismatch(f"This {idempotency.HEADER} came with other options.")
+        raise IdempotencyMismatch(f"This {idempotency.HEADER} was used with other options.")
     return former

@@ -23,7 +23,7 @@ Fields = TypeVar("Fields", bound=BaseModel)
 class OptionFields:
     """Options, name and metadata by name, as text.
 
-    Generated clients send the same option in query and form: equal values are one.
+    Generated clients send the same option in query and form: equal values are accepted.
     """
 
     def __init__(self) -> None:
@@ -33,17 +33,17 @@ class OptionFields:
 
     @staticmethod
     def check_name(name: str) -> None:
-        """Raises: InvalidOption if there is no such option."""
+        """Raises: InvalidOption for an unknown option."""
         if not _is_option(name) and not _is_naming(name) and not _is_source(name):
             known = ", ".join([*JobOptions.model_fields, *Naming.model_fields, *Source.model_fields])
             raise InvalidOption(
-                f"There is no option {name[:64]!r}; there are: {known}. What is to be labelled goes in a form's part "
+                f"Unknown option {name[:64]!r}; the options are: {known}. Send a video in a form's part "
                 "`file`, several images in parts `frames`.",
                 field=name[:64],
             )
 
     def add(self, place: Place, name: str, value: str) -> None:
-        """Add an option; a list may come as several fields of one name.
+        """Add an option; a list may be several fields of one name.
 
         Raises: InvalidOption if it is unknown, repeated, or has an invalid value.
         """
@@ -81,7 +81,7 @@ class OptionFields:
         query, form = self._values["query"], self._values["form"]
         for name in query.keys() & form.keys():
             if _checked({name: query[name]}) != _checked({name: form[name]}):
-                raise InvalidOption(f"{name} has one value in the query and another in the form.", field=name)
+                raise InvalidOption(f"{name} has different values in query and form.", field=name)
         return query | form
 
 

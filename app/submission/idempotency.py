@@ -1,8 +1,7 @@
 """`Idempotency-Key`: requests with the same key and body create one job, also concurrently.
 
-A submission is known by its fingerprint only when its body is in, so both bodies are received; then one submission
-claims the key and makes the job, and the other waits for it and answers the same.  A claim whose maker died ends by
-itself.
+The fingerprint of a submission is known only after its body, so both bodies are received; then one submission claims
+the key and creates the job, and the other waits for it and returns the same job.  The claim of a dead process expires.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def fingerprint(options: JobOptions, received: InputInfo, url: str = "") -> str:
 async def claim(connection: redis.asyncio.Redis, key: str, print_: str, job_id: str) -> str | None:
     """None if this submission must create the job; the job's id if another created it.
 
-    Raises: IdempotencyMismatch if the key came with another body; Conflict if the other submission takes too long.
+    Raises: IdempotencyMismatch if the key was used with another body; Conflict if the other submission takes too long.
     """
     script = connection.register_script(CLAIM_KEY)
     deadline = time.monotonic() + CLAIM_S
@@ -57,7 +56,7 @@ async def claim(connection: redis.asyncio.Redis, key: str, print_: str, job_id: 
             return None
         former, made = (part.decode() for part in cast(list[bytes], answer))
         if former != print_:
-            raise IdempotencyMismatch(f"This {HEADER} came with another body or other options.")
+            raise IdempotencyMismatch(f"This {HEADER} was used with another body or other options.")
         if await connection.exists(keys.job(made)):
             return made
         await asyncio.sleep(POLL_S)

@@ -12,7 +12,7 @@ def file_kind(head: bytes) -> Kind:
         raise UnsupportedMedia("The file is empty.", field="file")
     kind = kind_of(head)
     if kind is None:
-        raise UnsupportedMedia(f"The file is none of: {SUPPORTED}.", field="file")
+        raise UnsupportedMedia(f"The file's type is not supported; supported are: {SUPPORTED}.", field="file")
     return kind
 
 

@@ -9,7 +9,7 @@ from app.http.errors import UploadTooSlow
 
 
 async def paced(body: AsyncIterator[bytes], min_rate: int, window_s: float) -> AsyncIterator[bytes]:
-    """Yield the pieces.  min_rate: minimum bytes a second in every window of `window_s`; 0: no limit.
+    """Yield the pieces.  min_rate: minimum bytes per second in every window of `window_s`; 0: no limit.
 
     The consumer's time for a piece does not count.  Raises: UploadTooSlow.
     """
@@ -26,7 +26,7 @@ async def paced(body: AsyncIterator[bytes], min_rate: int, window_s: float) -> A
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise UploadTooSlow(f"Less than {min_rate} bytes a second came over {window_s:g} s.") from None
+            raise UploadTooSlow(f"Less than {min_rate} bytes per second were received over {window_s:g} s.") from None
         owed -= len(piece)
         given = loop.time()
         yield piece

@@ -31,7 +31,7 @@ OptionCheck = Callable[[str, str], Awaitable[None]]
 async def receive(
     request: Request, inbox: Inbox, options: OptionFields, settings: Settings, check: OptionCheck
 ) -> None:
-    """Read the whole body.  check: called with each option's name and value as it comes.
+    """Read the whole body.  check: called with each option's name and value on arrival.
 
     Raises: a ProblemError with the fault of the request; OSError.
     """
@@ -57,16 +57,16 @@ async def receive(
         raise BadRequest("The body ends early.") from None
     elsewhere = options.source().is_elsewhere
     if inbox.is_empty and not elsewhere:
-        raise InvalidOption(f"There is no `file`, no `frames` and no {' or '.join(Source.model_fields)}.", field="file")
+        raise InvalidOption(f"Send a `file`, `frames`, or one of: {', '.join(Source.model_fields)}.", field="file")
     if elsewhere and not inbox.is_empty:
-        raise InvalidOption("Send a file, or say where it is, not both.", field="file")
+        raise InvalidOption("Send a file, or its upload or url, not both.", field="file")
 
 
 async def _receive_raw(body: AsyncIterator[bytes], inbox: Inbox, *, elsewhere: bool) -> None:
     if not elsewhere:
         inbox.begin("file")
     async for data in body:
-        if inbox.is_empty and data:  # a source and a body: `receive` rejects it
+        if inbox.is_empty and data:  # both a source and a body: `receive` rejects them
             inbox.begin("file")
         await inbox.write(data)
     if not inbox.is_empty:

@@ -1,7 +1,7 @@
-"""Uploads that go on after a cut, by the tus protocol: https://tus.io/protocols/resumable-upload
+"""Resumable uploads by the tus protocol: https://tus.io/protocols/resumable-upload
 
-The store has the bytes, Redis how many of them count, so that any front end goes on where another one stopped.  An
-upload's id becomes the id of the job that is made of it: its bytes are stored once and stay where they are.
+The store holds the bytes and Redis the valid offset, so that any front end can continue an upload.  An upload's id
+becomes the id of its job: its bytes are stored once and are not copied.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from app.submission.media import file_kind
 
 CHECKSUMS = ("sha1", "sha256", "md5")
 CLAIM_S = 300  # lease of the creation of a job, which includes hashing its input
-_PIECE = "piece:"  # and where it begins: a field of the upload's hash that names its writer
-CHECKED_BYTES = 64 * 2**20  # most bytes of a request with a checksum, which wait in memory until it is known
+_PIECE = "piece:"  # + start of a piece: the hash field that names the piece's writer
+CHECKED_BYTES = 64 * 2**20  # maximum bytes of a request with a checksum, which are buffered until it is verified
 
 
 @dataclass(frozen=True)
 class Upload:
     """A resumable upload.
 
-    length: bytes that it will have; offset: how many are there; name: of the file, or ""; writers: see `Pieces`.
+    length: its final size; offset: stored bytes; name: of the file, or ""; writers: see `Pieces`.
     """
 
     id: str
@@ -55,7 +55,7 @@ async def create(services: Services, owner: str, length: int, name: str) -> Uplo
     opened, expires_at = keys.open_resumable(owner), now + timedelta(seconds=settings.upload_ttl_s)
     await services.redis.zremrangebyscore(opened, "-inf", now.timestamp())
     if await services.redis.zcard(opened) >= settings.max_open_uploads:
-        raise TooManyUploads(f"{settings.max_open_uploads} uploads are open; finish or remove one of them first.")
+        raise TooManyUploads(f"{settings.max_open_uploads} uploads are open; finish or remove one first.")
     free = await asyncio.to_thread(services.uploads.free_bytes)
     if free is not None and free < length:
         raise StorageFull("The upload store has no room for this upload.", headers={"Retry-After": "60"})
@@ -71,7 +71,7 @@ async def create(services: Services, owner: str, length: int, name: str) -> Uplo
 
 
 async def find(services: Services, owner: str, upload_id: str) -> Upload:
-    """An owner's upload.  Raises: NotFound if there is none, it has expired, or a job was made of it."""
+    """An owner's upload.  Raises: NotFound if it does not exist, has expired, or has become a job."""
     if keys.JOB_ID.fullmatch(upload_id):
         found = cast(dict[bytes, bytes], await services.redis.hgetall(keys.resumable(upload_id)))
         values = {name.decode(): value.decode() for name, value in found.items()}
@@ -80,14 +80,15 @@ async def find(services: Services, owner: str, upload_id: str) -> Upload:
             length, offset = int(values["length"]), int(values["offset"])
             writers = {int(n.removeprefix(_PIECE)): writer for n, writer in values.items() if n.startswith(_PIECE)}
             return Upload(upload_id, length, offset, values["name"], expires_at, writers)
-    raise NotFound("There is no such upload.")
+    raise NotFound("The upload does not exist.")
 
 
 async def append(services: Services, upload: Upload, offset: int, body: AsyncIterator[bytes], digest: Digest) -> int:
-    """Store a request's bytes, as far as they come, from `offset` on.  -> how many the upload has now.
+    """Store a request's bytes from `offset` on -> the new offset.
 
-    Where the body breaks off, what came counts, unless there is a checksum.  Raises: Conflict if the upload goes on
-    elsewhere, or another request sends it; UploadTooLarge; ChecksumMismatch; what `body` raises; OSError, RedisError.
+    If the body is interrupted, the received bytes count, unless there is a checksum.  Raises: Conflict if the upload
+    has another offset, or another request is sending it; UploadTooLarge; ChecksumMismatch; what `body` raises;
+    OSError, RedisError.
     """
     writer = _Writer(services, upload)
     await writer.begin(offset)
@@ -104,25 +105,25 @@ async def append(services: Services, upload: Upload, offset: int, body: AsyncIte
 
 
 class Digest:
-    """What a request's `Upload-Checksum` promises of its body; `expected` is None where it has none."""
+    """The checksum of a request's body and the one in `Upload-Checksum`; `expected` is None without that header."""
 
     def __init__(self, algorithm: str = "", expected: bytes | None = None) -> None:
         self.expected = expected
         self._hash = hashlib.new(algorithm, usedforsecurity=False) if algorithm else None
 
     def update(self, data: bytes) -> None:
-        """More of the body."""
+        """Add a part of the body."""
         if self._hash is not None:
             self._hash.update(data)
 
     def check(self) -> None:
-        """Raises: ChecksumMismatch if the body was another."""
+        """Raises: ChecksumMismatch if the checksums differ."""
         if self._hash is not None and self._hash.digest() != self.expected:
-            raise ChecksumMismatch("The bytes that came have another checksum; send them again.")
+            raise ChecksumMismatch("The checksum of the received bytes differs; send them again.")
 
 
 class _Writer:
-    """Stores one request's bytes in pieces.  offset: how many bytes the upload has."""
+    """Stores one request's bytes in pieces.  offset: stored bytes of the upload."""
 
     def __init__(self, services: Services, upload: Upload) -> None:
         self._redis = services.redis
@@ -137,9 +138,9 @@ class _Writer:
     async def begin(self, offset: int) -> None:
         answer = await self._redis.register_script(BEGIN)(keys=[self._key], args=[self._token, offset])
         if answer == b"gone":
-            raise NotFound("There is no such upload.")
+            raise NotFound("The upload does not exist.")
         if answer != b"ok":
-            raise Conflict(f"The upload has {answer.decode()} bytes; go on from there.")
+            raise Conflict(f"The upload has {answer.decode()} bytes; continue from that offset.")
         self.offset = offset
         self._start, kept = await asyncio.to_thread(self._pieces.resume, offset, self._upload.writers)
         self._buffer += kept
@@ -149,7 +150,7 @@ class _Writer:
         self._buffer += data
         if self._start + len(self._buffer) > self._upload.length:
             self._buffer.clear()
-            raise UploadTooLarge("More bytes came than the upload's length.")
+            raise UploadTooLarge("The request exceeds the upload's length.")
         if digest.expected is None and len(self._buffer) >= PIECE_BYTES:
             await self.flush()
         elif len(self._buffer) > CHECKED_BYTES:
@@ -165,17 +166,17 @@ class _Writer:
             await self._redis.register_script(ADVANCE)(keys=[self._key], args=[self._token, self._start, offset])
             != b"ok"
         ):
-            raise Conflict("Another request sends this upload.")
+            raise Conflict("Another request is sending this upload.")
         self.offset = self._start = offset
         self._buffer.clear()
 
 
 @asynccontextmanager
 async def alone(services: Services, upload_id: str) -> AsyncIterator[None]:
-    """While a job is made of an upload, or it is removed.  Raises: Conflict if another request is at it."""
+    """A lock while an upload becomes a job or is removed.  Raises: Conflict if another request holds it."""
     claim = f"{keys.resumable(upload_id)}:claim"
     if not await services.redis.set(claim, "1", nx=True, ex=CLAIM_S):
-        raise Conflict("Another request makes a job of this upload, or removes it.")
+        raise Conflict("Another request is using or removing this upload.")
     try:
         yield
     finally:

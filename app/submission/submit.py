@@ -66,7 +66,7 @@ async def submit(request: Request, services: Services, owner: str) -> Submission
                 made = await make(job_id, "", InputInfo(kind="video", bytes=0, sha256=""), name_of_url(url))
             else:
                 made = await make(job_id, *await inbox.commit())
-    except UndecidedError:  # if the job was made it is done; if not, its input is swept
+    except UndecidedError:  # the job was created and is complete, or its input will be swept
         raise
     except BaseException:
         await asyncio.shield(inbox.abort())
@@ -77,16 +77,16 @@ async def submit(request: Request, services: Services, owner: str) -> Submission
 
 
 async def _refuse_if_full(request: Request, services: Services, bundles: Bundles, key: str) -> None:
-    """Before the body, as far as it is known in which queue the job would wait; when it is made, that is said for sure.
+    """An early check before the body, if the job's queue is known; the check when the job is created is decisive.
 
     Raises: QueueFull.
     """
-    if key and await services.redis.exists(key):  # its job may be there already
+    if key and await services.redis.exists(key):  # its job may exist already
         return
     queues = {services.settings.default_queue}
     if named := request.query_params.get("model"):
         queues = {(await bundles.of(named)).queue}
-    is_form = request.headers.get("content-type", "").startswith("multipart/")  # which may name any
+    is_form = request.headers.get("content-type", "").startswith("multipart/")  # the body may name any model
     if is_form and not named:
         queues |= {info.queue for info in await services.registry.models()}
     if request.query_params.get("priority") == "interactive":
@@ -97,7 +97,7 @@ async def _refuse_if_full(request: Request, services: Services, bundles: Bundles
 
 
 async def _receive(request: Request, services: Services, bundles: Bundles, inbox: Inbox) -> Wanted:
-    """The whole body: its content goes into the inbox, all else is returned."""
+    """Receive the whole body: its content goes into the inbox, everything else is returned."""
     fields = OptionFields()
 
     async def check(name: str, value: str) -> None:
@@ -126,7 +126,7 @@ async def _make(
     sizes: InputInfo,
     file_name: str = "",
 ) -> Submission:
-    """The job of a stored input, or the one that another request with the same key has made."""
+    """The job of a stored input, or the job that another request with the same key created."""
     record = _record(services, job_id, owner, wanted.bundle, wanted.options, media, sizes)
     naming = wanted.naming
     record.name, record.metadata, record.batch = naming.name or file_name or None, naming.metadata, naming.batch
@@ -169,7 +169,7 @@ async def _under_way(services: Services, job_id: str) -> AsyncIterator[None]:
     async def beat() -> None:
         while True:
             await asyncio.sleep(heartbeats.UPLOAD * services.settings.heartbeat_s)
-            with suppress(RedisError):  # the next one may get through
+            with suppress(RedisError):  # the next heartbeat may succeed
                 await services.redis.set(keys.upload(job_id), "1", px=ttl_ms)
 
     await services.redis.set(keys.upload(job_id), "1", px=ttl_ms)
@@ -178,7 +178,7 @@ async def _under_way(services: Services, job_id: str) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
-        with suppress(RedisError):  # it expires by itself, and must not undo a job that was made
+        with suppress(RedisError):  # it expires, and its failure must not undo a created job
             await services.redis.delete(keys.upload(job_id))
 
 

@@ -57,7 +57,7 @@ def test_mien_label_labels_many_and_goes_on(api: Api, clips: Clips, tmp_path: Pa
 
     status, lines = label("a.mp4", "bad.mp4", "b.mp4")
     assert status == 1
-    assert any(re.fullmatch(r"\[./3\] bad\.mp4: The file is none of: .*", line) for line in lines)
+    assert any(re.fullmatch(r"\[./3\] bad\.mp4: The file's type is not supported; .*", line) for line in lines)
     assert lines[-1] == "error: 1 of 3 videos could not be labelled"
     written = {path.name: len(path.read_text().splitlines()) - 1 for path in (tmp_path / "results").iterdir()}
     assert written == {"a.csv": 6, "b.csv": 4}

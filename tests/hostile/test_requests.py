@@ -101,10 +101,10 @@ def test_a_file_s_name_is_not_used(hostile: HostileApi, clips: Clips, name: str)
     ("field", "value", "why"),
     [
         (b"sample_fps", b"1", "more than once"),
-        (b"x", b"1", "There is no option"),
-        (b"\xff\xfe", b"1", "There is no option"),
+        (b"x", b"1", "Unknown option"),
+        (b"\xff\xfe", b"1", "Unknown option"),
         (b"frames", b"1", "is empty or is not a"),
-        (b"file", b"1", "The file is none of"),
+        (b"file", b"1", "The file's type is not supported"),
         (b"file", b"\xff\xd8\xff", "Send one `file`"),
     ],
     ids=["option", "unknown", "bytes", "frames", "file", "files"],

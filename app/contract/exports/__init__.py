@@ -1,6 +1,6 @@
-"""Frame records as files, a piece at a time, so that any length streams with flat memory.
+"""Export formats of frame records, written in pieces, so that files of any length stream in constant memory.
 
-The API and `python -m worker label` write records with these functions and no others.
+The API and `python -m worker label` write all records with these functions.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ MEDIA_TYPES: dict[ExportFormat, str] = {
     "openface": "text/csv; charset=utf-8",
     "textgrid": "text/plain; charset=utf-8",
 }
-SUFFIXES: dict[ExportFormat, str] = {"openface": "openface.csv", "textgrid": "TextGrid"}  # others are their own
-MANY_CLIPS: frozenset[ExportFormat] = frozenset({"json", "ndjson", "csv"})  # several clips fit into one file
+SUFFIXES: dict[ExportFormat, str] = {"openface": "openface.csv", "textgrid": "TextGrid"}  # else as the format
+MANY_CLIPS: frozenset[ExportFormat] = frozenset({"json", "ndjson", "csv"})  # a file can hold several clips
 
 _WRITERS: dict[ExportFormat, Callable[[Iterable[Frame], Content], Iterator[str] | Iterator[bytes]]] = {
     "json": json_object,
@@ -60,5 +60,5 @@ def check(format: ExportFormat) -> None:
 
 
 def suffix(format: ExportFormat) -> str:
-    """How a file's name ends, without the dot."""
+    """The file name extension, without the dot."""
     return SUFFIXES.get(format, format)

@@ -9,12 +9,12 @@ from app.contract.exports.content import Content
 from app.contract.frames import Frame
 from app.contract.segments import shown
 
-_LAST_CUE_S = 1 / 25  # how long a cue of one single frame shows, where no other frame tells the frame rate
+_LAST_CUE_S = 1 / 25  # duration of a cue if the only frame does not define a frame rate
 
 
 @dataclass
 class Line:
-    """One face of a cue.  mean_score: of its label, over the cue.  unsure: that is lower than `unsure_below`."""
+    """One face of a cue.  mean_score: of its label, over the cue.  unsure: it is lower than `unsure_below`."""
 
     track_id: int
     label: int
@@ -32,7 +32,7 @@ class Cue:
 
 
 def cues(frames: Iterable[Frame], content: Content) -> Iterator[Cue]:
-    """Cues in order of time; they never overlap.  Frames without faces have none."""
+    """Cues in order of time, without overlap.  Frames without faces have none."""
     run: _Run | None = None
     interval_s, previous_s = _LAST_CUE_S, 0.0
     for frame in shown(frames, content.smoothing):
@@ -52,7 +52,7 @@ def cues(frames: Iterable[Frame], content: Content) -> Iterator[Cue]:
 
 
 def vtt_cues(frames: Iterable[Frame], content: Content) -> Iterator[str]:
-    """WebVTT.  A cue has a line a face, `<v Face 0>Happiness 0.88`, with the mean score over the cue."""
+    """WebVTT.  A cue has a line per face, `<v Face 0>Happiness 0.88`, with the mean score over the cue."""
     yield "WEBVTT\n"
     for cue in cues(frames, content):
         lines = (f"<v {escape(_speaker(line, content))}>{escape(_said(line, content.labels))}" for line in cue.lines)
@@ -60,7 +60,7 @@ def vtt_cues(frames: Iterable[Frame], content: Content) -> Iterator[str]:
 
 
 def srt_cues(frames: Iterable[Frame], content: Content) -> Iterator[str]:
-    """SubRip.  A cue has a line a face, `Face 0: Happiness 0.88`, with the mean score over the cue."""
+    """SubRip.  A cue has a line per face, `Face 0: Happiness 0.88`, with the mean score over the cue."""
     for number, cue in enumerate(cues(frames, content), 1):
         lines = (f"{_speaker(line, content)}: {_said(line, content.labels)}" for line in cue.lines)
         yield f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n" + "\n".join(lines) + "\n\n"
@@ -103,5 +103,5 @@ def _clock(milliseconds: int, point: str = ".") -> str:
 
 
 def escape(text: str) -> str:
-    """For XML and WebVTT."""
+    """Escape text for XML and WebVTT."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

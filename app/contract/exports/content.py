@@ -1,4 +1,4 @@
-"""What a file is to hold besides the frames."""
+"""Contents of a file besides the frames."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from app.contract.segments import Smoothing
 class Content:
     """labels: in score order.  members: names of the members to show (none: fused scores only; otherwise all of the
     job's, in the job's order).  smoothing: of segments and captions.  lead: name and value of columns before all
-    others, which tell clips apart that share a file.  header: whether tables begin with a row of names.  landmarks: the
-    job gives them.  late: see `JobOptions.late_fields`.  about: job and model, for formats that have
-    room for it.  names: of people, by track; where there are any, faces have a `person_name`."""
+    others, which distinguish clips in a shared file.  header: whether tables begin with a row of names.  landmarks:
+    whether the job reports them.  late: see `JobOptions.late_fields`.  about: job and model, for formats with a place
+    for them.  names: of people, by track; if there are any, faces have a `person_name`."""
 
     labels: tuple[str, ...]
     members: tuple[str, ...] = ()

@@ -1,9 +1,9 @@
-"""The table that OpenFace 2.2 writes, which packages for R and Python read, with this service's labels after it.
+"""The table of OpenFace 2.2, which packages for R and Python read, followed by this service's labels.
 
 Filled are `frame` (from 1), `face_id` (the person, or the track), `timestamp`, `confidence`, `success` and, with
 `landmarks=true`, `pose_Rx`, `pose_Ry`, `pose_Rz` (radians, with OpenFace's signs) and the three of the 68 points that
 are known: nose tip (30) and mouth corners (48, 54).  Gaze, eyes, shape and action units are not measured and stay
-empty, which readers take as missing.
+empty, which readers treat as missing.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ COLUMNS: tuple[str, ...] = (
     *(f"AU{unit}_c" for unit in (*_UNITS, "28", "45")),
 )
 _PLACES = {name: place for place, name in enumerate(COLUMNS)}
-_POINTS = ((2, 30), (3, 48), (4, 54))  # of the five landmarks, and of the 68
+_POINTS = ((2, 30), (3, 48), (4, 54))  # indices among the five landmarks, and among the 68
 
 
 def openface(frames: Iterable[Frame], content: Content) -> Iterator[str]:
-    """A header, then a row a face a frame; a frame without faces has a row with `success` 0."""
+    """A header, then a row per face and frame; a frame without faces has a row with `success` 0."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*COLUMNS, *content.labels])
@@ -59,7 +59,7 @@ def _row(frame: Frame, face: Face) -> list[object]:
     row[:5] = frame.frame_index + 1, number, frame.timestamp_s, confidence, 1
     if face.looks is not None:
         yaw, pitch, roll = (math.radians(angle) for angle in face.looks.pose)
-        # OpenFace counts downwards and towards the picture's left.
+        # OpenFace's angles increase downwards and towards the picture's left.
         for axis, angle in zip("xyz", (-pitch, -yaw, roll), strict=True):
             row[_PLACES[f"pose_R{axis}"]] = round(angle, 4)
         for own, place in _POINTS:

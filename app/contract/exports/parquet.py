@@ -1,6 +1,6 @@
 """The rows of CSV as an Apache Parquet file, typed, with job and model in its metadata.
 
-The one module that knows pyarrow, which is loaded when it is asked for: it is in the extra `exports`.
+The only module that uses pyarrow (extra `exports`), which is imported on demand.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from app.contract.exports.content import Content
 from app.contract.exports.text import table_header, table_rows
 from app.contract.frames import Frame
 
-ROW_GROUP = 8192  # rows that are held at once
+ROW_GROUP = 8192  # rows of a row group, which are buffered
 _WHOLE = {"frame_index": "int64", "track_id": "int32", "person_id": "int32"}
 
 
@@ -23,7 +23,7 @@ class MissingLibraryError(Exception):
 
 
 class _Drained:
-    """A file whose bytes are taken away as they come."""
+    """A write-only file whose bytes are consumed between writes."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -40,13 +40,13 @@ class _Drained:
         return self._written
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """No operation: nothing is buffered elsewhere."""
 
     def close(self) -> None:
         self.closed = True
 
     def take(self) -> bytes:
-        """What was written since the last time."""
+        """The bytes written since the last call."""
         data = b"".join(self._pieces)
         self._pieces.clear()
         return data

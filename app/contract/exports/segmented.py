@@ -1,6 +1,6 @@
-"""Segments as files: ELAN (EAF) and Praat (TextGrid), a tier a person, or a track where people were not asked for.
+"""Segments as files: ELAN (EAF) and Praat (TextGrid), a tier per person, or per track without `people=true`.
 
-What is kept in memory grows with the segments, not with the frames: both formats begin with what only the end tells.
+Memory grows with the segments, not with the frames: both formats begin with data that is known only at the end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from app.contract.exports.content import Content
 from app.contract.frames import Frame
 from app.contract.segments import shown
 
-UNSURE = "?"  # ends the label of an unsure segment
+UNSURE = "?"  # suffix of the label of an unsure segment
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 
 
@@ -22,7 +22,7 @@ _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 class Tier:
     """Segments of one person or track, in order.  starts_ms, ends_ms: milliseconds.  labels: indices.
 
-    unsure: 1 where the mean score is lower than `unsure_below`.
+    unsure: 1 if the mean score is lower than `unsure_below`.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Tier:
 
 @dataclass
 class _Open:
-    """A segment that goes on: its label and track, since when, frames and sum of scores."""
+    """An open segment: label, track, start, frames and sum of scores."""
 
     label: int
     track_id: int
@@ -50,7 +50,7 @@ class _Open:
 
 
 def tiers(frames: Iterable[Frame], content: Content) -> tuple[list[Tier], int]:
-    """All tiers by number, and when the last frame ends, in milliseconds."""
+    """All tiers by number, and the end of the last frame, in milliseconds."""
     found: dict[tuple[bool, int], Tier] = {}
     open_: dict[tuple[bool, int], _Open] = {}
     last_s = interval_s = 0.0
@@ -70,7 +70,7 @@ def tiers(frames: Iterable[Frame], content: Content) -> tuple[list[Tier], int]:
             interval_s = max(now_s - last_s, 0.0)
         last_s = now_s
         for face, label in zip(seen.frame.faces, seen.labels, strict=True):
-            # People come first; of a face that is nobody's the track counts.
+            # People come first; faces without a person have a tier per track.
             key = (True, face.track_id) if face.person_id is None else (False, face.person_id)
             run = open_.get(key)
             if run is not None and (run.label, run.track_id) != (label, face.track_id):
@@ -126,7 +126,7 @@ def eaf(frames: Iterable[Frame], content: Content) -> Iterator[str]:
 
 
 def textgrid(frames: Iterable[Frame], content: Content) -> Iterator[str]:
-    """Praat's TextGrid in its long form: interval tiers that cover the whole, empty where nobody is seen."""
+    """Praat's TextGrid in its long form: interval tiers that cover the whole video, empty where nobody is visible."""
     found, end_ms = tiers(frames, content)
     end = _seconds(max(end_ms, 1))
     yield f'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = {end}\n'
@@ -146,7 +146,7 @@ def textgrid(frames: Iterable[Frame], content: Content) -> Iterator[str]:
 
 
 def _covering(tier: Tier, labels: Sequence[str], end_ms: int) -> Iterator[tuple[int, int, str]]:
-    """The tier's segments with empty ones between them, from 0 to the end."""
+    """The tier's segments, with empty intervals between them, from 0 to the end."""
     reached = 0
     for start, end, text in tier.texts(labels):
         if start > reached:

@@ -12,7 +12,7 @@ from typing import Any
 from app.contract.exports.content import Content
 from app.contract.frames import LANDMARKS, POSE, Frame, frame_record
 
-# CSV: columns of every row, before one column a label and one a member and label.
+# CSV: columns of every row, before one per label and one per member and label.
 CSV_COLUMNS = (
     "frame_index",
     "timestamp_s",
@@ -32,7 +32,7 @@ LOOKS_COLUMNS = (*(f"{point}_{axis}" for point in LANDMARKS for axis in "xy"), *
 
 
 def json_object(frames: Iterable[Frame], content: Content) -> Iterator[str]:
-    """One object with `labels` and `frames`; a line a frame."""
+    """One object with `labels` and `frames`; a line per frame."""
     lead = "".join(f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}, " for name, value in content.lead)
     yield f'{{{lead}"labels": {json.dumps(content.labels)}, "frames": ['
     separator = "\n"
@@ -43,14 +43,14 @@ def json_object(frames: Iterable[Frame], content: Content) -> Iterator[str]:
 
 
 def ndjson_lines(frames: Iterable[Frame], content: Content) -> Iterator[str]:
-    """One frame record a line."""
+    """One frame record per line."""
     for frame in frames:
         record = dict(content.lead) | named_record(frame, content)
         yield json.dumps(record, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
 def named_record(frame: Frame, content: Content) -> dict[str, Any]:
-    """The public JSON of a frame, with the names that people were given."""
+    """The public JSON of a frame, with the names of people."""
     record = frame_record(frame, content.labels, content.members, content.late)
     for face in record["faces"] if content.names else ():
         face["person_name"] = content.names.get(face["track_id"])
@@ -58,7 +58,7 @@ def named_record(frame: Frame, content: Content) -> dict[str, Any]:
 
 
 def table_header(content: Content) -> list[str]:
-    """Column names: `lead`, the fixed ones, a column a label, what the job asked for, then `MEMBER_LABEL`."""
+    """Column names: `lead`, the fixed ones, one per label, requested fields, then `MEMBER_LABEL`."""
     own = [f"{member}_{label}" for member in content.members for label in content.labels]
     looks = LOOKS_COLUMNS if content.landmarks else ()
     late = ["person_id"] if "person_id" in content.late else []
@@ -68,7 +68,7 @@ def table_header(content: Content) -> list[str]:
 
 
 def csv_rows(frames: Iterable[Frame], content: Content) -> Iterator[str]:
-    """A header, then a row a face a frame, and a row with empty face columns for a frame without faces (RFC 4180)."""
+    """A header, then a row per face and frame; a frame without faces has a row with empty face columns (RFC 4180)."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     if content.header:
@@ -82,7 +82,7 @@ def csv_rows(frames: Iterable[Frame], content: Content) -> Iterator[str]:
 
 
 def table_rows(frames: Iterable[Frame], content: Content) -> Iterator[list[object]]:
-    """Values under `table_header`, a row a face a frame; None where there is nothing, as for a frame without faces."""
+    """Rows for `table_header`, one per face and frame; None for missing values, as for a frame without faces."""
     width = len(table_header(content))
     lead = [value for _, value in content.lead]
     for frame in frames:

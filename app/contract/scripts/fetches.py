@@ -1,4 +1,4 @@
-"""The script with which a process that fetches a job's input says that it does."""
+"""The heartbeat script of a process that fetches a job's input."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from app.contract import keys
 from app.contract.scripts.transitions import CHANGED
 
 # KEYS[1]: the job's hash.  ARGV: job id, channel, progress as JSON, lease in seconds.
-# -> ok | gone where the job waits for its input no more
+# -> ok | gone if the job no longer waits for its input
 PROGRESS = (
     CHANGED
     + f"""

@@ -196,8 +196,8 @@ redis.call('PUBLISH', ARGV[1], -1)
 return 'ok'
 """
 
-# An operator has an ended job done anew, before all others: it is as if it had never been taken.  KEYS[2]: its queue,
-# KEYS[3]: RQ's record.  ARGV: job id, frames prefix + job id + ':', channel, name of its queue.
+# Put an ended job back at the front of its queue, as if it had never been claimed.  KEYS[2]: its queue, KEYS[3]: RQ's
+# record.  ARGV: job id, frames prefix + job id + ':', channel, name of its queue.
 # -> ok | gone | queued | running
 REOPEN = (
     ALLOW_OOM

@@ -102,7 +102,7 @@ def test_a_method_that_is_none_is_told_which_there_are(path: str, allowed: str, 
         if method != "HEAD":
             assert (answer.json()["code"], answer.json()["detail"]) == (
                 "method_not_allowed",
-                f"This address has: {allowed}.",
+                f"This address supports: {allowed}.",
             )
 
 

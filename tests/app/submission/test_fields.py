@@ -30,7 +30,7 @@ def test_other_values_in_query_and_form_are_refused() -> None:
     fields = OptionFields()
     fields.add("query", "fps", "25")
     fields.add("form", "fps", "30")
-    with pytest.raises(InvalidOption, match="fps has one value in the query and another in the form") as caught:
+    with pytest.raises(InvalidOption, match="fps has different values in query and form") as caught:
         fields.finish()
     assert caught.value.field == "fps"
 
