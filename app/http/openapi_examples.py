@@ -121,8 +121,9 @@ def rendition(kind: Rendition, waiting: type[BaseModel]) -> dict[int | str, dict
 
 def batch_formats() -> dict[int | str, dict[str, Any]]:
     """The `responses` entry of a batch's frames."""
-    text = {name: {"schema": {"type": "string"}} for name in ("text/csv", "application/x-ndjson")}
-    return {200: {"content": text, "description": "All frames as text."}}
+    text: dict[str, Any] = {name: {"schema": {"type": "string"}} for name in ("text/csv", "application/x-ndjson")}
+    text[MEDIA_TYPES["parquet"]] = {"schema": {"type": "string", "format": "binary"}}
+    return {200: {"content": text, "description": "All frames as a file."}}
 
 
 def metadata_filter() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Literal, get_args
 
@@ -10,21 +9,20 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from app.contract.exports import MEDIA_TYPES, export
+from app.contract.exports import MEDIA_TYPES, export_clips
 from app.contract.exports.content import Content
-from app.contract.jobs import ENDED, JobRecord, State
+from app.contract.jobs import ENDED, State
 from app.contract.naming import BATCH
 from app.http.errors import Conflict, NotFound
 from app.http.openapi_examples import batch_formats, problems
 from app.jobs import batches
 from app.jobs.results import is_complete
 from app.routes.dependencies import LinksDep, OwnerDep, ServicesDep
-from app.routes.frames import WithMembers, pieces
-from app.services import Services
+from app.routes.frames import WithMembers, check_written, content_of, pieces
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
-BatchFormat = Literal["csv", "ndjson"]
+BatchFormat = Literal["csv", "ndjson", "parquet"]
 Name = Annotated[str, Path(description="The `batch` that its jobs were submitted with.", pattern=BATCH)]
 
 
@@ -67,7 +65,7 @@ async def get_batch(name: Name, services: ServicesDep, owner: OwnerDep, links: L
     operation_id="getBatchFrames",
     summary="Frame records of all its jobs",
     response_class=StreamingResponse,
-    responses={**batch_formats(), **problems(401, 404, 409, 422, 429, 503)},
+    responses={**batch_formats(), **problems(401, 404, 406, 409, 422, 429, 503)},
 )
 async def get_frames(
     name: Name,
@@ -76,19 +74,29 @@ async def get_frames(
     format: Annotated[BatchFormat, Query(description="What the file is.")] = "csv",
     members: WithMembers = False,
 ) -> StreamingResponse:
-    """One file with the frames so far, job after job, oldest first; every row begins with `job_id` and `name`."""
+    """One file with the frames so far, job after job, oldest first; every row begins with `job_id` and `name`.
+
+    Tables have the columns that any of the jobs requested.
+    """
+    check_written(format)
     found = await batches.records(services.redis, owner, name)
     if not found:
         raise _no_such_batch()
-    started = [record for record in found if record.labels]
-    if format == "csv" and len({_columns(record, members) for record in started}) > 1:
-        raise Conflict("The jobs of this batch have different labels or members, which no table can hold: use ndjson.")
+    started = [record for record in found if record.execution]
+    contents = [replace(content_of(record, members), lead=_lead(record.id, record.name)) for record in started]
+    if format != "ndjson":
+        if len({(content.labels, content.members) for content in contents}) > 1:
+            raise Conflict(
+                "The jobs of this batch have different labels or members, which no table can hold: use ndjson."
+            )
+        contents = _with_the_same_columns(contents)
     headers = {
         "Cache-Control": "private, no-store",
         "Content-Disposition": f'inline; filename="{name}.{format}"',
         "Mien-Complete": "true" if all(map(is_complete, found)) else "false",
     }
-    rows = _rows(services, started, format, members)
+    columns = replace(contents[0] if contents else Content((), lead=_lead("", "")), about={"batch": name})
+    rows = export_clips(zip(map(services.results.iterate, started), contents, strict=True), format, columns)
     return StreamingResponse(pieces(rows), media_type=MEDIA_TYPES[format], headers=headers)
 
 
@@ -109,19 +117,19 @@ async def delete_batch(name: Name, services: ServicesDep, owner: OwnerDep) -> Re
     return Response(status_code=204)
 
 
-def _rows(services: Services, found: list[JobRecord], format: BatchFormat, members: bool) -> Iterator[bytes]:
-    """The file in pieces.  Blocks."""
-    header = True
-    for record in found:
-        labels, shown = _columns(record, members)
-        lead = (("job_id", record.id), ("name", record.name or ""))
-        content = replace(Content(labels, shown), lead=lead, header=header)
-        yield from export(services.results.iterate(record), format, content)
-        header = False
+def _lead(job_id: str, name: str | None) -> tuple[tuple[str, str], ...]:
+    return (("job_id", job_id), ("name", name or ""))
 
 
-def _columns(record: JobRecord, members: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return record.labels or (), (record.members or ()) if members else ()
+def _with_the_same_columns(contents: list[Content]) -> list[Content]:
+    """Those that any of them has; they are empty in the rows of the others."""
+    landmarks = any(content.landmarks for content in contents)
+    late = tuple(dict.fromkeys(field for content in contents for field in content.late))
+    named = any(content.names is not None for content in contents)
+    return [
+        replace(content, landmarks=landmarks, late=late, names=(content.names or {}) if named else None)
+        for content in contents
+    ]
 
 
 def _no_such_batch() -> NotFound:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import quote, urlencode
 
@@ -85,18 +86,7 @@ async def get_frames(
 ) -> Response:
     """One record per sampled frame, in order; `faces` is empty if there is none."""
     wanted = format or accepted(accept)
-    shown = (record.members or ()) if members else ()
-    names = names_by_track(record.persons)
-    options = record.options
-    content = Content(
-        record.labels or (),
-        shown,
-        smoothing,
-        landmarks=options.landmarks,
-        late=options.late_fields,
-        about=_about(record),
-        names=names,
-    )
+    content = replace(content_of(record, members), smoothing=smoothing, about=_about(record))
     if wanted == "json":
         size = limit or PAGE_FRAMES
         page = await services.results.page(record, start, size)
@@ -112,11 +102,28 @@ async def get_frames(
         if next_page:
             answer.headers["Link"] = f'<{next_page}>; rel="next"'
         return answer
-    try:
-        check(wanted)
-    except MissingLibraryError as error:
-        raise NotAcceptable(f"This server cannot write {wanted}: {error}.") from None
+    check_written(wanted)
     return _stream(services, record, wanted, start, content)
+
+
+def content_of(record: JobRecord, members: bool) -> Content:
+    """What a job's files hold.  members: each member's own scores, too."""
+    options = record.options
+    return Content(
+        record.labels or (),
+        (record.members or ()) if members else (),
+        landmarks=options.landmarks,
+        late=options.late_fields,
+        names=names_by_track(record.persons) or None,
+    )
+
+
+def check_written(format: ExportFormat) -> None:
+    """Raises: NotAcceptable if this server lacks the format's library."""
+    try:
+        check(format)
+    except MissingLibraryError as error:
+        raise NotAcceptable(f"This server cannot write {format}: {error}.") from None
 
 
 def _about(record: JobRecord) -> dict[str, str]:

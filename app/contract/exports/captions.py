@@ -67,7 +67,7 @@ def srt_cues(frames: Iterable[Frame], content: Content) -> Iterator[str]:
 
 
 def _speaker(line: Line, content: Content) -> str:
-    return content.names.get(line.track_id) or f"Face {line.track_id}"
+    return (content.names or {}).get(line.track_id) or f"Face {line.track_id}"
 
 
 @dataclass

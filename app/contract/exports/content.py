@@ -14,7 +14,7 @@ class Content:
     job's, in the job's order).  smoothing: of segments and captions.  lead: name and value of columns before all
     others, which distinguish clips in a shared file.  header: whether tables begin with a row of names.  landmarks:
     whether the job reports them.  late: see `JobOptions.late_fields`.  about: job and model, for formats with a place
-    for them.  names: of people, by track; if there are any, faces have a `person_name`."""
+    for them.  names: of people, by track; faces have a `person_name` unless it is None."""
 
     labels: tuple[str, ...]
     members: tuple[str, ...] = ()
@@ -24,4 +24,4 @@ class Content:
     landmarks: bool = False
     late: tuple[str, ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
-    names: Mapping[int, str] = field(default_factory=dict)
+    names: Mapping[int, str] | None = None

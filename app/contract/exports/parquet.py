@@ -64,6 +64,11 @@ def load() -> tuple[Any, Any]:
 
 def parquet(frames: Iterable[Frame], content: Content) -> Iterator[bytes]:
     """The file in pieces, a row group at a time.  Raises: MissingLibraryError."""
+    return parquet_table(table_rows(frames, content), content)
+
+
+def parquet_table(rows: Iterator[list[object]], content: Content) -> Iterator[bytes]:
+    """The same of rows, of one clip or several, under the columns of `content`."""
     pa, pq = load()
     names = table_header(content)
     texts = {"label", "person_name", *dict(content.lead)}
@@ -71,7 +76,6 @@ def parquet(frames: Iterable[Frame], content: Content) -> Iterator[bytes]:
     about = {"labels": json.dumps(content.labels), **content.about}
     schema = pa.schema(kinds.items(), metadata={f"mien.{name}": value for name, value in about.items()})
     sink = _Drained()
-    rows = table_rows(frames, content)
     with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="zstd") as writer:
         while group := list(islice(rows, ROW_GROUP)):
             columns = [

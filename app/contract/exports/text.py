@@ -52,8 +52,9 @@ def ndjson_lines(frames: Iterable[Frame], content: Content) -> Iterator[str]:
 def named_record(frame: Frame, content: Content) -> dict[str, Any]:
     """The public JSON of a frame, with the names of people."""
     record = frame_record(frame, content.labels, content.members, content.late)
-    for face in record["faces"] if content.names else ():
-        face["person_name"] = content.names.get(face["track_id"])
+    if content.names is not None:
+        for face in record["faces"]:
+            face["person_name"] = content.names.get(face["track_id"])
     return record
 
 
@@ -63,7 +64,7 @@ def table_header(content: Content) -> list[str]:
     looks = LOOKS_COLUMNS if content.landmarks else ()
     late = ["person_id"] if "person_id" in content.late else []
     late += [f"change_{label}" for label in content.labels if "change" in content.late]
-    names = ["person_name"] if content.names else []
+    names = [] if content.names is None else ["person_name"]
     return [*dict(content.lead), *CSV_COLUMNS, *content.labels, *looks, *late, *own, *names]
 
 
@@ -92,7 +93,7 @@ def table_rows(frames: Iterable[Frame], content: Content) -> Iterator[list[objec
             shown = [face["track_id"], *face["bbox"], face["detection_score"], face["label"], face["score"]]
             own = [score for member in content.members for score in face["members"][member].values()]
             looks = _looks(face) if content.landmarks else []
-            names = [face["person_name"]] if content.names else []
+            names = [] if content.names is None else [face["person_name"]]
             yield [*first, *shown, *face["scores"].values(), *looks, *_late(face, content), *own, *names]
         if not record["faces"]:
             yield [*first, *[None] * (width - len(first))]

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import redis
 import redis.asyncio
@@ -67,6 +69,42 @@ def test_a_batch_is_one_file(api: httpx.Client, submit: Submit, worker: ManualWo
     ]
     whole = api.get("/v1/batches/pilot/frames", params={"members": "true"}).text
     assert f"{MEMBERS[0]}_{LABELS[0]}" in whole.partition("\n")[0]
+
+
+def test_a_batch_is_one_parquet_file(
+    api: httpx.Client, submit: Submit, worker: ManualWorker, make_frames: MakeFrames
+) -> None:
+    """Row by row its CSV, typed as a job's file is, with the columns that any of the jobs asked for."""
+    plain, named = submit(batch="pilot", name="a, b.mp4"), submit(batch="pilot", name="c.mp4", people="true")
+    submit(batch="pilot")  # waits: nothing is known of its members
+    for job_id, count in ((plain, 9000), (named, 3)):
+        worker.label(job_id, make_frames(count, empty_every=5))
+    api.patch(f"/v1/jobs/{named}", json={"persons": [{"name": "Ana", "tracks": [0]}]}).raise_for_status()
+    answer = api.get("/v1/batches/pilot/frames?format=parquet&members=true")
+    assert answer.headers["content-type"] == "application/vnd.apache.parquet"
+    assert answer.headers["content-disposition"] == 'inline; filename="pilot.parquet"'
+    file = pq.ParquetFile(io.BytesIO(answer.content))
+    assert file.num_row_groups == 2
+    schema = file.schema_arrow
+    assert schema.metadata[b"mien.batch"] == b"pilot"
+    alone = pq.read_schema(io.BytesIO(api.get(f"/v1/jobs/{named}/frames?format=parquet&members=true").content))
+    assert [(field.name, field.type) for field in schema][:2] == [("job_id", "string"), ("name", "string")]
+    assert [(field.name, field.type) for field in schema][2:] == [(field.name, field.type) for field in alone]
+    table = pd.read_parquet(io.BytesIO(answer.content))
+    text = pd.read_csv(io.StringIO(api.get("/v1/batches/pilot/frames?members=true").text))
+    pd.testing.assert_frame_equal(text, table, check_dtype=False, rtol=1e-6)
+    assert table.groupby("job_id", sort=False)["frame_index"].nunique().to_dict() == {plain: 9000, named: 3}
+    assert table.groupby("name")["person_name"].unique().map(lambda names: names[-1]).to_dict()["c.mp4"] == "Ana"
+    lines = [json.loads(line) for line in api.get("/v1/batches/pilot/frames?format=ndjson").text.splitlines()]
+    assert ["person_id" in line["faces"][0] for line in lines if line["faces"]] == [*[False] * 7200, *[True] * 2]
+
+
+def test_a_batch_without_frames_is_an_empty_table(api: httpx.Client, submit: Submit) -> None:
+    """Its columns are those that are known before any labels are."""
+    submit(batch="pilot")
+    assert api.get("/v1/batches/pilot/frames").text.startswith("job_id,name,frame_index,")
+    table = pd.read_parquet(io.BytesIO(api.get("/v1/batches/pilot/frames?format=parquet").content))
+    assert (len(table), list(table)[:3]) == (0, ["job_id", "name", "frame_index"])
 
 
 def test_jobs_that_fit_into_no_table_are_refused(
