@@ -5,19 +5,20 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import IO
 
 import fsspec
 
 from app.contract.uploads import os_errors
 from app.settings import Settings
-from app.webhooks.post import connect
+from app.submission.address import S3
+from app.webhooks.post import ask, connect, cut
 from app.webhooks.targets import parse_target, resolve
 
 READ_BYTES = 2**20
+S3_BLOCK_BYTES = 8 * READ_BYTES  # size of a request to object storage; the answer is held in memory
 SILENCE_S = 30  # timeout for a host that sends nothing
 _OK = 200
 
@@ -32,15 +33,14 @@ class FetchError(Exception):
 
 @dataclass(frozen=True)
 class Opened:
-    """A video that is being read.  total: its size in bytes, None if the host does not report it."""
+    """A video that is being read.  total: its size in bytes, None if the host does not report it.
 
-    stream: IO[bytes] | http.client.HTTPResponse
+    read: returns the next bytes, none at the end; blocks.  cut: ends a blocked `read` if possible.
+    """
+
     total: int | None
-
-    def pieces(self) -> Iterator[bytes]:
-        """The content, in pieces.  Blocks."""
-        while data := self.stream.read(READ_BYTES):
-            yield data
+    read: Callable[[], bytes]
+    cut: Callable[[], None]
 
 
 @contextmanager
@@ -49,24 +49,41 @@ def opened(url: str, settings: Settings) -> Iterator[Opened]:
 
     Raises: FetchError; ForbiddenTargetError if the host has a non-public address; OSError, HTTPException.
     """
-    if url.startswith("s3://"):
-        with os_errors(), fsspec.open(url, "rb") as file:
-            yield Opened(file, getattr(file, "size", None))
+    if url.startswith(S3):
+        yield from _object(url.removeprefix(S3))
         return
     target = parse_target(url, settings.fetch_reach)
     stream = connect(target, resolve(target, settings.fetch_reach))
-    with stream:
-        stream.settimeout(SILENCE_S)
-        if isinstance(stream, ssl.SSLSocket):
-            stream.do_handshake()
-        connection = http.client.HTTPConnection(target.host, target.port)
-        connection.sock = stream
-        headers = {"Host": target.authority, "User-Agent": "mien", "Accept": "*/*", "Connection": "close"}
-        connection.request("GET", target.path, headers=headers)
-        with closing(connection), closing(connection.getresponse()) as response:
-            if response.status != _OK:
-                raise _refused(response.status)
-            yield Opened(response, response.length)
+    with stream, closing(ask(stream, target, "GET", {"Accept": "*/*"})) as response:
+        if response.status != _OK:
+            raise _refused(response.status)
+        # `read1` returns what has arrived; `read` would block its thread until a slow host has sent READ_BYTES.
+        yield Opened(response.length, lambda: response.read1(READ_BYTES), lambda: cut(stream))
+
+
+def _object(path: str) -> Iterator[Opened]:
+    """Open an object, BUCKET/KEY.  `fsspec.open` would split a key at "::"."""
+    with _object_errors():
+        file = fsspec.filesystem("s3").open(path, "rb", block_size=S3_BLOCK_BYTES)
+
+    def read() -> bytes:
+        with _object_errors():
+            return bytes(file.read(READ_BYTES))
+
+    with closing(file):
+        yield Opened(file.size, read, lambda: None)
+
+
+@contextmanager
+def _object_errors() -> Iterator[None]:
+    """Raises: FetchError, OSError."""
+    try:
+        with os_errors():
+            yield
+    except FileNotFoundError:
+        raise FetchError("there is no such object", lasting=True) from None
+    except PermissionError:
+        raise FetchError("the service may not read this object", lasting=True) from None
 
 
 def _refused(status: int) -> FetchError:
@@ -78,14 +95,10 @@ def _refused(status: int) -> FetchError:
 
 def in_words(error: Exception) -> str:
     """The reason of a failure, without addresses or paths."""
-    if isinstance(error, FetchError):
-        return str(error)
     if isinstance(error, TimeoutError):
         return "its host did not answer in time"
     if isinstance(error, ssl.SSLError):
         return "its host has no valid certificate"
     if isinstance(error, socket.gaierror):
         return "its host is not known"
-    if isinstance(error, FileNotFoundError):
-        return "there is no such object"
     return "its host could not be read"

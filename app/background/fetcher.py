@@ -1,7 +1,7 @@
 """Fetches the videos of jobs submitted by address into the upload store, and queues the jobs.
 
-Redis holds pending fetches by due time.  A process takes one by a lease of `LEASE_S`, which it extends during the
-transfer; if the process dies, another one starts the fetch again.
+Redis holds pending fetches by due time.  A process takes one by a lease of `LEASE_S`, which it extends until the fetch
+ends; if the process dies, another one starts the fetch again.
 """
 
 from __future__ import annotations
@@ -10,37 +10,52 @@ import asyncio
 import http.client
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import cast
+from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from app.background.fetch_sources import FetchError, in_words, opened
+from app.background.fetch_sources import FetchError, Opened, in_words, opened
 from app.contract import keys
 from app.contract.jobs import JobError, JobRecord, UnreadableRecordError
 from app.contract.scripts.fetches import PROGRESS
 from app.contract.scripts.webhooks import TAKE
 from app.contract.uploads import UploadStore
-from app.http.errors import UnsupportedMedia
+from app.http.errors import ProblemError, UnsupportedMedia, UploadTooSlow
 from app.jobs.store import JobStore
 from app.settings import Settings
 from app.submission.inbox import Inbox
+from app.submission.pace import paced
 from app.webhooks.targets import ForbiddenTargetError
 
 LOOK_S = 0.5
-LEASE_S = 60  # longer than the timeout of a silent host
-TELL_S = 1.0  # interval of progress reports and of checks for cancellation
+LEASE_S = 60
+TELL_S = 1.0  # interval of lease renewals, progress reports and checks for cancellation
 AT_ONCE = 4
 PAUSES_S = (5, 30, 120, 600)  # backoff before each retry
+# Failures of hosts and storage; any other exception is a bug.
+EXPECTED = (FetchError, ForbiddenTargetError, ProblemError, OSError, http.client.HTTPException)
+
+Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
 
 
 class _GoneError(Exception):
     """The job no longer waits for its input: it was cancelled or removed."""
+
+
+@dataclass
+class _Progress:
+    """Bytes received so far, the total if the host reports it, and the time of the last report."""
+
+    received: int = 0
+    total: int | None = None
+    told_s: float = 0.0
 
 
 class Fetcher:
@@ -97,9 +112,10 @@ class Fetcher:
                 raise _GoneError
         except _GoneError:
             await inbox.abort()
-        except UnsupportedMedia as error:
-            await self._fail(record, inbox, FetchError(error.detail, lasting=True))
-        except (FetchError, ForbiddenTargetError, OSError, http.client.HTTPException) as error:
+        except RedisError:  # it is due again after its lease
+            await inbox.abort()
+            raise
+        except Exception as error:
             await self._fail(record, inbox, error)
         except BaseException:
             await asyncio.shield(inbox.abort())
@@ -109,35 +125,51 @@ class Fetcher:
             log.info("fetched", job_id=job_id, request_id=record.request_id, bytes=received.bytes)
 
     async def _receive(self, record: JobRecord, inbox: Inbox) -> None:
-        """Copy the whole video into the inbox.  Raises: _GoneError, FetchError; as `opened`."""
-        most = self._settings.max_upload_bytes
-        too_large = FetchError(f"the video is larger than the limit of {most} bytes", lasting=True)
-        source = opened(record.url, self._settings)
-        video = await asyncio.to_thread(source.__enter__)
+        """Copy the whole video into the inbox.  Raises: _GoneError, FetchError, ProblemError; as `opened`."""
+        settings, progress = self._settings, _Progress()
+        too_large = FetchError(f"the video is larger than the limit of {settings.max_upload_bytes} bytes", lasting=True)
+        source = opened(record.url, settings)
+        video = await self._while_telling(record.id, source.__enter__, progress)
         try:
-            if video.total is not None and video.total > most:
+            progress.total = video.total
+            if video.total is not None and video.total > settings.max_upload_bytes:
                 raise too_large
-            pieces, received, told = video.pieces(), 0, 0.0
             inbox.begin("file")
-            while data := await asyncio.to_thread(_next, pieces):
-                received += len(data)
-                if received > most:
+            pieces = self._pieces(record.id, video, progress)
+            async for data in paced(pieces, settings.min_upload_rate, settings.upload_window_s):
+                if progress.received > settings.max_upload_bytes:
                     raise too_large
                 await inbox.write(data)
-                if time.monotonic() - told > TELL_S:
-                    told = time.monotonic()
-                    await self._tell(record.id, received, video.total)
-            if video.total is not None and received < video.total:
+            if video.total is not None and progress.received < video.total:
                 raise FetchError("the host closed the connection early", lasting=False)
-            await self._tell(record.id, received, video.total)
+            await self._tell(record.id, progress)
             await inbox.end()
         finally:
+            video.cut()
             with suppress(OSError, http.client.HTTPException):
                 await asyncio.to_thread(source.__exit__, None, None, None)
 
-    async def _tell(self, job_id: str, received: int, total: int | None) -> None:
-        progress = json.dumps({"bytes_fetched": received, "bytes_total": total})
-        arguments: list[str | int] = [job_id, keys.changed(job_id), progress, LEASE_S]
+    async def _pieces(self, job_id: str, video: Opened, progress: _Progress) -> AsyncIterator[bytes]:
+        while data := await self._while_telling(job_id, video.read, progress):
+            progress.received += len(data)
+            yield data
+
+    async def _while_telling(self, job_id: str, work: Callable[[], Result], progress: _Progress) -> Result:
+        """Run `work` in a thread and renew the lease meanwhile.  Raises: _GoneError; what `work` raises."""
+        task = asyncio.ensure_future(asyncio.to_thread(work))
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=TELL_S)
+                if time.monotonic() - progress.told_s > TELL_S:
+                    await self._tell(job_id, progress)
+            return task.result()
+        finally:
+            task.cancel()
+
+    async def _tell(self, job_id: str, progress: _Progress) -> None:
+        progress.told_s = time.monotonic()
+        words = json.dumps({"bytes_fetched": progress.received, "bytes_total": progress.total})
+        arguments: list[str | int] = [job_id, keys.changed(job_id), words, LEASE_S]
         if await self._progress(keys=[keys.job(job_id)], args=arguments) != b"ok":
             raise _GoneError
 
@@ -145,9 +177,10 @@ class Fetcher:
         """Schedule a retry with backoff, or end the job."""
         await inbox.abort()
         tried = self._tries.get(record.id, 0)
-        lasting = isinstance(error, ForbiddenTargetError) or (isinstance(error, FetchError) and error.lasting)
-        words = str(error) if isinstance(error, ForbiddenTargetError) else in_words(error)
+        words, lasting = _in_words(error)
         said = {"job_id": record.id, "request_id": record.request_id, "why": words, "error": type(error).__name__}
+        if not isinstance(error, EXPECTED):
+            log.error("fetch_broke", job_id=record.id, exc_info=error)
         if lasting or tried >= len(PAUSES_S):
             self._tries.pop(record.id, None)
             log.info("fetch_failed", **said)
@@ -160,5 +193,14 @@ class Fetcher:
             await self._redis.zadd(keys.FETCHES, {record.id: seconds + PAUSES_S[tried]}, xx=True)
 
 
-def _next(pieces: Iterator[bytes]) -> bytes:
-    return next(pieces, b"")
+def _in_words(error: Exception) -> tuple[str, bool]:
+    """The reason of a failure, without addresses or paths, and whether retries cannot succeed."""
+    if isinstance(error, FetchError):
+        return str(error), error.lasting
+    if isinstance(error, ForbiddenTargetError):
+        return str(error), True
+    if isinstance(error, UnsupportedMedia):
+        return error.detail, True
+    if isinstance(error, UploadTooSlow):
+        return "its host is too slow", False
+    return in_words(error), False

@@ -19,7 +19,7 @@ class Source(BaseModel):
     url: str | None = Field(
         None,
         max_length=2000,
-        pattern=r"^(https?|s3)://[\x21-\x7e]+$",
+        pattern=r"^(https?://[\x21-\x7e]+|s3://[^\x00-\x1f\x7f]+)$",
         description="Address from which the video is fetched: https, or s3://BUCKET/KEY, if the operator allows it.",
     )
 

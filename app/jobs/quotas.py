@@ -45,7 +45,8 @@ async def check_quota(connection: redis.asyncio.Redis, settings: Settings, owner
 
 async def _waiting(connection: redis.asyncio.Redis, owner: str, enough: int) -> int:
     """The number of the owner's queued jobs, or an upper bound below `enough`."""
-    opened = cast(list[bytes], await connection.hkeys(keys.OPEN))
+    fetching = cast(list[bytes], await connection.zrange(keys.FETCHES, 0, -1))
+    opened = [*fetching, *cast(list[bytes], await connection.hkeys(keys.OPEN))]
     if len(opened) < enough:
         return len(opened)
     async with connection.pipeline(transaction=False) as pipe:

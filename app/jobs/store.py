@@ -77,10 +77,7 @@ class JobStore:
             if record.batch:
                 pipe.zadd(keys.batch(record.owner, record.batch), {record.id: _milliseconds(record.created_at)})
             pipe.hset(keys.OPEN, record.id, record.queue)
-            if record.owner:
-                used = keys.quota(record.owner, today())
-                pipe.hincrby(used, "bytes", record.input.bytes)
-                pipe.expire(used, keys.QUOTA_TTL_S)
+            _charge(pipe, record, record.input.bytes)
             if record.idempotency:  # under a short claim until now
                 pipe.persist(record.idempotency)  # it expires with the job, whose time to live starts at its end
 
@@ -122,6 +119,7 @@ class JobStore:
             pipe.hincrby(keys.job(record.id), "revision", 1)
             pipe.hset(keys.OPEN, record.id, record.queue)
             pipe.zrem(keys.FETCHES, record.id)
+            _charge(pipe, record, received.bytes)
             pipe.publish(keys.changed(record.id), 0)
 
         return await self._queueing.create_waiting(record, write)
@@ -197,6 +195,14 @@ class JobStore:
             keys=[keys.job(record.id), keys.jobs(record.owner), *batch],
             args=[keys.changed(record.id), keys.frames(record.id, ""), record.id],
         )
+
+
+def _charge(pipe: Pipeline, record: JobRecord, count: int) -> None:
+    """Add an input's bytes to what its owner has used today."""
+    if record.owner:
+        used = keys.quota(record.owner, today())
+        pipe.hincrby(used, "bytes", count)
+        pipe.expire(used, keys.QUOTA_TTL_S)
 
 
 def _milliseconds(time: datetime) -> int:

@@ -1,4 +1,4 @@
-"""One POST to a checked address, without redirects or proxies; only the response's status is read."""
+"""Requests to checked addresses, without redirects or proxies; of a POST only the response's status is read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from app.settings import Settings
 from app.webhooks.targets import Target, resolve
@@ -24,20 +24,31 @@ def post(target: Target, body: bytes, headers: Mapping[str, str], settings: Sett
     """
     address = resolve(target, settings.callback_reach)
     stream = connect(target, address)
-    watchdog = threading.Timer(ANSWER_S, _cut, (stream,))
+    with (
+        stream,
+        closing(ask(stream, target, "POST", {"Content-Type": "application/json", **headers}, body)) as response,
+    ):
+        return response.status
+
+
+def ask(
+    stream: socket.socket, target: Target, method: str, headers: Mapping[str, str], body: bytes | None = None
+) -> http.client.HTTPResponse:
+    """Send a request over a new connection.  -> the response, whose headers have come.  Blocks.
+
+    Raises: OSError or http.client.HTTPException if they have not within `ANSWER_S`.
+    """
+    watchdog = threading.Timer(ANSWER_S, cut, (stream,))
     watchdog.daemon = True
     watchdog.start()
     try:
-        with stream:
-            if isinstance(stream, ssl.SSLSocket):
-                stream.do_handshake()
-            connection = http.client.HTTPConnection(target.host, target.port)
-            connection.sock = stream
-            sent = {"Host": target.authority, "Content-Type": "application/json", "User-Agent": "mien", **headers}
-            connection.request("POST", target.path, body, {**sent, "Connection": "close"})
-            status = connection.getresponse().status
-            connection.close()
-            return status
+        if isinstance(stream, ssl.SSLSocket):
+            stream.do_handshake()
+        connection = http.client.HTTPConnection(target.host, target.port)
+        connection.sock = stream
+        sent = {"Host": target.authority, "User-Agent": "mien", "Connection": "close", **headers}
+        connection.request(method, target.path, body, sent)
+        return connection.getresponse()
     finally:
         watchdog.cancel()
 
@@ -57,7 +68,7 @@ def connect(target: Target, address: str) -> socket.socket:
         raise
 
 
-def _cut(connection: socket.socket) -> None:
+def cut(connection: socket.socket) -> None:
     """Shut down the TCP connection that another thread reads; `SSLSocket.shutdown` would change the reader's state."""
     with suppress(OSError):
         socket.socket.shutdown(connection, socket.SHUT_RDWR)

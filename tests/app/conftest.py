@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import httpx
 import pytest
 import redis
@@ -21,6 +24,7 @@ from app.contract.uploads import UploadStore
 from app.main import create_app
 from app.settings import Settings
 from tests.manual_worker import LABELS, ManualWorker
+from worker.demo.processes import free_port
 
 
 @pytest.fixture
@@ -75,6 +79,38 @@ def serving(settings: Settings) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(20)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """URL of a running S3 service, moto's; shared by all tests."""
+    port = free_port()
+    program = Path(sys.executable).parent / "moto_server"
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen([program, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                httpx.get(url, trust_env=False)
+                break
+            except httpx.TransportError:
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        yield url
+        server.terminate()
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+    """A client of an S3 service without buckets, which fsspec's `s3` reaches, too."""
+    account = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in (account | {"AWS_ENDPOINT_URL": s3_server}).items():
+        monkeypatch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # they keep their endpoint
+    with httpx.Client(base_url=s3_server, trust_env=False) as client:
+        client.post("/moto-api/reset").raise_for_status()
+        yield client
 
 
 @pytest.fixture

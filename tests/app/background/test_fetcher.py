@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
+from contextlib import closing, suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import httpx
 import pytest
 import redis
@@ -25,95 +23,14 @@ from app.contract.uploads import UploadStore
 from app.jobs.queueing import Queueing
 from app.jobs.store import JobStore
 from app.settings import Settings
-from tests.app.conftest import MP4, MakeApi
-
-VIDEO = MP4 + bytes(3 * 2**20)
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
-class Host:
-    """A web server.  answer: what it does next; it gives the video unless a test says otherwise."""
-
-    def __init__(self) -> None:
-        self.answers: list[Answer] = []
-        self.asked: list[str] = []
-        host = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                host.asked.append(self.path)
-                (host.answers.pop(0) if host.answers else give(VIDEO))(self)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.name = f"127.0.0.1:{self.server.server_port}"
-
-    def url(self, path: str = "/take%203.mp4?token=x") -> str:
-        return f"http://{self.name}{path}"
-
-
-def give(content: bytes, status: int = 200, length: int | None = None, **headers: str) -> Answer:
-    def answer(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(status)
-        request.send_header("Content-Length", str(len(content) if length is None else length))
-        for name, value in headers.items():
-            request.send_header(name, value)
-        request.end_headers()
-        request.wfile.write(content)
-
-    return answer
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    host = Host()
-    thread = threading.Thread(target=host.server.serve_forever, args=(0.05,))
-    thread.start()
-    yield host
-    host.server.shutdown()
-    thread.join()
-    host.server.server_close()
-
-
-@pytest.fixture
-def settings(host: Host, redis_url: str, uploads: Path) -> dict[str, Any]:
-    """Of a service that may fetch from the host."""
-    return {"fetch_hosts": host.name, "fetch_private": True, "max_upload_bytes": 4 * 2**20}
+from app.webhooks import post
+from tests.app.background.conftest import VIDEO, Answer, Fetch, Host, give
+from tests.app.conftest import MakeApi
 
 
 @pytest.fixture
 def api(make_api: MakeApi, settings: dict[str, Any]) -> httpx.Client:
     return make_api(**settings)
-
-
-Fetch = Callable[..., None]
-
-
-@pytest.fixture
-def fetch(settings: dict[str, Any], redis_url: str, uploads: Path, monkeypatch: pytest.MonkeyPatch) -> Fetch:
-    """Lets a background process fetch what is due, until nothing is under way; then does `after`."""
-    monkeypatch.setattr(fetcher, "PAUSES_S", (0, 0))
-    chosen = Settings(**{"redis_url": redis_url, "uploads": str(uploads), **settings})
-
-    async def run(rounds: int, meanwhile: Callable[[], None] | None) -> None:
-        store = UploadStore(str(uploads))
-        async with redis.asyncio.Redis.from_url(redis_url) as connection:
-            with redis.Redis.from_url(redis_url) as writer:
-                jobs = JobStore(connection, Queueing(writer, connection), store, 3600)
-                with closing(Fetcher(connection, jobs, store, chosen)) as fetching:
-                    for _ in range(rounds):
-                        await fetching.fetch_due()
-                        if meanwhile is not None:
-                            await asyncio.to_thread(meanwhile)
-                        await asyncio.gather(*fetching._under_way)
-
-    def do(rounds: int = 1, meanwhile: Callable[[], None] | None = None) -> None:
-        asyncio.run(run(rounds, meanwhile))
-
-    return do
 
 
 def test_a_video_is_fetched_and_its_job_queued(
@@ -272,19 +189,76 @@ def test_the_same_key_answers_the_same_job(api: httpx.Client, host: Host) -> Non
     assert api.post("/v1/jobs", json={"url": host.url("/other")}, headers=key).json()["code"] == "idempotency_mismatch"
 
 
-def test_objects_of_listed_buckets_are_fetched(
-    make_api: MakeApi, settings: dict[str, Any], fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("quota", [{"quota_bytes": len(VIDEO)}, {"quota_jobs": 1}])
+def test_quotas_count_jobs_by_address(
+    make_api: MakeApi, settings: dict[str, Any], host: Host, fetch: Fetch, quota: dict[str, int]
 ) -> None:
-    """By fsspec's client; memory stands for S3 here."""
-    settings["fetch_buckets"] = "videos"
-    api = make_api(**settings)
-    name = uuid.uuid4().hex
-    memory = fsspec.filesystem("memory")
-    with memory.open(f"/{name}/a.mp4", "wb") as file:
-        file.write(VIDEO)
-    monkeypatch.setattr(fsspec, "open", lambda url, mode: memory.open(f"/{name}/{url.rpartition('/')[2]}", mode))
-    job, missing = (api.post("/v1/jobs", json={"url": f"s3://videos/{n}.mp4"}).json() for n in ("a", "b"))
-    fetch()
-    assert api.get(f"/v1/jobs/{job['id']}").json()["input"]["sha256"] == hashlib.sha256(VIDEO).hexdigest()
+    """Their bytes when they are fetched, and the jobs before that, too."""
+    api = make_api(**settings, **quota, api_keys=("one",))
+    headers = {"X-API-Key": "one"}
+    assert api.post("/v1/jobs", json={"url": host.url()}, headers=headers).status_code == 202
+    if "quota_bytes" in quota:
+        fetch()
+    refused = api.post("/v1/jobs", json={"url": host.url()}, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+
+
+def test_a_host_that_drips_is_given_up(
+    api: httpx.Client, host: Host, fetch: Fetch, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its headers, and in what follows: it holds neither a thread nor the job."""
+    monkeypatch.setattr(post, "ANSWER_S", 0.5)
+    settings |= {"min_upload_rate": 1000, "upload_window_s": 0.5}
+    dripped: list[str] = []
+
+    def drip(where: str) -> Answer:
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(VIDEO)}\r\n".encode()
+            request.wfile.write(head + (b"X-Slow: " if where == "headers" else b"\r\n"))
+            with suppress(OSError):
+                while True:
+                    request.wfile.write(b"x")
+                    time.sleep(0.1)
+            dripped.append(where)
+
+        return answer
+
+    host.answers = [drip("headers"), drip("body"), drip("body")]
+    job = api.post("/v1/jobs", json={"url": host.url()}).json()
+    began = time.monotonic()
     fetch(3)
-    assert api.get(f"/v1/jobs/{missing['id']}").json()["error"]["detail"] == "there is no such object"
+    assert time.monotonic() - began < 10
+    assert api.get(f"/v1/jobs/{job['id']}").json()["error"]["detail"] == "its host is too slow"
+    while len(dripped) < 3:  # each host notices that nobody reads
+        assert time.monotonic() - began < 20
+        time.sleep(0.05)
+    assert dripped == ["headers", "body", "body"]
+
+
+def test_the_lease_is_renewed_while_a_host_is_silent(
+    api: httpx.Client, host: Host, fetch: Fetch, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else begins with the same video meanwhile."""
+    monkeypatch.setattr(fetcher, "TELL_S", 0.05)
+    asked, go_on = threading.Event(), threading.Event()
+
+    def wait(request: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        go_on.wait(20)
+        give(VIDEO)(request)
+
+    host.answers = [wait]
+    job = api.post("/v1/jobs", json={"url": host.url()}).json()
+
+    def watch() -> None:
+        assert asked.wait(20)
+        with redis.Redis.from_url(redis_url) as connection:
+            leased = connection.zscore(keys.FETCHES, job["id"])
+            deadline = time.monotonic() + 20
+            while connection.zscore(keys.FETCHES, job["id"]) == leased:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        go_on.set()
+
+    fetch(meanwhile=watch)
+    assert api.get(f"/v1/jobs/{job['id']}").json()["input"]["bytes"] == len(VIDEO)

@@ -209,6 +209,27 @@ def objects(monkeypatch: pytest.MonkeyPatch) -> UploadStore:
     return UploadStore(f"memory://{uuid.uuid4().hex}")
 
 
+def test_an_upload_into_object_storage_goes_on(make_api: MakeApi, s3: httpx.Client) -> None:
+    """At another front end; S3 joins the parts, and has one object in the end."""
+    s3.put("/store").raise_for_status()
+    fronts = [make_api(uploads="s3://store/mien") for _ in range(2)]
+    content = video(14 * 2**20)
+    url = create(fronts[0], len(content)).headers["location"]
+    offset = 0
+    for front, end in ((fronts[0], 6 * 2**20 + 1), (fronts[1], 7 * 2**20)):  # the second leaves less than a part
+        cut(front, url, offset, content[offset:end])
+        offset = reached(fronts[0], url, end)
+        assert offset == end
+    assert send(fronts[0], url, offset, content[offset:]).status_code == 204
+    job = fronts[1].post("/v1/jobs", json={"upload": url.rsplit("/", 1)[-1]}).json()
+    assert job["input"]["sha256"] == hashlib.sha256(content).hexdigest()
+    listed = s3.get("/store", params={"list-type": "2"}).text
+    assert re.findall(r"<Key>(.*?)</Key>", listed) == [f"mien/{job['id']}/input"]
+    assert s3.get(f"/store/mien/{job['id']}/input").content == content
+    fronts[0].delete(f"/v1/jobs/{job['id']}").raise_for_status()
+    assert "<Key>" not in s3.get("/store", params={"list-type": "2"}).text
+
+
 def test_object_storage_has_pieces_that_it_can_join(objects: UploadStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small ones are written anew with what follows; a late writer's piece changes nothing; one object is left."""
     upload_id = uuid.uuid4().hex
