@@ -6,8 +6,7 @@
         for record in client.label("video.mp4"):
             print(record["timestamp_s"], [face["label"] for face in record["faces"]])
 
-`AsyncClient` has the same methods for asyncio, but for those that write files; `mien label` is the same on the command
-line.
+`AsyncClient` has the same methods for asyncio, except those that write files.  The command `mien label` labels files.
 """
 
 from mien.client import AsyncClient, Client

@@ -1,4 +1,4 @@
-"""The requests of each operation, without a word on how they are sent: `Client` and `AsyncClient` share them.
+"""The requests of each operation, independent of transport; `Client` and `AsyncClient` share them.
 
 An operation is a generator: it yields a `Call`, is sent the response, and returns its result.
 """
@@ -16,8 +16,8 @@ import httpx
 from mien.errors import ApiError
 from mien.types import Batch, Job
 
-LARGE_BYTES = 50 * 2**20  # files from here on are sent as resumable uploads
-CHUNK_BYTES = 16 * 2**20  # of those, in one request
+LARGE_BYTES = 50 * 2**20  # files of this size or more are sent as resumable uploads
+CHUNK_BYTES = 16 * 2**20  # size of a request of a resumable upload
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 TRIED_AGAIN = frozenset({408, 425, 429, 502, 503, 504, 507})
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -28,7 +28,7 @@ Steps = Generator["Call", httpx.Response, Result]
 
 @dataclass(frozen=True)
 class Call:
-    """A request.  file: sent as the form's `file`, from its beginning.  takes: statuses that are no errors here."""
+    """A request.  file: sent as the form's `file`, from its beginning.  takes: error statuses that count as success."""
 
     method: str
     path: str
@@ -42,7 +42,7 @@ class Call:
     retried: bool = True
 
     def arguments(self) -> dict[str, Any]:
-        """For httpx."""
+        """Keyword arguments for httpx."""
         given: dict[str, Any] = {"params": self.params, "headers": self.headers}
         if self.file is not None:
             self.file.seek(0)
@@ -55,7 +55,7 @@ class Call:
 
 
 def pause_s(call: Call, attempt: int, outcome: httpx.Response | httpx.TransportError, retries: int) -> float | None:
-    """How long to wait before a call is tried again; None where its outcome stands.  attempt: from 0."""
+    """The backoff before a retry of the call; None if its outcome is final.  attempt: from 0."""
     failed = isinstance(outcome, httpx.TransportError) or outcome.status_code in TRIED_AGAIN - call.takes
     if not failed or not call.retried or attempt >= retries:
         return None
@@ -75,7 +75,7 @@ def checked(call: Call, outcome: httpx.Response | httpx.TransportError) -> httpx
 
 
 def submit(file: IO[bytes], options: Mapping[str, Any], key: str) -> Steps[tuple[Job, bool]]:
-    """A video, with its options.  -> the job, and whether it had been made before, with the same key."""
+    """Submit a video with its options -> the job, and whether a request with the same key had created it."""
     file.seek(0, 2)
     headers = {"Idempotency-Key": key}
     if file.tell() >= LARGE_BYTES:
@@ -89,7 +89,7 @@ def submit(file: IO[bytes], options: Mapping[str, Any], key: str) -> Steps[tuple
 
 
 def text(value: Any) -> str:
-    """An option as forms carry it."""
+    """An option as text of a form field."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | tuple):
@@ -98,14 +98,14 @@ def text(value: Any) -> str:
 
 
 def _upload(file: IO[bytes], length: int) -> Steps[str]:
-    """Send a large file; after a cut it goes on where it was.  -> the upload's id"""
+    """Send a large file; after an interruption the upload is resumed -> the upload's id."""
     created = yield Call("POST", "/v1/uploads", headers={**TUS, "Upload-Length": str(length)})
     upload = created.headers["location"].rsplit("/", 1)[-1]
     path, offset = f"/v1/uploads/{upload}", 0
     while offset < length:
         file.seek(offset)
         headers = {**TUS, "Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
-        # Tried again where it did come, and only its answer was lost, it is a conflict.
+        # A retry after a lost answer is a conflict, since the bytes had arrived.
         response = yield Call("PATCH", path, headers=headers, content=file.read(CHUNK_BYTES), takes=frozenset({409}))
         if "upload-offset" not in response.headers:
             response = yield Call("HEAD", path, headers=TUS)
@@ -114,13 +114,13 @@ def _upload(file: IO[bytes], length: int) -> Steps[str]:
 
 
 def job(job_id: str, wait: float = 0) -> Steps[Job]:
-    """A job now, or when its state or progress has changed, at most after `wait` seconds."""
+    """The job now, or when its state or progress changes, at most after `wait` seconds."""
     response = yield Call("GET", f"/v1/jobs/{job_id}", {"wait": round(wait)} if wait else {})
     return cast(Job, response.json())
 
 
 def page(job_id: str, start: int, members: bool) -> Steps[dict[str, Any]]:
-    """Records from a position on."""
+    """A page of records from a position on."""
     query = {"from": start, "limit": 1000, **({"members": "true"} if members else {})}
     response = yield Call("GET", f"/v1/jobs/{job_id}/frames", query)
     return cast(dict[str, Any], response.json())
@@ -139,11 +139,11 @@ def cancel(job_id: str) -> Steps[Job]:
 
 
 def delete(path: str) -> Steps[None]:
-    """Remove something; it may be gone already."""
+    """Remove a resource, which may already be gone."""
     yield Call("DELETE", path, takes=frozenset({404, 410}))
 
 
 def batch(name: str) -> Steps[Batch]:
-    """How far a batch is."""
+    """The state of a batch."""
     response = yield Call("GET", f"/v1/batches/{name}")
     return cast(Batch, response.json())

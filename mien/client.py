@@ -1,4 +1,4 @@
-"""The clients: `Client` waits, `AsyncClient` is awaited; what they ask is in `calls`."""
+"""The blocking and the asyncio client; `calls` has their requests."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _arguments(url: str, key: str | None, timeout_s: float) -> dict[str, Any]:
 class Client:
     """A client of one service, to be used as a context manager; its methods may be called from several threads.
 
-    key: an API key, where the service wants one.  retries: how often a request is tried again that was not answered, or
-    was answered that it may be; pauses grow, and follow `Retry-After`.
+    key: an API key, if the service requires one.  retries: most retries of a request without an answer, or with an
+    answer that permits them; they use backoff and honour `Retry-After`.
 
     Every method raises ApiError and httpx.TransportError.
     """
@@ -53,7 +53,7 @@ class Client:
         self._http.close()
 
     def label(self, video: str | Path, *, members: bool = False, **options: Any) -> Iterator[Record]:
-        """Submit a video and yield its frame records as they come.  Raises: JobFailedError at the end."""
+        """Submit a video and yield its frame records on arrival.  Raises: JobFailedError, at the end."""
         job = self.submit(video, **options)
         yield from self.frames(job, members=members)
         ended = self.job(job)
@@ -61,20 +61,20 @@ class Client:
             raise JobFailedError(ended)
 
     def submit(self, video: str | Path, *, idempotency_key: str | None = None, **options: Any) -> Job:
-        """Submit a video, an archive or an image; options as in the API's table.  The same key makes the same job."""
+        """Submit a video, an archive or an image; options as in the API's table.  The same key returns the same job."""
         return self.submit_once(video, idempotency_key or uuid.uuid4().hex, **options)[0]
 
     def submit_once(self, video: str | Path, idempotency_key: str, **options: Any) -> tuple[Job, bool]:
-        """As `submit` -> the job, and whether it had been made before."""
+        """As `submit` -> the job, and whether an earlier request had created it."""
         with open(video, "rb") as file:
             return self._run(calls.submit(file, options, idempotency_key))
 
     def job(self, job: Job | str, *, wait_s: float = 0) -> Job:
-        """The job now, or when its state or progress has changed, at most after `wait_s` seconds (60 at most)."""
+        """The job now, or when its state or progress changes, at most after `wait_s` seconds (60 at most)."""
         return self._run(calls.job(_id(job), wait_s))
 
     def watch(self, job: Job | str) -> Iterator[Job]:
-        """The job whenever it has changed, last when it has ended."""
+        """The job at every change, the last time when it has ended."""
         now = self.job(job)
         yield now
         while now["state"] not in ENDED:
@@ -82,7 +82,7 @@ class Client:
             yield now
 
     def wait(self, job: Job | str) -> Job:
-        """The job when it has ended, however it did."""
+        """The job when it has ended, in whatever state."""
         for now in self.watch(job):  # noqa: B007
             pass
         return now
@@ -98,7 +98,7 @@ class Client:
                 self.job(job, wait_s=POLL_S)
 
     def save(self, job: Job | str, path: str | Path, *, format: str = "csv", members: bool = False) -> None:
-        """Write the frame records to a file, in a format of the API: whole, or not at all."""
+        """Write the frame records to a file atomically, in a format of the API."""
         query = {"format": format, **({"members": "true"} if members else {})}
         self._save(f"/v1/jobs/{_id(job)}/frames", query, Path(path))
 
@@ -123,7 +123,7 @@ class Client:
         self._run(calls.delete(f"/v1/jobs/{_id(job)}"))
 
     def batch(self, name: str) -> Batch:
-        """How far a batch is."""
+        """The state of a batch."""
         return self._run(calls.batch(name))
 
     def delete_batch(self, name: str) -> None:
@@ -198,7 +198,7 @@ class AsyncClient:
         await self._http.aclose()
 
     async def label(self, video: str | Path, *, members: bool = False, **options: Any) -> AsyncIterator[Record]:
-        """Submit a video and yield its frame records as they come.  Raises: JobFailedError at the end."""
+        """Submit a video and yield its frame records on arrival.  Raises: JobFailedError, at the end."""
         job = await self.submit(video, **options)
         async for record in self.frames(job, members=members):
             yield record
@@ -207,16 +207,16 @@ class AsyncClient:
             raise JobFailedError(ended)
 
     async def submit(self, video: str | Path, *, idempotency_key: str | None = None, **options: Any) -> Job:
-        """Submit a video, an archive or an image; options as in the API's table.  The same key makes the same job."""
+        """Submit a video, an archive or an image; options as in the API's table.  The same key returns the same job."""
         with open(video, "rb") as file:  # noqa: ASYNC230  # httpx reads it piece by piece
             return (await self._run(calls.submit(file, options, idempotency_key or uuid.uuid4().hex)))[0]
 
     async def job(self, job: Job | str, *, wait_s: float = 0) -> Job:
-        """The job now, or when its state or progress has changed, at most after `wait_s` seconds (60 at most)."""
+        """The job now, or when its state or progress changes, at most after `wait_s` seconds (60 at most)."""
         return await self._run(calls.job(_id(job), wait_s))
 
     async def watch(self, job: Job | str) -> AsyncIterator[Job]:
-        """The job whenever it has changed, last when it has ended."""
+        """The job at every change, the last time when it has ended."""
         now = await self.job(job)
         yield now
         while now["state"] not in ENDED:
@@ -224,7 +224,7 @@ class AsyncClient:
             yield now
 
     async def wait(self, job: Job | str) -> Job:
-        """The job when it has ended, however it did."""
+        """The job when it has ended, in whatever state."""
         async for now in self.watch(job):  # noqa: B007
             pass
         return now
@@ -258,7 +258,7 @@ class AsyncClient:
         await self._run(calls.delete(f"/v1/jobs/{_id(job)}"))
 
     async def batch(self, name: str) -> Batch:
-        """How far a batch is."""
+        """The state of a batch."""
         return await self._run(calls.batch(name))
 
     async def delete_batch(self, name: str) -> None:
@@ -295,5 +295,5 @@ def _id(job: Job | str) -> str:
 
 
 def _next(filters: dict[str, Any], link: str | None) -> dict[str, Any] | None:
-    """The query of the next page: only its cursor is the service's, since its address may be a proxy's."""
+    """The query of the next page; only the cursor is taken from the link, since a proxy may change its address."""
     return None if link is None else {**filters, "cursor": httpx.URL(link).params["cursor"]}

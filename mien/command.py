@@ -1,7 +1,7 @@
-"""`mien label`: have a service label files, several at once; run again, it goes on where it was.
+"""`mien label`: label files by a service, several at once; a second run resumes the first.
 
-Each file's `Idempotency-Key` is made of its content and the options, so that a second run finds the jobs of the first;
-files whose output is there are not sent again.
+Each file's `Idempotency-Key` is derived from its content and the options, so that a second run finds the jobs of the
+first; files with an existing output are not sent again.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def label(
     server: Annotated[str, typer.Option(envvar="MIEN_SERVER", help="address of the service")] = URL,
     key: Annotated[str | None, typer.Option(envvar="MIEN_API_KEY", help="API key", show_envvar=True)] = None,
     format: Annotated[str, typer.Option(help="csv, ndjson, vtt, or another format of the API")] = "csv",
-    out: Annotated[Path, typer.Option(help="folder for one file a video")] = Path(),
-    members: Annotated[bool, typer.Option("--members", help="each member's own scores as well")] = False,
+    out: Annotated[Path, typer.Option(help="folder for one file per video")] = Path(),
+    members: Annotated[bool, typer.Option("--members", help="also write each member's scores")] = False,
     option: Annotated[
-        list[str] | None, typer.Option(help="an option of the job, such as sample_fps=5; several times")
+        list[str] | None, typer.Option(help="an option of the job, such as sample_fps=5; repeatable")
     ] = None,
     batch: Annotated[str | None, typer.Option(help="name of a batch for all jobs")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="so many files at once")] = AT_ONCE,
+    jobs: Annotated[int, typer.Option(min=1, help="files to send at once")] = AT_ONCE,
     delete: Annotated[bool, typer.Option("--delete", help="remove each job once its file is written")] = False,
 ) -> None:
     """Label every video; exit status 1 if one of them could not be labelled."""
@@ -62,7 +62,7 @@ def label(
     if missing:
         _refuse(f"no such file: {', '.join(missing)}")
     if twice:
-        _refuse(f"several videos would be written to {out / twice}: label them into folders of their own")
+        _refuse(f"several videos would be written to {out / twice}: label them into separate folders")
     if out.exists() and not out.is_dir():
         _refuse(f"--out {out} is a file: name a folder")
     out.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,9 @@ def label(
             try:
                 for done in as_completed(started):
                     done.result()
-            except BaseException:  # Ctrl-C, or a mistake: what runs at the service goes on, and is found again
+            except (
+                BaseException
+            ):  # Ctrl-C or an error: running jobs continue at the service, and a later run finds them
                 threads.shutdown(wait=False, cancel_futures=True)
                 run.stopped.set()
                 raise
@@ -96,7 +98,7 @@ def _refuse(why: str) -> None:
 
 @dataclass
 class _Run:
-    """What is the same for all videos."""
+    """Settings of the run, shared by all videos."""
 
     client: Client
     options: dict[str, str]
@@ -108,10 +110,10 @@ class _Run:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def label(self, video: Path) -> None:
-        """Label one video and write its file, unless it is there."""
+        """Label one video and write its file, unless the file exists."""
         path = self.out / f"{video.stem}.{self.format}"
         if path.exists():
-            self.report.end(video, f"{path} is there already")
+            self.report.end(video, f"{path} exists already")
             return
         try:
             job = self._label(video)
@@ -128,7 +130,7 @@ class _Run:
             self.report.end(video, f"{job['progress']['frames_done']} frames, {path}")
 
     def _label(self, video: Path) -> Job:
-        """The video's job when it has ended: that of an earlier run, unless it failed."""
+        """The video's ended job: the one of an earlier run, unless that failed."""
         with self.report.following(video) as show:
             job, former = self.client.submit_once(video, key_of(video, self.options), **self.options)
             if former and job["state"] in {"failed", "canceled"}:
@@ -141,7 +143,7 @@ class _Run:
 
 
 def key_of(video: Path, options: dict[str, str]) -> str:
-    """The same for the same content and options."""
+    """An idempotency key that is equal for equal content and options."""
     digest = hashlib.sha256(repr(sorted(options.items())).encode())
     with video.open("rb") as file:
         while data := file.read(READ_BYTES):
@@ -150,7 +152,7 @@ def key_of(video: Path, options: dict[str, str]) -> str:
 
 
 class _Report:
-    """On a terminal a bar for each video that is being labelled; elsewhere a line when it is done."""
+    """Progress: on a terminal a bar per running video; otherwise a line per finished video."""
 
     def __init__(self, total: int) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -176,7 +178,7 @@ class _Report:
 
     @contextmanager
     def following(self, video: Path) -> Iterator[Callable[[Job], None]]:
-        """While a video is sent and labelled.  Yields what shows its job."""
+        """Show a video's progress inside the block.  Yields a function that takes its job."""
         task = self._bars.add_task(f"{video.name} sending", total=None)
 
         def show(job: Job) -> None:
@@ -194,7 +196,7 @@ class _Report:
             self._bars.remove_task(task)
 
     def end(self, video: Path, words: str, *, failed: bool = False) -> None:
-        """A video is done."""
+        """Report a finished video."""
         with self._lock:
             self._done += 1
             self.failed += failed

@@ -1,10 +1,10 @@
-"""What calls raise.
+"""Errors of the client.
 
     MienError
     ├── ApiError         the service refused a request
     └── JobFailedError   a job did not succeed
 
-What keeps a request from being answered at all is httpx's: `httpx.TransportError`.
+A request without an answer raises `httpx.TransportError`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class MienError(Exception):
-    """Any of them."""
+    """Base class of the errors above."""
 
 
 class ApiError(MienError):
-    """The service refused a request.  code: stable, see the API's table; field: the option that is wrong, or None."""
+    """The service refused a request.  code: stable, see the API's table; field: the invalid option, or None."""
 
     def __init__(self, response: httpx.Response) -> None:
         try:
             problem = response.json()
-        except ValueError:  # a proxy's answer
+        except ValueError:  # the answer of a proxy
             problem = {}
         self.status = response.status_code
         self.code: str = problem.get("code", "")
@@ -38,7 +38,7 @@ class ApiError(MienError):
 
 
 class JobFailedError(MienError):
-    """A job failed or was cancelled.  job: as it ended."""
+    """A job failed or was cancelled.  job: its final state."""
 
     def __init__(self, job: Job) -> None:
         error = job["error"]

@@ -1,4 +1,4 @@
-"""What the service answers, as the JSON that it is; fields that a newer service adds are there, too."""
+"""The service's JSON answers; fields that a newer service adds are kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ENDED = frozenset({"succeeded", "failed", "canceled"})
 
 
 class Progress(TypedDict):
-    """How far a job is; frames are sampled frames."""
+    """Progress of a job; frames are sampled frames."""
 
     frames_done: int
     frames_total: int | None
@@ -18,7 +18,7 @@ class Progress(TypedDict):
 
 
 class Failure(TypedDict):
-    """Why a job failed."""
+    """The reason of a failure."""
 
     code: str
     detail: str
@@ -62,7 +62,7 @@ class Face(TypedDict):
 
 
 class Record(TypedDict):
-    """A sampled frame.  timestamp_s: seconds, as a player shows them."""
+    """A sampled frame.  timestamp_s: media time in seconds, as in a player."""
 
     frame_index: int
     timestamp_s: float
@@ -70,7 +70,7 @@ class Record(TypedDict):
 
 
 class Batch(TypedDict):
-    """The jobs of one name."""
+    """The jobs of a batch."""
 
     name: str
     jobs: int

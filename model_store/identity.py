@@ -1,7 +1,7 @@
-"""The network that tells people apart, on disk: a folder with `identity.json`, weights, a card and the licence.
+"""The identity network on disk: a folder with `identity.json`, weights, a card and the licence.
 
-It is made by `python -m worker import --identity PACKAGE`.  Weights lie as the package has them, in bytes with a scale
-and an offset a tensor, a quarter of their size; hashes are verified before a tensor is used.
+`python -m worker import --identity PACKAGE` makes it.  Weights are stored as in the package: bytes with a scale and an
+offset per tensor, a quarter of float32; hashes are verified before a tensor is used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from model_store.manifest import Sha256, WeightsFile
 
 IDENTITY_DIR = Path(__file__).parent / "identity"
 MANIFEST_FILE = "identity.json"
-SCALE, OFFSET = ".scale", ".offset"  # end the names of what belongs to a tensor of bytes
+SCALE, OFFSET = ".scale", ".offset"  # suffixes of the scale and offset of a tensor of bytes
 
 
 class _Frozen(BaseModel):
@@ -26,7 +26,7 @@ class _Frozen(BaseModel):
 
 
 class IdentitySource(_Frozen):
-    """The published files that the weights were read from."""
+    """The published files from which the weights were read."""
 
     package: str = Field(description="file name of the package in its index")
     package_sha256: Sha256
@@ -47,7 +47,7 @@ class IdentityManifest(_Frozen):
 
 
 def load_identity(folder: Path = IDENTITY_DIR) -> Tensors:
-    """The weights as float32.  Raises: BundleError if something is missing, damaged or invalid."""
+    """The weights as float32.  Raises: BundleError if a file is missing, damaged or invalid."""
     folder = whole(folder, MANIFEST_FILE)
     manifest = read_checked(folder / MANIFEST_FILE, IdentityManifest, 1)
     stored = read_verified(folder / manifest.weights.file, manifest.weights.sha256)
@@ -69,7 +69,7 @@ def write_identity(
     card: str,
     licence: str,
 ) -> None:
-    """Write a new folder, whole or not at all; one that is there is replaced.  Raises: BundleError."""
+    """Write the folder atomically; an existing one is replaced.  Raises: BundleError."""
     with NewBundle(folder, replace=True, manifest_file=MANIFEST_FILE) as path:
         weights = write_tensors(path, "weights.safetensors", tensors)
         manifest = IdentityManifest(weights=weights, source=source, command=command)

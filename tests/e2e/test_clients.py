@@ -69,7 +69,7 @@ def test_mien_label_labels_many_and_goes_on(api: Api, clips: Clips, tmp_path: Pa
         job = client.submit(tmp_path / "c.mp4", idempotency_key=key_of(tmp_path / "c.mp4", options), **options)
     status, lines = label("a.mp4", "c.mp4")
     assert status == 0
-    assert "[1/2] a.mp4: results/a.csv is there already" in lines
+    assert "[1/2] a.mp4: results/a.csv exists already" in lines
     assert (tmp_path / "results" / "c.csv").exists()
     assert api.http.get(f"/v1/jobs/{job['id']}").status_code == 404
 

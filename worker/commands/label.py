@@ -35,25 +35,27 @@ def command(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="videos, image folders or images")],
     faces: Annotated[Literal["detect", "cropped"], typer.Option(help="cropped: every frame is one face")] = "detect",
     format: Annotated[exports.ExportFormat, typer.Option(help="what to write")] = "json",
-    members: Annotated[bool, typer.Option("--members", help="each member's own scores as well")] = False,
-    out: Annotated[Path | None, typer.Option(help="folder for one file an input; stdout where absent")] = None,
+    members: Annotated[bool, typer.Option("--members", help="also write each member's scores")] = False,
+    out: Annotated[Path | None, typer.Option(help="folder for one file per input; default: stdout")] = None,
     prior: Annotated[str | None, typer.Option(help=PRIOR_HELP)] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="label all videos below folders")] = False,
-    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="not what --out has already")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="skip inputs whose output exists in --out")
+    ] = False,
     use_members: Annotated[str | None, typer.Option(help="subset of the members to fuse, such as cnn,cnn_rnn")] = None,
-    sample_fps: Annotated[float | None, typer.Option(help="label at most so many frames a second")] = None,
-    max_faces: Annotated[int, typer.Option(help="at most so many faces a frame: tracked ones, then the largest")] = 10,
+    sample_fps: Annotated[float | None, typer.Option(help="label at most this many frames per second")] = None,
+    max_faces: Annotated[int, typer.Option(help="most faces per frame: tracked ones, then the largest")] = 10,
     min_face_px: Annotated[float, typer.Option(help="smaller faces are left out")] = 16,
-    min_score: Annotated[float | None, typer.Option(help="less certain faces are left out")] = None,
+    min_score: Annotated[float | None, typer.Option(help="faces with a lower score are left out")] = None,
     fps: Annotated[float, typer.Option(help="frame rate of images")] = 30,
     start_s: Annotated[float | None, typer.Option(help="from this time on, seconds")] = None,
     end_s: Annotated[float | None, typer.Option(help="up to this time, seconds")] = None,
-    people: Annotated[bool, typer.Option("--people", help="which tracks are the same person")] = False,
+    people: Annotated[bool, typer.Option("--people", help="group tracks by person")] = False,
     baseline: Annotated[str | None, typer.Option(help="auto or START-END: change from a person's neutral face")] = None,
-    landmarks: Annotated[bool, typer.Option("--landmarks", help="landmarks, pose, sharpness and size as well")] = False,
-    smooth_s: Annotated[float, typer.Option(help="captions, segments: smooth scores over so many seconds")] = 0.3,
+    landmarks: Annotated[bool, typer.Option("--landmarks", help="also write landmarks, pose, sharpness, size")] = False,
+    smooth_s: Annotated[float, typer.Option(help="captions, segments: smooth scores over this many seconds")] = 0.3,
     min_segment_s: Annotated[float, typer.Option(help="captions, segments: the shortest, seconds")] = 0.4,
-    unsure_below: Annotated[float, typer.Option(help="captions, segments: mark those with a lower mean score")] = 0.4,
+    unsure_below: Annotated[float, typer.Option(help="captions, segments: mark lower mean scores")] = 0.4,
 ) -> None:
     """Label every input; exit status 1 if one of them could not be labelled."""
     options = job_options(
@@ -96,7 +98,7 @@ def command(
 def _output(
     format: exports.ExportFormat, clips: list[Clip], out: Path | None, skip_existing: bool
 ) -> StreamOutput | FolderOutput:
-    """Results go to stdout, or to a file an input in `out`.  Raises: CommandError if the format lacks its library."""
+    """Standard output, or a file per input in `out`.  Raises: CommandError if the format's library is missing."""
     try:
         exports.check(format)
     except exports.MissingLibraryError as error:
@@ -108,7 +110,7 @@ def _output(
 
 @dataclass(frozen=True)
 class Labelling:
-    """What every clip is labelled with, and where it is written to."""
+    """The model, options and output of all clips."""
 
     loaded: serving.Serving
     options: JobOptions
@@ -119,7 +121,7 @@ class Labelling:
     report: Report
 
     def label(self, clip: Clip) -> None:
-        """Label and write one clip; where that fails, the report says why."""
+        """Label and write one clip; a failure is added to the report."""
         if not self.output.begin(clip):
             self.report.skip(clip)
             return
@@ -127,7 +129,7 @@ class Labelling:
             outcome = Outcome()
             self.output.write(clip, exports.export(self._frames(clip, outcome), self.format, self._content()))
             self.report.succeed(clip, outcome)
-        except BrokenPipeError:  # whoever read our output has enough of it: no fault of the input's
+        except BrokenPipeError:  # the reader closed the pipe, which is not a fault of the input
             raise
         except (*serving.INPUT_ERRORS, ValueError) as error:
             self.report.fail(clip, str(error) or "not enough memory")
@@ -148,9 +150,9 @@ class Labelling:
         return Content(manifest.labels, names, smoothing, lead, header, options.landmarks, late, about)
 
     def _frames(self, clip: Clip, outcome: Outcome) -> Iterator[Frame]:
-        """The clip's frames as the service would give them: through the chunk codec, which rounds.
+        """The clip's frames, rounded by the chunk codec as in the service.
 
-        What is known only at the end is joined to all of them, which are then held until then, as chunks.
+        Fields that are known only at the end are joined to all frames, which are buffered as chunks until then.
         """
         chosen = serving.label_options(self.options)
         left_out = LeftOutTally(chosen)
@@ -169,7 +171,7 @@ class Labelling:
                 chunk.append(frame)
                 outcome.frames += 1
                 advance(frame.frame_index + 1)
-                if len(chunk) == chunks.CHUNK_FRAMES or not frame.frame_index:  # the first is shown at once
+                if len(chunk) == chunks.CHUNK_FRAMES or not frame.frame_index:  # the first frame is written at once
                     yield from _passed(chunk, held)
                     chunk.clear()
             yield from _passed(chunk, held)
@@ -182,7 +184,7 @@ class Labelling:
 
 
 def _passed(chunk: list[Frame], held: list[bytes] | None) -> Iterator[Frame]:
-    """A chunk's frames, rounded; none where they are held."""
+    """A chunk's frames, rounded; none if they are buffered."""
     data = chunks.encode(chunk)
     if held is None:
         yield from chunks.decode(data)

@@ -17,22 +17,22 @@ from worker.errors import UsageError
 class Clip:
     """One clip: a video, an archive, an image, or a folder of images.
 
-    name: relative, as outputs and messages name it; of what was found in a folder, its path there.
+    name: relative, as in outputs and messages; for clips found in a folder, their path in it.
     """
 
     path: Path
     name: Path
 
     def output(self, format: ExportFormat) -> Path:
-        """Where it is written to, below the folder of all outputs."""
+        """Path of its output, relative to the output folder."""
         return self.name.with_name(f"{self.name.name if self.path.is_dir() else self.name.stem}.{suffix(format)}")
 
 
 def find_clips(inputs: Sequence[Path], *, recursive: bool) -> list[Clip]:
     """The clips of the inputs, in order, those of a folder by name.
 
-    A folder is one clip of its images.  recursive: it is all videos and archives below it, and every folder below it
-    that has images and no video.  Raises: UsageError if something is missing, or a folder has nothing to label.
+    A folder is one clip of its images.  recursive: it is all videos and archives below it, and each subfolder with
+    images and no video.  Raises: UsageError if something is missing, or a folder has nothing to label.
     """
     missing = [str(path) for path in inputs if not path.exists()]
     if missing:
@@ -62,6 +62,6 @@ def _is_video(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             kind = kind_of(file.read(HEAD_BYTES))
-    except OSError:  # not a plain file, or not ours to read
+    except OSError:  # not a regular file, or not readable
         return False
     return kind is not None and not kind.is_image

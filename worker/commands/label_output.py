@@ -1,4 +1,4 @@
-"""Where `worker label` writes: a file for each clip, or standard output for all of them."""
+"""Outputs of `worker label`: a file per clip, or standard output for all clips."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Lead = tuple[tuple[str, str], ...]
 
 
 class FolderOutput:
-    """A file `<name>.<format>` for each clip.  skip_existing: clips whose file is there are not labelled again."""
+    """A file `<name>.<format>` for each clip.  skip_existing: clips with an existing file are skipped."""
 
     lead: Lead = ()
     header = True
 
     def __init__(self, folder: Path, format: ExportFormat, clips: Sequence[Clip], *, skip_existing: bool) -> None:
-        """Raises: UsageError if the folder is none, or clips would share a file."""
+        """Raises: UsageError if it is not a folder, or clips would share a file."""
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"--out {folder} is a file: name a folder")
         names = [clip.output(format) for clip in clips]
@@ -61,10 +61,10 @@ class FolderOutput:
 
 
 class StreamOutput:
-    """Standard output.  Of several clips each is written whole or not at all, with its name: one document in all."""
+    """Standard output, one document for all clips; with several clips each is written completely or not at all."""
 
     def __init__(self, format: ExportFormat, count: int) -> None:
-        """Raises: UsageError if the format has room for one clip only."""
+        """Raises: UsageError if the format can hold one clip only."""
         if count > 1 and format not in MANY_CLIPS:
             raise UsageError(f"--format {format} of several inputs needs --out FOLDER")
         self._single = count == 1
@@ -80,12 +80,12 @@ class StreamOutput:
 
     @property
     def lead(self) -> Lead:
-        """The column that tells clips apart, where there are several."""
+        """The column that distinguishes several clips."""
         return () if self._single or self._clip is None else (("file", self._clip.name.as_posix()),)
 
     @property
     def header(self) -> bool:
-        """Whether the table's row of names is still to come."""
+        """Whether the table still needs its header."""
         return self._written == 0
 
     def write(self, clip: Clip, pieces: Iterable[bytes]) -> None:

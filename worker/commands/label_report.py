@@ -45,7 +45,7 @@ class Report:
 
     @contextmanager
     def labelling(self, clip: Clip, frames: int | None) -> Iterator[Callable[[int], None]]:
-        """While a clip is labelled.  Yields what takes the number of frames that are done."""
+        """Show progress inside the block.  Yields a function that takes the number of finished frames."""
         task = self._bar.add_task(self._named(clip), total=frames)
         try:
             yield lambda done: self._bar.update(task, completed=done)
@@ -67,13 +67,13 @@ class Report:
         self.failed.append((clip, why))
 
     def skip(self, clip: Clip) -> None:
-        """A clip's output is there already."""
+        """A clip's output exists already."""
         if not self._console.is_terminal:
             self._say(f"{self._named(clip)}: its output is there already")
         self.skipped += 1
 
     def summarise(self) -> None:
-        """Of several clips: how many were labelled, and which could not be."""
+        """For several clips: the number of labelled ones, and the failures."""
         if self.total == 1:
             return
         parts = [f"{self.labelled} labelled ({self.frames} frames)"]

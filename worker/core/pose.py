@@ -1,7 +1,7 @@
-"""How a head is turned, from its five landmarks on a generic head.
+"""Head pose from five landmarks and a generic head.
 
-The camera is taken as far away, so that a picture of the head is its points, turned, scaled and shifted: the turn is
-the least-squares one.  `python -m tests.bench.poses` measures the error.
+With a distant camera, a picture of the head is a scaled orthographic projection of its rotated points; the pose is the
+least-squares rotation.  `python -m tests.bench.poses` measures the error.
 
 Source: DeMenthon and Davis 1995, Model-based object pose in 25 lines of code (the first step, POS).
 """
@@ -16,14 +16,14 @@ import numpy.typing as npt
 
 from worker.core.records import Floats
 
-# A grown-up head: x to the picture's right, y down, z away from the camera, millimetres from between the eyes.
-# Across and down: the mean of three published alignment templates at 63 mm between the eyes; depths: OpenCV's head.
+# An adult head: x to the picture's right, y down, z away from the camera, millimetres from between the eyes.
+# x and y: the mean of three published alignment templates at 63 mm between the eyes; z: OpenCV's head model.
 HEAD = np.array(
     [[-31.5, 0.0, 0.0], [31.5, 0.0, 0.0], [0.0, 36.0, -25.0], [-26.5, 68.0, 0.0], [26.5, 68.0, 0.0]], np.float64
 )
 _POINTS = HEAD - HEAD.mean(axis=0)
 _FROM_POINTS = np.linalg.pinv(_POINTS)  # (3, 5)
-_STEPS = 2  # more change the angles by less than a tenth of a degree
+_STEPS = 2  # more steps change the angles by less than a tenth of a degree
 
 Pose = tuple[float, float, float]
 
@@ -35,7 +35,7 @@ def poses(landmarks: Floats) -> list[Pose]:
 
 def _pose(points: npt.NDArray[np.float64]) -> Pose:
     points = points - points.mean(axis=0)
-    # The nearest turn to the affine map of the head to the points, then Gauss-Newton steps of turn and scale.
+    # The rotation nearest to the affine map from head to points, then Gauss-Newton steps of rotation and scale.
     left, sizes, right = np.linalg.svd((_FROM_POINTS @ points).T, full_matrices=False)
     first, second = left @ right
     turn = np.array([first, second, np.cross(first, second)])
@@ -54,7 +54,7 @@ def _pose(points: npt.NDArray[np.float64]) -> Pose:
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> npt.NDArray[np.float64]:
-    """(3, 3) that turns a head that looks into the camera so, degrees."""
+    """The rotation (3, 3) of a head with these angles in degrees; zeros look into the camera."""
     a, b, c = np.deg2rad([-pitch, -yaw, roll])
     about_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     about_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
@@ -63,7 +63,7 @@ def rotation(yaw: float, pitch: float, roll: float) -> npt.NDArray[np.float64]:
 
 
 def _angles(turn: npt.NDArray[np.float64]) -> Pose:
-    """Of a rotation (3, 3)."""
+    """The angles of a rotation (3, 3)."""
     yaw = -math.asin(min(max(turn[0, 2], -1.0), 1.0))
     pitch = math.atan2(turn[1, 2], turn[2, 2])
     roll = math.atan2(-turn[0, 1], turn[0, 0])

@@ -1,9 +1,9 @@
-"""The newcomer's way: starts the real services on this machine, posts a video to them and shows what comes back.
+"""The demo: starts the services on this machine, posts a video and prints the labels.
 
-It speaks to the service by HTTP only, as any client does.  `processes` and `stack` run the services, `clip` makes a
-video with a face, `report` shows what came back; the API is called by the package `mien`.
+It uses the service by HTTP only, through the package `mien`.  `processes` and `stack` run the services, `clip` makes a
+video with a face, `report` prints the results.
 """
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the message is what its user reads."""
+    """The demo cannot continue; the message is for its user."""

@@ -23,12 +23,12 @@ from worker.demo.report import Summary, draw_frame
 from worker.demo.stack import Stack, running
 
 KEPT_PORT = 8000
-TABLE_COLUMNS = 120  # where the output is no terminal
-INTERRUPTED = 130  # exit status, by the shell's custom
+TABLE_COLUMNS = 120  # if the output is not a terminal
+INTERRUPTED = 130  # exit status, by shell convention
 
 
 def demo(
-    video: Annotated[Path | None, typer.Option(help="Video to label; a clip of its own if absent.")] = None,
+    video: Annotated[Path | None, typer.Option(help="Video to label; default: a generated clip.")] = None,
     keep: Annotated[bool, typer.Option(help=f"Keep the services running on port {KEPT_PORT}.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for the CSV and the picture.")] = Path("demo-output"),
 ) -> None:
@@ -97,7 +97,7 @@ def _label(console: Console, services: Stack, video: Path | None, out: Path) -> 
 
 
 def _key() -> str | None:
-    """The key that the service wants, where its settings name some."""
+    """An API key, if the service's settings have any."""
     keys = [key.strip() for key in os.environ.get("MIEN_API_KEYS", "").split(",") if key.strip()]
     return keys[0] if keys else None
 
@@ -120,10 +120,10 @@ def _follow(console: Console, services: Stack, client: Client, job: Job) -> Job:
 
 
 def _serve(console: Console, services: Stack) -> None:
-    """Say how to use the services, and keep them until Ctrl-C."""
+    """Print how to use the services, and run them until Ctrl-C."""
     console.print(
         f"""
-Open {services.url}/ in a browser, or submit a video as a form or as the raw body, then use the id that comes back:
+Open {services.url}/ in a browser, or submit a video as a form or as the raw body, and use the id in the answer:
 
   curl -F file=@video.mp4 {services.url}/v1/jobs
   curl -X POST -T video.mp4 -H 'Content-Type: video/mp4' {services.url}/v1/jobs

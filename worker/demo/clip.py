@@ -1,6 +1,6 @@
 """A video with a real face: camera movement over a portrait.
 
-The portrait is NASA's of the astronaut Eileen Collins, in the public domain, which comes with scikit-image.
+The portrait is NASA's of the astronaut Eileen Collins, in the public domain, from scikit-image.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ WIDTH, HEIGHT = 640, 360
 FPS = 25
 SECONDS = 6
 FACE = (224.0, 125.0)  # centre of the face in the portrait, pixels
-ZOOM, ZOOM_CHANGE = 1.65, 0.25  # mean, and most away from it; the face is about 100 pixels tall in the portrait
-PAN_PX = (40.0, 12.0)  # most the face is away from the picture's middle
+ZOOM, ZOOM_CHANGE = 1.65, 0.25  # mean and largest deviation; the face is about 100 pixels tall in the portrait
+PAN_PX = (40.0, 12.0)  # largest distance of the face from the picture's centre
 ROLL_DEGREES = 4.0
 
 
 def make_clip(path: Path) -> Path:
-    """Write the clip as mp4 to `path`, and answer that."""
+    """Write the clip as mp4 to `path` and return the path."""
     portrait = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)  # type: ignore[no-untyped-call]  # it has no annotations
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (WIDTH, HEIGHT))
     if not writer.isOpened():
@@ -43,7 +43,7 @@ def make_clip(path: Path) -> Path:
 
 
 def _camera(time_s: float) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Where the portrait's pixels go at this time, (2, 3): slow sines, none of which is in step with another."""
+    """The affine map (2, 3) of the portrait at this time: slow sines with unrelated periods."""
     zoom = ZOOM + ZOOM_CHANGE * math.sin(2 * math.pi * time_s / SECONDS)
     roll = ROLL_DEGREES * math.sin(2 * math.pi * time_s / 3.7)
     matrix = np.asarray(cv2.getRotationMatrix2D(FACE, roll, zoom), np.float64)

@@ -1,4 +1,4 @@
-"""Child processes with a log each, stopped again whatever happens."""
+"""Child processes with a log file each, which are always stopped at the end."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from worker.demo import DemoError
 
-GRACE_S = 15  # between asking a process to stop and making it
+GRACE_S = 15  # between SIGTERM and SIGKILL
 SHOWN_LINES = 15  # of the log of a process that died
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
+    """A free TCP port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -24,14 +24,14 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on the port of loopback."""
+    """Whether the port is free on loopback."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 class Process:
-    """A running program.  It has a process group of its own, so that Ctrl-C reaches only us and we stop it in order."""
+    """A running program in its own process group, so that Ctrl-C reaches only this process, which stops it in order."""
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         self.name = name
@@ -62,7 +62,7 @@ class Process:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-SHOWN_LINES:])
 
     def stop(self) -> None:
-        """Ask the process to end, and end it if it does not."""
+        """Terminate the process, and kill it if it does not end."""
         if self._child.poll() is None:
             self._child.terminate()
             try:

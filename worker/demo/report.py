@@ -1,4 +1,4 @@
-"""What came back, for people: a table by second and track, and one picture."""
+"""The results for display: a table by second and track, and one picture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.decode.video import VideoSource
 from worker.demo import DemoError
 from worker.jobs.annotate import draw
 
-MOST_ROWS = 120  # of a table that people read; the CSV has all
+MOST_ROWS = 120  # of the printed table; the CSV has all
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Summary:
                 cell.sums[label] += score
 
     def table(self, labels: list[str]) -> Table:
-        """A row a second and track: the label with the highest mean score, and the mean scores of all labels."""
+        """A row per second and track: the label with the highest mean score, and the mean scores of all labels."""
         table = Table(title="Mean scores by second and track", title_justify="left")
         for name in ("second", "track", "frames"):
             table.add_column(name, justify="right")
@@ -79,7 +79,7 @@ class Summary:
         return table
 
     def verdict(self) -> str:
-        """One line: how many frames had faces, and what they showed for how many seconds."""
+        """One line: the number of frames with faces, and the seconds of each label."""
         line = f"{self.frames} frames, {self.with_faces} with faces."
         if not self.cells:
             return f"{line} No face was found."

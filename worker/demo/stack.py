@@ -18,7 +18,7 @@ import httpx
 from worker.demo import DemoError
 from worker.demo.processes import Process, free_port, is_free
 
-READY_S = 180  # a cold disk needs a while to load torch
+READY_S = 180  # loading torch from a cold disk is slow
 POLL_S = 0.3
 
 
@@ -39,7 +39,7 @@ class Stack:
 
 @contextmanager
 def running(port: int | None, say: Callable[[str], None]) -> Iterator[Stack]:
-    """The services, ready for jobs; stopped, and their folder removed, at the end.  port: of the API, None: any."""
+    """Run the services inside the block, ready for jobs; then stop them and remove their folder.  port: None: any."""
     with ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="mien-")))
         started: list[Process] = []
@@ -50,7 +50,7 @@ def running(port: int | None, say: Callable[[str], None]) -> Iterator[Stack]:
             started.append(process)
 
         chosen = port or free_port()
-        if not is_free(chosen):  # another API there would answer in place of ours
+        if not is_free(chosen):  # another API on this port would answer instead
             raise DemoError(f"port {chosen} is in use: stop what listens there first")
         redis_url = os.environ.get("MIEN_REDIS_URL") or _start_redis(start, folder)
         environment = {
@@ -66,7 +66,7 @@ def running(port: int | None, say: Callable[[str], None]) -> Iterator[Stack]:
 
 
 def _start_redis(start: Callable[[str, list[str], dict[str, str]], None], folder: Path) -> str:
-    """Start a Redis that keeps nothing on disk; answers its URL."""
+    """Start a Redis without persistence and return its URL."""
     program = shutil.which("redis-server")
     if program is None:
         raise DemoError("no redis-server: install it (Debian: apt-get install redis-server) or set MIEN_REDIS_URL")
@@ -79,7 +79,7 @@ def _start_redis(start: Callable[[str, list[str], dict[str, str]], None], folder
 def _wait_ready(url: str, processes: list[Process], say: Callable[[str], None]) -> dict[str, Any]:
     """The body of /health/ready once it answers 200."""
     deadline = time.monotonic() + READY_S
-    missing = "the API does not answer"
+    missing = "the API does not respond"
     with httpx.Client(base_url=url, trust_env=False, timeout=10) as client:
         while time.monotonic() < deadline:
             for process in processes:

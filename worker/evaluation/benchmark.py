@@ -1,6 +1,6 @@
 """Measures the ensemble, the whole pipeline and the sliding-window reference in one run.
 
-Machines differ and are shared, so what counts are the ratios of one run: `speedup`, `ensemble_fps / backbone_fps`, and
+Machines differ and are shared, so compare the ratios of one run only: `speedup`, `ensemble_fps / backbone_fps`, and
 the pipeline's rate against the rates of its stages alone.
 """
 
@@ -31,8 +31,8 @@ from worker.inference.bundles import build_ensemble
 from worker.inference.pipeline import LabelOptions, Source
 from worker.settings import WorkerSettings, decode_limits
 
-SECONDS = 4.0  # each figure is measured for at least so long ...
-REFERENCE_FRAMES = 8  # ... except the reference, which takes seconds a frame: these frames, once
+SECONDS = 4.0  # each figure is measured for at least this long ...
+REFERENCE_FRAMES = 8  # ... except the reference, which needs seconds per frame: these frames, once
 STAGE_FRAMES = 240  # frames held in memory to measure the faces stage alone
 
 
@@ -83,7 +83,7 @@ def reference_positions(count: int) -> list[int]:
 
 
 def _rate(run: Callable[[], int]) -> float:
-    """Items a second of `run`, which returns its number of items; one warm-up, then `SECONDS`."""
+    """Items per second of `run`, which returns its number of items; one warm-up, then `SECONDS`."""
     run()
     done, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < SECONDS or not done:
@@ -92,7 +92,7 @@ def _rate(run: Callable[[], int]) -> float:
 
 
 def _backbone_rate(reference: Ensemble, engine: Engine, clip: list[Image], batch: int) -> float:
-    """One bare backbone pass a crop, at the engine's precision and in its batches, made as fast as the engine's own."""
+    """One bare backbone pass per crop, at the engine's precision and batch size, with the engine's optimisations."""
     dtype = DTYPES[engine.precision]
     images = example_images(engine.crop_shape, engine.device, dtype, batch)
     backbone = for_inference(next(iter(reference.backbones.values())), images)
@@ -144,7 +144,7 @@ def _pipeline(loaded: serving.Serving, settings: WorkerSettings, video: Path) ->
     for labelled in pipeline.label(source(), options):
         frames, faces = frames + 1, faces + len(labelled.frame.faces)
     fps.stop()
-    # Before the stages alone are measured, for which frames are held.
+    # Before the stages are measured separately, which buffers frames.
     peak_rss_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     decode = _Clock()
     decoded = sum(1 for _ in source().frames())
@@ -173,7 +173,7 @@ def _count(items: Iterable[object] | Iterator[object]) -> int:
 
 
 class _Clock:
-    """Seconds from its making to `stop`."""
+    """Seconds from construction to `stop`."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Two face detectors on the same frames: what one finds of what the other does, how well, and how fast.
+"""Compares two face detectors on the same frames: recall, accuracy of landmarks, speed.
 
 The reference's faces are taken as true from score `SURE` on.  A face is found if a box overlaps it by an IoU of
 `SAME_FACE_IOU` or more.  A box is false if it is `min_face_px` wide and the reference has nothing there, not even
@@ -21,13 +21,13 @@ SURE, DOUBTFUL = 0.7, 0.3
 SAME_FACE_IOU = 0.4
 NOTHING_THERE_IOU = 0.1
 WARM_UP_FRAMES = 2
-PAGE = 8  # frames a turn: both detectors see them one after the other, so both share what disturbs the machine
+PAGE = 8  # frames per turn: the detectors alternate, so that disturbances of the machine affect both
 
 
 @dataclass
 class Tally:
     """Counts over frames.  small_*: faces narrower than the smallest that counts.  errors: of landmarks, in eye
-    distances, a matched face each.  *_ms: a frame each."""
+    distances, one per matched face.  *_ms: one per frame."""
 
     frames: int = 0
     faces: int = 0
@@ -123,7 +123,7 @@ def _timed(detector: Detector, page: Sequence[Image], min_score: float | None) -
     spent: list[float] = []
     for start in range(0, len(page), detector.batch):
         part = page[start : start + detector.batch]
-        # The thread's own time: on one thread it is what the work costs, whatever else the machine does.
+        # Thread CPU time: on one thread it is independent of other load.
         before = time.thread_time()
         found += detector.detect(part, min_score)
         spent += [(time.thread_time() - before) * 1000 / len(part)] * len(part)

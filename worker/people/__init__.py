@@ -1,1 +1,1 @@
-"""Which tracks of one video are the same person: best faces, embeddings, groups.  Nothing of it leaves the process."""
+"""Groups the tracks of one video by person: best faces, embeddings, clustering.  Embeddings never leave the process."""

@@ -1,4 +1,4 @@
-"""The best faces of each track: sharp, frontal, large, and not all at one time."""
+"""The best faces of each track: sharp, frontal, large, and at different times."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from worker.core.picture import Picture
 from worker.core.records import Floats, Image
 from worker.people.identity import SIDE, TEMPLATE
 
-FACES = 3  # of a track
-APART_S = 0.4  # of two faces of a track, at least
-BETTER = 1.15  # a face takes another's place if it is so many times better
-LEAST_WIDTH_PX = 24.0  # of a box; people cannot be told apart by smaller faces
+FACES = 3  # most faces per track
+APART_S = 0.4  # minimum distance in time of two faces of a track
+BETTER = 1.15  # a face replaces another if its quality is this many times higher
+LEAST_WIDTH_PX = 24.0  # width of a box; smaller faces do not distinguish people
 
 
 @dataclass(frozen=True)
 class BestFace:
-    """A face that was chosen.  quality: comparable between faces.  picture: (150, 150, 3) RGB, aligned."""
+    """A chosen face.  quality: comparable between faces.  picture: (150, 150, 3) RGB, aligned."""
 
     quality: float
     frame_index: int
@@ -29,12 +29,12 @@ class BestFace:
 
 @dataclass
 class BestFaces:
-    """Of one track."""
+    """The best faces of one track."""
 
     faces: list[BestFace] = field(default_factory=list)
 
     def offer(self, quality: float, frame_index: int, time_s: float, picture: Picture, landmarks: Floats) -> None:
-        """A face of the track, which is cut out only where it is kept."""
+        """Add a face of the track; it is cropped only if it is kept."""
         rival = next((face for face in self.faces if abs(face.timestamp_s - time_s) < APART_S), None)
         if rival is None and len(self.faces) == FACES:
             rival = min(self.faces, key=lambda face: face.quality)
@@ -49,7 +49,7 @@ class BestFaces:
 
 
 def quality_of(width_px: float, landmarks: Floats, sharpness: float) -> float:
-    """How well a person can be told by a face; 0 where not at all."""
+    """How well a face identifies a person; 0: not at all."""
     if width_px < LEAST_WIDTH_PX:
         return 0.0
     (rx, ry), (lx, ly), (nx, ny) = landmarks[:3].tolist()
@@ -57,6 +57,6 @@ def quality_of(width_px: float, landmarks: Floats, sharpness: float) -> float:
     length = across * across + down * down
     if not length:
         return 0.0
-    # The nose's place between the eyes, along their line: 0 of a frontal face, about 0.5 in profile.
+    # Offset of the nose from the middle of the eyes, along their line: 0 for a frontal face, about 0.5 in profile.
     off = abs(((nx - rx) * across + (ny - ry) * down) / length - 0.5)
     return float(min(width_px, SIDE) * max(1 - 1.6 * off, 0.05) * (0.05 + sharpness))

@@ -1,6 +1,6 @@
-"""Gathers people over one video: the best faces of each track on the way, embeddings when it ends, groups at the end.
+"""Collects people over one video: best faces of each track, embeddings when a track ends, clustering at the end.
 
-Embeddings are biometric data: they stay in this object, which goes with the job.
+Embeddings are biometric data: they stay in this object, which is freed with the job.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from worker.people.identity import Identity
 
 @dataclass(frozen=True)
 class BestSeen:
-    """Where somebody is seen best."""
+    """The best frame of a person."""
 
     quality: float
     frame_index: int
@@ -27,7 +27,7 @@ class BestSeen:
 
 @dataclass(frozen=True)
 class Known:
-    """A track that was looked at.  embedding: (128,), the mean of its best faces."""
+    """An embedded track.  embedding: (128,), the mean of its best faces."""
 
     embedding: Floats
     best: BestSeen
@@ -35,7 +35,7 @@ class Known:
 
 
 class Gathering:
-    """Of one video.  `see` and `end` are of one thread, `people` of any after that."""
+    """The people of one video.  Call `see` and `end` from one thread; `people` afterwards, from any thread."""
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
@@ -46,7 +46,7 @@ class Gathering:
         self._apart: set[tuple[int, int]] = set()
 
     def see(self, tracked: TrackedFrame, sharpness: list[float]) -> None:
-        """A frame with its tracks.  sharpness: of the crop of each face."""
+        """Add a frame with its tracks.  sharpness: of the crop of each face."""
         frame, faces, ids = tracked.frame, tracked.faces, tracked.track_ids
         for track_id in tracked.ended:
             self._finish(track_id)
@@ -63,12 +63,12 @@ class Gathering:
                 best.offer(quality, frame.frame_index, frame.timestamp_s, frame.picture, faces.landmarks[i])
 
     def end(self) -> None:
-        """No frame comes any more."""
+        """End the video: no further frames."""
         for track_id in list(self._open):
             self._finish(track_id)
 
     def people(self) -> tuple[dict[int, int], dict[int, BestSeen]]:
-        """Person of each track by whom one can be told, numbered from 0 as they appear; where each is seen best."""
+        """Track -> person, numbered in order of appearance, for embedded tracks; person -> best frame."""
         tracks = sorted(self._known, key=lambda track_id: -self._known[track_id].frames)
         if not tracks:
             return {}, {}

@@ -1,4 +1,4 @@
-"""Tracks to people: average-linkage clustering of embeddings that never joins two tracks of one frame."""
+"""Clusters tracks by person: average linkage of embeddings, never two tracks of one frame."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from worker.core.records import Floats
 
-SAME_PERSON = 0.57  # mean distance below which two groups are joined
-MOST_TRACKS = 1000  # that are compared with each other; further ones join the nearest group
+SAME_PERSON = 0.57  # mean distance below which two groups are merged
+MOST_TRACKS = 1000  # most tracks in the clustering; further ones join the nearest group
 
 
 def grouped(embeddings: Floats, apart: Collection[tuple[int, int]], threshold: float = SAME_PERSON) -> list[int]:
-    """Embeddings (N, 128), the most certain first -> a group a row.
+    """Embeddings (N, 128), the most certain first -> the group of each row.
 
-    apart: pairs of rows, seen in one frame, that are never of one group.
+    apart: pairs of rows that occur in one frame and must not share a group.
     """
     count = min(len(embeddings), MOST_TRACKS)
     members: list[list[int]] = [[row] for row in range(count)]
@@ -31,7 +31,7 @@ def grouped(embeddings: Floats, apart: Collection[tuple[int, int]], threshold: f
         if not distances[a, b] < threshold:
             break
         sizes = len(members[a]), len(members[b])
-        joined = (distances[a] * sizes[0] + distances[b] * sizes[1]) / sum(sizes)  # infinite where one is
+        joined = (distances[a] * sizes[0] + distances[b] * sizes[1]) / sum(sizes)  # infinite if either is
         distances[a], distances[:, a] = joined, joined
         distances[a, a] = np.inf
         distances[b], distances[:, b] = np.inf, np.inf

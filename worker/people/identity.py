@@ -1,7 +1,7 @@
-"""The network that tells people apart: an aligned face in, an embedding out.
+"""The identity network: from an aligned face to an embedding.
 
 The ResNet of dlib (King 2017, dlib_face_recognition_resnet_model_v1), 29 convolutions, as face-api.js converted it; two
-faces of one person are usually less than 0.6 apart.  Its batch-norms are folded into a scale a channel.
+faces of one person usually have a distance below 0.6.  Its batch-norms are folded into one scale per channel.
 
 Source: He et al. 2015, Deep Residual Learning (arXiv 1512.03385); github.com/vladmandic/face-api@1.7.15
 `src/faceRecognitionNet`.
@@ -22,12 +22,12 @@ from worker.core.records import Floats, Image
 
 SIDE = 150  # px
 EMBEDDING = 128
-# Where dlib puts the landmarks, as fractions of the side: its mean face, with a quarter around it.
+# dlib's target positions of landmarks, as fractions of the side: its mean face with a margin of a quarter.
 TEMPLATE: Floats = np.array(
     [[0.3170, 0.3107], [0.6699, 0.3107], [0.4934, 0.5104], [0.3361, 0.6868], [0.6507, 0.6868]], np.float32
 )
 _MEAN_RGB = (122.782, 117.001, 104.298)
-# Its blocks in order; those that end in `down` halve the picture, the last two round up.
+# Blocks in order; those that end in `down` halve the picture, the last two of them round up.
 _BLOCKS = (
     *("conv32_1", "conv32_2", "conv32_3", "conv64_down", "conv64_1", "conv64_2", "conv64_3", "conv128_down"),
     *("conv128_1", "conv128_2", "conv256_down", "conv256_1", "conv256_2", "conv256_down_out"),
@@ -41,7 +41,7 @@ class Identity:
     """The network, on the CPU."""
 
     def __init__(self, tensors: Tensors) -> None:
-        """tensors: by the names of face-api.js, filters as (height, width, in, out).  Raises: KeyError if one lacks."""
+        """tensors: by face-api.js' names, filters as (height, width, in, out).  Raises: KeyError if one is missing."""
         network = _Network(tensors).eval().requires_grad_(False)
         self._network = for_inference(
             network, torch.zeros(FEW + 1, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
@@ -85,7 +85,7 @@ class _Network(nn.Module):
 
 
 def _convolution(tensors: Tensors, name: str, *, halves: bool = False) -> nn.Conv2d:
-    """With the scale that follows it folded in."""
+    """The convolution with the following scale folded in."""
     scale, shift = tensors[f"{name}/scale/weights"], tensors[f"{name}/scale/biases"]
     kernel = tensors[f"{name}/conv/filters"].transpose(3, 2, 0, 1) * scale[:, None, None, None]
     out, channels, size, _ = kernel.shape
