@@ -27,6 +27,17 @@ IN_VIEW = "(name) => { const { top, bottom } = document.querySelector(name).getB
  return top >= -1 && bottom <= innerHeight + 1; }"
 
 
+WRITTEN = """() => {
+  window.written = [];
+  const of = CanvasRenderingContext2D.prototype;
+  const plain = of.fillText;
+  of.fillText = function (...given) {
+    if (this.canvas.id === "overlay") window.written.push(given[0]);
+    return plain.apply(this, given);
+  };
+}"""
+
+
 @pytest.fixture
 def many(api: Api) -> Iterator[str]:
     """A job with 110 people."""
@@ -181,6 +192,70 @@ def test_a_part_is_moved_and_moments_are_gone_to(open_page: OpenPage, three: str
         assert visit.time == pytest.approx(times[1], abs=0.03)
 
 
+def test_two_fingers_zoom_and_move_the_part(open_page: OpenPage, three: str) -> None:
+    """What is below the fingers stays below them, whether they part or move on."""
+    visit = open_page(viewport=PHONE, has_touch=True)
+    loaded(visit, three, 1499)
+    page = visit.page
+    page.locator("#lanes").scroll_into_view_if_needed()
+    box = page.locator(".lane-canvas").first.bounding_box()
+    assert box is not None
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *places: float) -> None:
+        points = [{"x": box["x"] + box["width"] * x, "y": box["y"] + 20, "id": n} for n, x in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    def part() -> list[float]:
+        """Where the part in view begins and how long it is, in percent of the whole."""
+        found: list[float] = page.evaluate(
+            "['left', 'width'].map((side) => parseFloat(document.querySelector('#minimap-part').style[side]))"
+        )
+        return found
+
+    touch("touchStart", 0.4, 0.6)
+    touch("touchMove", 0.1, 0.9)
+    until(lambda: part() == pytest.approx([37.5, 25], abs=1))
+    touch("touchMove", 0.0, 0.8)
+    until(lambda: part() == pytest.approx([40, 25], abs=1))
+    touch("touchEnd")
+
+
+# What lies on the picture since it was cleared last: plates are filled, boxes are not.
+PLATES = """() => {
+  const of = CanvasRenderingContext2D.prototype;
+  for (const name of ["clearRect", "fillRect", "strokeRect"]) {
+    const plain = of[name];
+    of[name] = function (...given) {
+      if (this.canvas.id === "overlay" && name === "clearRect") window.drawn = { fillRect: [], strokeRect: [] };
+      else if (this.canvas.id === "overlay") window.drawn[name].push(given);
+      return plain.apply(this, given);
+    };
+  }
+}"""
+
+
+def test_plates_hide_no_faces(open_page: OpenPage, many: str) -> None:
+    """Of people in a row every plate that is drawn lies beside all of their faces and beside the other plates."""
+    visit = open_page()
+    loaded(visit, many, 1199)
+    visit.page.evaluate(PLATES)
+    visit.click_at(24.0)
+    visit.page.wait_for_function("() => window.drawn?.fillRect.length")
+    drawn = visit.page.evaluate("window.drawn")
+    plates, boxes = ([tuple(rectangle) for rectangle in drawn[name]] for name in ("fillRect", "strokeRect"))
+    assert len(set(boxes)) > 5
+    for number, plate in enumerate(plates):
+        hidden = [shared(plate, other) for other in {*boxes, *plates[:number]} - {plate}]
+        assert sum(hidden) <= 0.05 * plate[2] * plate[3], plate
+
+
+def shared(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """The area that two rectangles share; each is left, top, width, height."""
+    width, height = (min(one[i] + one[i + 2], other[i] + other[i + 2]) - max(one[i], other[i]) for i in (0, 1))
+    return max(width, 0) * max(height, 0)
+
+
 def test_what_is_unsure_looks_unsure(open_page: OpenPage, api: Api, three: str) -> None:
     """Where the first label has less than `unsure_below`, the values say so."""
     visit = open_page()
@@ -211,6 +286,24 @@ def test_two_jobs_are_on_one_clock(open_page: OpenPage, api: Api, three: str) ->
     page.click("#compare-end")
     expect(page.locator("#compare")).to_be_hidden()
     assert "with=" not in page.url
+    api.http.delete(f"/v1/jobs/{twin}")
+
+
+def test_a_model_is_chosen_for_one_job(open_page: OpenPage, api: Api, three: str) -> None:
+    """The next job that is opened shows all models together again, also on its picture."""
+    twin = store(api.service.redis_url, list(invented(1500, 1)), name="Twin")
+    visit = open_page()
+    loaded(visit, three, 1499)
+    page = visit.page
+    page.locator("#source-choices input[value='2']").check(force=True)
+    page.evaluate(WRITTEN)
+    page.evaluate("(id) => (location.hash = `#job=${id}`)", twin)
+    expect(page.locator("#job-name")).to_have_text("Twin")
+    expect(page.locator("#lanes .lane")).to_have_count(1)
+    page.locator("#lanes").press("ArrowRight")
+    record = api.http.get(f"/v1/jobs/{twin}/frames", params={"from": 1, "limit": 1}).json()["frames"][0]
+    (face,) = record["faces"]
+    until(lambda: page.evaluate("window.written.at(-1)") == f"{face['label']} {round(100 * face['score'] + 1e-9)} %")
     api.http.delete(f"/v1/jobs/{twin}")
 
 

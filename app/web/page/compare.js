@@ -1,10 +1,10 @@
 // Another job beside this one, on the same clock: its picture where it is another video, its values, its people's lanes.
 
 import { getJob, getJson, Problem } from "./api.js";
+import { fit } from "./canvas.js";
 import { byId, make, setText, swatch } from "./dom.js";
 import { follow } from "./follow.js";
 import { COMPACT, drawLane } from "./lane-drawing.js";
-import { fit } from "./lanes.js";
 import { Overlay } from "./overlay.js";
 import { coloursOf, textOn } from "./page-settings.js";
 import { People } from "./people.js";
@@ -13,6 +13,7 @@ import { Records } from "./records.js";
 import { made } from "./renditions.js";
 import { setSummary } from "./segments.js";
 import { filesOf } from "./session.js";
+import { summarise } from "./summary.js";
 import { counted, moment, nameOf, percent } from "./words.js";
 
 /** @typedef {import("./people.js").Person} Person */
@@ -74,6 +75,15 @@ export class Compare {
     select.value = former;
   }
 
+  /** Have this job beside, or none. @param {string} jobId "": none */
+  beside(jobId) {
+    if ((this.job?.id ?? "") === jobId) return;
+    if (jobId) return void this.open(jobId);
+    const { own } = this;
+    this.close();
+    this.own = own;
+  }
+
   /** @param {string} jobId */
   async open(jobId) {
     const { own } = this;
@@ -100,7 +110,7 @@ export class Compare {
       const onProblem = (/** @type {Problem} */ problem) => this.events.onProblem(problem);
       await follow(jobId, { onJob: () => {}, onFrames: append, onRestart: () => this.open(jobId), onProblem }, following.signal);
       if (following.signal.aborted) return;
-      setSummary(records, await getJson(`v1/jobs/${jobId}/summary`).catch(() => null), job.options.unsure_below);
+      if (await summarise(records, job)) this.people.setNotes(job.persons);
       this.drawn = "";
       this.events.onProgress();
     } catch (error) {
@@ -150,7 +160,7 @@ export class Compare {
     if (this.player) this.#follow(this.player, time, playing);
     const position = other.frameAt(time);
     const same = this.job.input.sha256 === this.own.input.sha256;
-    const match = same && face >= 0 ? nearest(records, face, other, position) : this.#longest(other, position);
+    const match = same && face >= 0 ? nearest(records, face, other, position) : this.people.longestIn(position, ({ hidden }) => !hidden);
     this.#values(records, face, other, match);
     this.#lanes(other, view);
     const share = (time - view.start) / (view.end - view.start);
@@ -164,18 +174,6 @@ export class Compare {
     if (Math.abs(player.element.currentTime - time) > (playing ? DRIFT_S : 0.01)) player.seek(time);
     if (playing && player.paused && time < player.duration) player.play();
     if (!playing && !player.paused) player.pause();
-  }
-
-  /** @param {Records} records @param {number} position */
-  #longest(records, position) {
-    if (position < 0) return -1;
-    const [first, end] = records.facesOf(position);
-    let [found, most] = [-1, 0];
-    for (let face = first; face < end; face += 1) {
-      const length = this.people?.of(records.trackIds.data[face])?.length ?? 0;
-      if (length > most) [found, most] = [face, length];
-    }
-    return found;
   }
 
   /** @param {Records} records @param {number} face @param {Records} other @param {number} match */

@@ -18,7 +18,7 @@ export class JobHead {
     this.state = "";
     this.said = 0;
     this.passing = false;
-    for (const id of ["job-problem", "job-progress", "job-actions", "job-warnings"]) byId(id).hidden = true;
+    for (const id of ["job-problem", "job-progress", "job-warnings"]) byId(id).hidden = true;
     byId("job-view").dataset.state = "";
     setText(byId("job-name"), "Video");
     setSubject("Mien");
@@ -34,8 +34,6 @@ export class JobHead {
     setSubject(`${nameOf(job)} · Mien`);
     const tags = metadataOf(job).map(([key, value]) => make("li", { text: `${key}: ${value}` }));
     byId("job-tags").replaceChildren(...tags);
-    byId("job-actions").hidden = false;
-    byId("cancel-job").hidden = hasEnded(job);
     byId("job-view").dataset.state = job.state;
     setText(byId("job-line"), job.state === "succeeded" ? doneLine(job) : progressLine(job));
     setText(byId("job-facts"), facts(job));
@@ -60,7 +58,7 @@ export class JobHead {
   /** The job was deleted elsewhere: nothing of it can be used any more. */
   deleted() {
     this.passing = false;
-    for (const id of ["job-progress", "job-actions", "job-warnings"]) byId(id).hidden = true;
+    for (const id of ["job-progress", "job-warnings"]) byId(id).hidden = true;
     byId("job-view").dataset.state = "deleted";
     setText(byId("job-line"), "Deleted");
     setActivity("job", "");

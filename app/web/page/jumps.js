@@ -1,11 +1,29 @@
 // Moments worth going to: where a person's label changes, the models begin to disagree, or a label is at its height.
 
+import { announce, byId } from "./dom.js";
 import { segmentsOf } from "./segments.js";
 
 /** @typedef {import("./records.js").Records} Records */
 /** @typedef {import("./people.js").Person} Person */
 
 const NEAR_S = 0.02; // a moment so near is the one where the reader is
+
+/**
+ * When the next moment of the kind that is chosen is, s; null, and told, where there is none.
+ * @param {Records} records
+ * @param {Person} person
+ * @param {number} source
+ * @param {number} label only of this one; -1: of any
+ * @param {number} time where the reader is, s
+ * @param {number} direction 1: on, -1: back
+ */
+export function jumpFrom(records, person, source, label, time, direction) {
+  const kind = byId("jump-kind");
+  const found = nextOf(moments(records, person, source, kind.value, label), time, direction);
+  const what = kind.selectedOptions[0].textContent;
+  if (found === null) announce(`No ${direction > 0 ? "further" : "earlier"} ${what} of ${person.name}.`);
+  return found;
+}
 
 /**
  * Times of such moments, ascending.
@@ -16,7 +34,7 @@ const NEAR_S = 0.02; // a moment so near is the one where the reader is
  * @param {number} label only of this one; -1: of any
  * @returns {number[]}
  */
-export function moments(records, person, source, kind, label) {
+function moments(records, person, source, kind, label) {
   if (kind === "disagreement") return disagreements(records, person);
   const segments = segmentsOf(records, person, source).filter((segment) => label < 0 || segment.label === label);
   if (kind === "change") return segments.map(({ start }) => start);
@@ -58,7 +76,7 @@ function peaks(records, person, source, segments) {
  * @param {number} direction 1 or -1
  * @returns {number | null}
  */
-export function nextOf(times, now, direction) {
+function nextOf(times, now, direction) {
   const found = direction > 0 ? times.find((time) => time > now + NEAR_S) : times.findLast((time) => time < now - NEAR_S);
   return found ?? null;
 }

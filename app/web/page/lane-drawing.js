@@ -35,7 +35,7 @@ const TEXT_MARGIN_PX = 6;
  * @returns {{sums: Float32Array, present: Uint8Array, apart: Float32Array}} sums: (width, labels) means; present: 1
  *   where the face is there; apart: share of frames in which the members' first labels differ
  */
-export function columnsOf(records, track, source, view, width) {
+function columnsOf(records, track, source, view, width) {
   const labels = records.labels.length;
   const sums = new Float32Array(width * labels);
   const present = new Uint8Array(width);

@@ -1,14 +1,14 @@
-// The lanes over time: a person each, with playhead, hovering, scrubbing and zoom.
+// The lanes over time: a person each, with playhead and the part that is in view.
 // Lanes are drawn when data, view or source change; the playhead is an element of its own, so scrubbing draws nothing.
 
 import { drawAxis } from "./axis.js";
+import { fit } from "./canvas.js";
 import { byId, make, oncePerFrame, setText } from "./dom.js";
 import { COMPACT, drawLane, FULL } from "./lane-drawing.js";
+import { LaneGestures } from "./lane-gestures.js";
 import { Minimap } from "./minimap.js";
 import { textOn } from "./page-settings.js";
-import { Pointers } from "./pointers.js";
 import { mostly, secondsOf } from "./segments.js";
-import { Tooltip } from "./tooltip.js";
 import { clock, counted, preciseClock } from "./words.js";
 
 /** @typedef {import("./records.js").Records} Records */
@@ -17,7 +17,6 @@ import { clock, counted, preciseClock } from "./words.js";
 const MOST_FULL = 3; // people that have a large lane each; more have small ones
 const FIRST_LANES = 12; // more are shown when asked for
 const LEAST_SPAN_S = 0.4;
-const ZOOM = 1.6;
 const REDRAW_MS = 120; // while records come
 const DRAWING_MS = 12; // at once; what is left is drawn in the next frame
 const SHOWS_S = 0.4; // for how long a person shows a label that is looked for
@@ -30,7 +29,6 @@ export class Lanes {
     this.events = events;
     this.root = byId("lanes");
     this.playhead = byId("playhead");
-    this.tooltip = new Tooltip(byId("tooltip"));
     this.minimap = new Minimap({ onView: (start) => this.setView(start, start + this.view.end - this.view.start) });
     /** @type {Records | null} */
     this.records = null;
@@ -59,19 +57,19 @@ export class Lanes {
     this.sight = new IntersectionObserver((entries) => this.#seen(entries), { rootMargin: "200px" });
     new ResizeObserver(() => this.#invalidate()).observe(this.root);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#invalidate());
-    this.#listen();
+    new LaneGestures(this);
     byId("all-lanes").onclick = () => {
       this.showAll = !this.showAll;
       this.refresh();
     };
   }
 
-  /** @param {Records} records @param {import("./people.js").People} people @param {string[]} colours */
-  show(records, people, colours) {
+  /** @param {Records} records @param {import("./people.js").People} people @param {string[]} colours @param {number} source */
+  show(records, people, colours, source) {
     this.records = records;
     this.people = people;
     this.colours = colours;
-    this.source = 0;
+    this.source = source;
     this.end = 0;
     this.showAll = false;
     this.label = -1;
@@ -206,69 +204,10 @@ export class Lanes {
     this.setView(around - share * span, around + (1 - share) * span);
   }
 
-  #listen() {
-    const { root } = this;
-    byId("zoom-in").onclick = () => this.zoom(1 / ZOOM);
-    byId("zoom-out").onclick = () => this.zoom(ZOOM);
-    byId("zoom-fit").onclick = () => this.setView(0, this.end);
-    new Pointers(root, {
-      onPoint: (event, first) => {
-        const lane = first ? this.#laneAt(event) : null;
-        if (lane !== null) this.events.onTrack(lane);
-        this.events.onSeek(this.#timeAt(event.clientX));
-      },
-      onHover: (event) => this.#hover(event),
-      onPinch: (before, now) => {
-        // What was below the two fingers stays below them.
-        const [left, right] = before.map((x) => this.#timeAt(x));
-        const scale = (right - left) / (now[1] - now[0]);
-        const from = left - (now[0] - this.#area().left) * scale;
-        this.setView(from, from + this.#area().width * scale);
-      },
-    });
-    root.addEventListener("pointerleave", () => this.tooltip.hide());
-    root.addEventListener("pointerdown", () => this.tooltip.hide());
-    const wheel = (/** @type {WheelEvent} */ event) => {
-      const sideways = event.shiftKey ? event.deltaY : event.deltaX;
-      if (event.ctrlKey) this.zoom(Math.exp(event.deltaY * 0.004), this.#timeAt(event.clientX));
-      else if (sideways) {
-        const move = (sideways / this.#area().width) * (this.view.end - this.view.start);
-        this.setView(this.view.start + move, this.view.end + move);
-      } else return;
-      event.preventDefault();
-    };
-    root.addEventListener("wheel", wheel, { passive: false });
-  }
-
   /** Where time is drawn: names may be left of it. */
-  #area() {
+  area() {
     const first = this.rows.values().next().value;
     return (first?.canvas ?? this.root).getBoundingClientRect();
-  }
-
-  /** @param {number} x of the window */
-  #timeAt(x) {
-    const { left, width } = this.#area();
-    const share = Math.min(Math.max((x - left) / width, 0), 1);
-    return this.view.start + share * (this.view.end - this.view.start);
-  }
-
-  /** @param {MouseEvent} event @returns {number | null} the person under the pointer */
-  #laneAt(event) {
-    const row = /** @type {HTMLElement | null} */ (document.elementFromPoint(event.clientX, event.clientY)?.closest(".lane"));
-    return row ? Number(row.dataset.track) : null;
-  }
-
-  /** @param {MouseEvent} event */
-  #hover(event) {
-    const lane = this.#laneAt(event);
-    const { records } = this;
-    const person = this.people?.of(lane) ?? null;
-    if (lane === null || !records || event.clientX < this.#area().left) return this.tooltip.hide();
-    const position = records.frameAt(this.#timeAt(event.clientX));
-    const face = records.faceOf(person, position);
-    if (!person || face < 0) return this.tooltip.hide();
-    this.tooltip.show(records, position, face, this.source, this.colours, event, person.name);
   }
 
   /** @param {Person} person */
@@ -333,7 +272,7 @@ export class Lanes {
       drawLane(context, records, person, this.source, this.view, width, paint, this.shape);
     }
     if (late) this.draw();
-    this.minimap.draw(records, people.of(this.chosen) ?? people.all[0] ?? null, this.source, paint, fit);
+    this.minimap.draw(records, people.of(this.chosen) ?? people.all[0] ?? null, this.source, paint);
     drawAxis(byId("axis"), this.view, byId("axis").clientWidth);
     this.#placePlayhead();
   }
@@ -346,19 +285,4 @@ export class Lanes {
     const first = /** @type {{canvas: HTMLCanvasElement}} */ (this.rows.values().next().value).canvas;
     this.playhead.style.transform = `translateX(${first.offsetLeft + share * first.clientWidth}px)`;
   }
-}
-
-/**
- * Give a canvas the screen's own resolution.
- * @param {HTMLCanvasElement} canvas
- * @param {number} height CSS pixels
- * @returns {number} its width in CSS pixels, whole
- */
-export function fit(canvas, height) {
-  const density = window.devicePixelRatio || 1;
-  const width = Math.max(1, Math.floor(canvas.clientWidth));
-  const [w, h] = [Math.round(width * density), Math.round(height * density)];
-  if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
-  canvas.getContext("2d")?.setTransform(density, 0, 0, density, 0, 0);
-  return width;
 }

@@ -4,36 +4,31 @@ import { byId, setText } from "./dom.js";
 import { HomeView } from "./home-view.js";
 import { JobView } from "./job-view.js";
 import { askForKey, showForget } from "./key-dialog.js";
+import { placeOf } from "./links.js";
 import { pageSettings } from "./page-settings.js";
 import { key, setKey } from "./session.js";
 import { onDeleted } from "./tabs.js";
 import { setSubject } from "./title.js";
-
-const JOB = /^#job=([0-9a-f]{32})(?:&|$)/;
 
 const home = new HomeView();
 const jobView = new JobView({ onGone: () => location.assign("#") });
 let first = true;
 
 function route() {
-  const job = JOB.exec(location.hash)?.[1];
-  byId("home-view").hidden = Boolean(job);
-  byId("job-view").hidden = !job;
-  if (!job) setSubject("Mien: expressions in video");
-  if (job) {
+  const place = placeOf(location.hash);
+  byId("home-view").hidden = Boolean(place);
+  byId("job-view").hidden = !place;
+  if (place) {
     home.hide();
-    const query = new URLSearchParams(location.hash.slice(1));
-    const [time, track] = [Number(query.get("t")), Number(query.get("face"))];
-    const moment = query.has("t") && Number.isFinite(time) ? { time, track: query.has("face") ? track : null } : null;
-    const other = /^[0-9a-f]{32}$/.exec(query.get("with") ?? "")?.[0] ?? "";
-    jobView.open(job, moment, other === job ? "" : other);
+    jobView.open(place.job, place.moment, place.other);
   } else {
+    setSubject("Mien: expressions in video");
     jobView.close();
     home.show();
   }
   scrollTo(0, 0);
   // Where the reader goes by a link, the screen reader goes, too; not when the page is loaded.
-  if (!first) byId(job ? "job-name" : "home-title").focus();
+  if (!first) byId(place ? "job-name" : "home-title").focus();
   first = false;
 }
 

@@ -1,5 +1,6 @@
 // The whole length below the lanes while only a part of it is in view: drag the part to move it.
 
+import { fit } from "./canvas.js";
 import { byId } from "./dom.js";
 import { drawLane, MINIMAP } from "./lane-drawing.js";
 
@@ -50,9 +51,8 @@ export class Minimap {
    * @param {import("./people.js").Person | null} person
    * @param {number} source
    * @param {import("./lane-drawing.js").Paint} paint
-   * @param {(canvas: HTMLCanvasElement, height: number) => number} fit
    */
-  draw(records, person, source, paint, fit) {
+  draw(records, person, source, paint) {
     if (this.root.hidden || !person) return;
     const wanted = [records.version, person.id, person.length, source, this.canvas.clientWidth, paint.ink, this.end].join();
     if (wanted === this.drawn) return;

@@ -1,5 +1,6 @@
 // Boxes and labels on the faces of one frame, on a canvas over the picture.
 
+import { fit } from "./canvas.js";
 import { textOn } from "./page-settings.js";
 import { unsureBelow } from "./segments.js";
 import { percent } from "./words.js";
@@ -138,11 +139,8 @@ export class Overlay {
 
   /** Clear, at the screen's own resolution.  @returns {[number, number]} size in CSS pixels */
   #fit() {
-    const { clientWidth: width, clientHeight: height } = this.canvas;
-    const density = window.devicePixelRatio || 1;
-    const [w, h] = [Math.round(width * density), Math.round(height * density)];
-    if (this.canvas.width !== w || this.canvas.height !== h) Object.assign(this.canvas, { width: w, height: h });
-    this.context.setTransform(density, 0, 0, density, 0, 0);
+    const height = this.canvas.clientHeight;
+    const width = fit(this.canvas, height);
     this.context.clearRect(0, 0, width, height);
     return [width, height];
   }

@@ -100,6 +100,22 @@ export class People {
     return trackId === null ? null : this.byTrack.get(trackId) ?? null;
   }
 
+  /**
+   * Of the people in a frame, the face of the one who is in view longest, or -1.
+   * @param {number} position
+   * @param {(person: Person) => boolean} among
+   */
+  longestIn(position, among) {
+    const { records } = this;
+    const [first, end] = position < 0 ? [0, 0] : records.facesOf(position);
+    let [found, most] = [-1, 0];
+    for (let face = first; face < end; face += 1) {
+      const person = this.of(records.trackIds.data[face]);
+      if (person && person.length > most && among(person)) [found, most] = [face, person.length];
+    }
+    return found;
+  }
+
   /** The notes with one person's changed. @param {Person} person @param {Partial<Note>} change @returns {Note[]} */
   noted(person, change) {
     const ids = person.tracks.map(({ id }) => id);

@@ -68,9 +68,10 @@ export class Stage {
     this.#offerPreview();
   }
 
-  /** @param {Records} records @param {string[]} colours */
-  show(records, colours) {
+  /** @param {Records} records @param {string[]} colours @param {number} source */
+  show(records, colours, source) {
     this.records = records;
+    this.source = source;
     this.colours = colours;
     this.draw();
   }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SCRIPTS = sorted(WEB.rglob("*.js"))
 STYLES = sorted(WEB.rglob("*.css"))
-MOST_LINES = 480  # job-view.js, which puts the parts of a job together, has the most
+MOST_LINES = 300
 REFERENCE = re.compile(r"""(?:src|href)="([^"#]+)"|from "([^"]+)"|url\("([^"]+)"\)""")
 
 
