@@ -115,5 +115,10 @@ class NamingPatch(BaseModel):
 
 
 def names_by_track(persons: Iterable[PersonNote]) -> dict[int, str]:
-    """Track id -> name of its person, for tracks with a name."""
-    return {track: note.name for note in persons if note.name for track in note.tracks}
+    """Name of the person of every track that has one; tracks that are one person without a name have the first's."""
+    return {
+        track: note.name or f"Face {min(note.tracks)}"
+        for note in persons
+        if note.name or len(note.tracks) > 1
+        for track in note.tracks
+    }

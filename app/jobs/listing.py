@@ -46,15 +46,16 @@ class Place:
         return cls(int(created_ms), job_id)
 
 
-_LOOKED_AT = ("id", "state", "name", "metadata", "label_shares")
+_LOOKED_AT = ("id", "state", "name", "metadata", "label_shares", "persons")
 
 
 @dataclass(frozen=True)
 class Filter:
     """A filter of jobs; empty values match all.
 
-    words: all must occur in the name, the id or the metadata, case-insensitively.  label: the best label of at least
-    `least_share` of the job's faces, and of one face.  since: with a time zone.  metadata: exact values by key.
+    words: all must occur in the name, the id, the metadata or people's names, case-insensitively.  label: the best
+    label of at least `least_share` of the job's faces, and of one face.  since: with a time zone.  metadata: exact
+    values by key.
     """
 
     state: State | None = None
@@ -76,7 +77,7 @@ class Filter:
 
     def takes(self, job_id: bytes | None, values: list[bytes | None]) -> bool:
         """Whether the job matches.  values: of the hash fields after `id`, as in Redis."""
-        state, name, metadata, shares = (value or b"" for value in values)
+        state, name, metadata, shares, persons = (value or b"" for value in values)
         if job_id is None or self.state not in {None, state.decode()}:
             return False
         said = json.loads(metadata or b"{}")
@@ -87,7 +88,8 @@ class Filter:
             share = found.get(self.label.casefold(), 0.0)
             if share <= 0 or share < self.least_share:
                 return False
-        text = " ".join([name.decode(), job_id.decode(), *said.values()]).casefold()
+        people = (person["name"] or "" for person in json.loads(persons or b"[]"))
+        text = " ".join([name.decode(), job_id.decode(), *said.values(), *people]).casefold()
         return all(word.casefold() in text for word in self.words)
 
 

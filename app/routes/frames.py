@@ -130,6 +130,8 @@ def _about(record: JobRecord) -> dict[str, str]:
     """Job and model, for formats with a place for them."""
     return {
         "job_id": record.id,
+        "name": record.name or "",
+        "metadata": json.dumps(record.metadata, ensure_ascii=False),
         "created_at": record.created_at.isoformat(),
         "model": record.model.name,
         "model_version": record.model.version or "",

@@ -54,7 +54,12 @@ IdempotencyKey = Annotated[
 ]
 ListedState = Annotated[State | None, Query(description="Only jobs in this state.")]
 Words = Annotated[
-    str, Query(alias="q", max_length=200, description="Only jobs with all of these words in name, id or metadata.")
+    str,
+    Query(
+        alias="q",
+        max_length=200,
+        description="Only jobs with all of these words in name, id, metadata or people's names.",
+    ),
 ]
 ListedLabel = Annotated[
     str, Query(max_length=64, description="Only ended jobs in which this label comes first on some face.")

@@ -1,4 +1,4 @@
-"""Segments as files: ELAN (EAF) and Praat (TextGrid), a tier per person, or per track without `people=true`.
+"""Segments as files: ELAN (EAF) and Praat (TextGrid), a tier a person who has a name or an id, else a track.
 
 Memory grows with the segments, not with the frames: both formats begin with data that is known only at the end.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from xml.sax.saxutils import quoteattr
 
 from app.contract.exports.captions import escape
 from app.contract.exports.content import Content
-from app.contract.frames import Frame
+from app.contract.frames import Face, Frame
 from app.contract.segments import shown
 
 UNSURE = "?"  # suffix of the label of an unsure segment
@@ -50,14 +51,15 @@ class _Open:
 
 
 def tiers(frames: Iterable[Frame], content: Content) -> tuple[list[Tier], int]:
-    """All tiers by number, and the end of the last frame, in milliseconds."""
-    found: dict[tuple[bool, int], Tier] = {}
-    open_: dict[tuple[bool, int], _Open] = {}
+    """All tiers, those with people's given names first, and when the last frame ends, in milliseconds."""
+    found: dict[str, Tier] = {}
+    places: dict[str, tuple[int, int]] = {}
+    open_: dict[str, _Open] = {}
     last_s = interval_s = 0.0
 
-    def close(key: tuple[bool, int], end_s: float) -> None:
-        run = open_.pop(key)
-        tier = found.setdefault(key, Tier(f"{'Face' if key[0] else 'Person'} {key[1]}"))
+    def close(name: str, end_s: float) -> None:
+        run = open_.pop(name)
+        tier = found.setdefault(name, Tier(name))
         start = max(round(run.start_s * 1000), tier.ends_ms[-1] if tier.ends_ms else 0)
         tier.starts_ms.append(start)
         tier.ends_ms.append(max(round(end_s * 1000), start + 1))
@@ -69,22 +71,35 @@ def tiers(frames: Iterable[Frame], content: Content) -> tuple[list[Tier], int]:
         if position:
             interval_s = max(now_s - last_s, 0.0)
         last_s = now_s
-        for face, label in zip(seen.frame.faces, seen.labels, strict=True):
-            # People come first; faces without a person have a tier per track.
-            key = (True, face.track_id) if face.person_id is None else (False, face.person_id)
-            run = open_.get(key)
+        by_track = sorted(zip(seen.frame.faces, seen.labels, strict=True), key=lambda pair: pair[0].track_id)
+        for face, label in by_track:
+            name, place = _tier_of(face, content)
+            places[name] = min(place, places.get(name, place))
+            run = open_.get(name)
+            if run is not None and run.position == position:
+                continue  # two tracks that were said to be one person: in this frame the first one counts
             if run is not None and (run.label, run.track_id) != (label, face.track_id):
-                close(key, now_s)
+                close(name, now_s)
                 run = None
             if run is None:
-                run = open_[key] = _Open(label, face.track_id, now_s)
+                run = open_[name] = _Open(label, face.track_id, now_s)
             run.position, run.frames, run.total = position, run.frames + 1, run.total + face.scores[label]
-        for key in [key for key, run in open_.items() if run.position != position]:
-            close(key, now_s)
-    for key in list(open_):
-        close(key, last_s + interval_s)
+        for name in [name for name, run in open_.items() if run.position != position]:
+            close(name, now_s)
+    for name in list(open_):
+        close(name, last_s + interval_s)
     ends = (tier.ends_ms[-1] for tier in found.values())
-    return [found[key] for key in sorted(found)], max([round((last_s + interval_s) * 1000), *ends])
+    ordered = sorted(found.values(), key=lambda tier: places[tier.name])
+    return ordered, max([round((last_s + interval_s) * 1000), *ends])
+
+
+def _tier_of(face: Face, content: Content) -> tuple[str, tuple[int, int]]:
+    """A face's tier and the tier's place: by the person's given name, else by person, else by track."""
+    if given := content.names.get(face.track_id):
+        return given, (0, face.track_id)
+    if face.person_id is not None:
+        return f"Person {face.person_id}", (1, face.person_id)
+    return f"Face {face.track_id}", (2, face.track_id)
 
 
 def eaf(frames: Iterable[Frame], content: Content) -> Iterator[str]:
@@ -110,7 +125,7 @@ def eaf(frames: Iterable[Frame], content: Content) -> Iterator[str]:
     yield "</TIME_ORDER>\n"
     number = 0
     for tier in found:
-        yield f'<TIER LINGUISTIC_TYPE_REF="expression" TIER_ID="{tier.name}">\n'
+        yield f'<TIER LINGUISTIC_TYPE_REF="expression" TIER_ID={quoteattr(tier.name)}>\n'
         for _, _, text in tier.texts(content.labels):
             number += 1
             yield (
@@ -134,14 +149,13 @@ def textgrid(frames: Iterable[Frame], content: Content) -> Iterator[str]:
     for number, tier in enumerate(found, 1):
         intervals = sum(1 for _ in _covering(tier, content.labels, end_ms))
         yield (
-            f'    item [{number}]:\n        class = "IntervalTier"\n        name = "{tier.name}"\n'
+            f'    item [{number}]:\n        class = "IntervalTier"\n        name = {_quoted(tier.name)}\n'
             f"        xmin = 0\n        xmax = {end}\n        intervals: size = {intervals}\n"
         )
         for place, (start, stop, text) in enumerate(_covering(tier, content.labels, end_ms), 1):
-            quoted = text.replace('"', '""')
             yield (
                 f"        intervals [{place}]:\n            xmin = {_seconds(start)}\n"
-                f'            xmax = {_seconds(stop)}\n            text = "{quoted}"\n'
+                f"            xmax = {_seconds(stop)}\n            text = {_quoted(text)}\n"
             )
 
 
@@ -155,6 +169,10 @@ def _covering(tier: Tier, labels: Sequence[str], end_ms: int) -> Iterator[tuple[
         reached = end
     if reached < end_ms:
         yield reached, end_ms, ""
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _seconds(milliseconds: int) -> str:

@@ -111,6 +111,29 @@ def test_textgrid_in_tgt(frames: list[Frame], tmp_path: Path) -> None:
     assert b"tiers? <absent>" in path.read_bytes()
 
 
+@pytest.mark.parametrize("format", ["eaf", "textgrid"])
+def test_people_who_have_names_have_tiers(frames: list[Frame], tmp_path: Path, format: ExportFormat) -> None:
+    """A name is the tier's, first and over all of its tracks, whatever is in it; where two of them meet, one counts."""
+    name = 'Ana "A" <&>'
+    path = tmp_path / "a"
+    path.write_bytes(written(frames, format, names={2: name, 1: name}))
+    expected = {
+        name: [(0, 5960, "Sadness & <co>")],
+        "Person 0": [(0, 1000, "Neutral"), (1000, 2000, "Happiness"), (2000, 4000, "Neutral")],
+    }
+    if format == "eaf":
+        eaf = Eaf(str(path))
+        assert {tier: eaf.get_annotation_data_for_tier(tier) for tier in eaf.get_tier_names()} == expected
+    else:
+        grid = tgt.io.read_textgrid(str(path))
+        found = {
+            tier.name.replace('""', '"'): [(round(i.start_time * 1000), round(i.end_time * 1000), i.text) for i in tier]
+            for tier in grid
+        }
+        assert found == expected
+        assert next(iter(found)) == name
+
+
 def test_openface_in_pandas(frames: list[Frame]) -> None:
     """OpenFace's own columns, in its order and units, then the labels; what is not measured is missing."""
     table = pd.read_csv(io.BytesIO(written(frames, "openface", landmarks=True)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -137,7 +138,7 @@ def found(api: httpx.Client, query: str) -> list[str]:
 
 
 def test_jobs_are_found_by_words_and_metadata(api: httpx.Client) -> None:
-    """All words, in any case, in name, id or metadata; metadata exactly; pages keep the filter."""
+    """All words, in any case, in name, id, metadata or people's names; metadata exactly; pages keep the filter."""
     first = named(api, "Interview Ana.mp4", metadata='{"subject": "P07"}')
     named(api, "interview bo.mp4", metadata='{"subject": "P08", "site": "Gent & co"}')
     named(api, "holiday.mp4")
@@ -148,6 +149,8 @@ def test_jobs_are_found_by_words_and_metadata(api: httpx.Client) -> None:
     assert found(api, "metadata.subject=P07") == ["Interview Ana.mp4"]
     assert found(api, f"metadata.site={quote('Gent & co')}&q=interview&limit=1") == ["interview bo.mp4"]
     assert found(api, "metadata.subject=P0") == []
+    api.patch(f"/v1/jobs/{first['id']}", json={"persons": [{"name": "Zoë", "tracks": [3]}, {"tracks": [0, 1]}]})
+    assert found(api, f"q={quote('interview ZOË')}") == ["Interview Ana.mp4"]
 
 
 def test_jobs_are_found_by_label_and_time(api: httpx.Client, worker: Any, make_frames: Any) -> None:
@@ -209,7 +212,7 @@ def test_what_is_made_of_a_job_carries_its_name(api: httpx.Client, worker: Any, 
 
 
 def test_people_are_named_and_exported(api: httpx.Client, worker: Any, make_frames: Any) -> None:
-    """Tracks get names and become one person; records, CSV, captions and summary say so; an empty list undoes it."""
+    """Tracks get names and become one person; every format has it; an empty list undoes it."""
     job = named(api, "two.mp4")
     worker.label(job["id"], make_frames(30, faces=3))
     url = f"/v1/jobs/{job['id']}"
@@ -228,6 +231,12 @@ def test_people_are_named_and_exported(api: httpx.Client, worker: Any, make_fram
     assert "<v Ana &lt;&amp;&gt;>" in api.get(f"{url}/frames?format=vtt").text
     tracks = api.get(f"{url}/summary").json()["tracks"]
     assert [track["person_name"] for track in tracks] == ["Ana <&>", None, "Ana <&>"]
+    elan = api.get(f"{url}/frames?format=eaf").text
+    assert re.findall(r"TIER_ID='?\"?([^'\"]+)", elan) == ["Ana &lt;&amp;&gt;", "Face 1"]
+    assert '<PROPERTY NAME="name">other</PROPERTY>' in elan
+    api.patch(url, json={"persons": [{"tracks": [1, 2]}]})
+    tracks = api.get(f"{url}/summary").json()["tracks"]
+    assert [track["person_name"] for track in tracks] == [None, "Face 1", "Face 1"]
     assert api.patch(url, json={"persons": []}).json()["persons"] == []
     assert api.get(f"{url}/frames?format=csv").text == plain
     none: list[dict[str, Any]] = [{"tracks": []}]
