@@ -134,11 +134,11 @@ OpenPage = Callable[..., Visit]
 
 @pytest.fixture
 def open_page(browser: Browser, service: Service) -> Iterator[OpenPage]:
-    """Opens tabs at the start page.  expected: statuses that the browser may complain of on its console."""
+    """Opens tabs at the start page.  expected: statuses, or texts, that may be in a message on the console."""
     with ExitStack() as stack:
 
         def make(
-            url: str = service.url, *, expected: tuple[int, ...] = (), keyed: bool = False, **context: Any
+            url: str = service.url, *, expected: tuple[int | str, ...] = (), keyed: bool = False, **context: Any
         ) -> Visit:
             visit = stack.enter_context(watched(browser, url, expected, context))
             visit.home(keyed)
@@ -148,7 +148,7 @@ def open_page(browser: Browser, service: Service) -> Iterator[OpenPage]:
 
 
 @contextmanager
-def watched(browser: Browser, url: str, expected: tuple[int, ...], context: dict[str, Any]) -> Iterator[Visit]:
+def watched(browser: Browser, url: str, expected: tuple[int | str, ...], context: dict[str, Any]) -> Iterator[Visit]:
     """A tab in a context of its own; nothing unexpected may have happened in it at the end."""
     opened = browser.new_context(**context)
     try:
@@ -161,7 +161,7 @@ def watched(browser: Browser, url: str, expected: tuple[int, ...], context: dict
         yield visit
     finally:
         opened.close()
-    known = [f"status of {status} " for status in expected]
+    known = [part if isinstance(part, str) else f"status of {part} " for part in expected]
     assert not [text for text in visit.messages if not any(part in text for part in known)]
     assert visit.hosts <= {urlsplit(url).netloc, ""}  # "": blob: and data:
 

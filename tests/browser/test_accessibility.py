@@ -1,4 +1,4 @@
-"""axe finds nothing wrong in any state, in light and dark, wide and on a phone."""
+"""axe finds nothing wrong in any state: in light and dark; wide, on a phone, and at 200 %."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 
 PHONE = {"width": 390, "height": 844}
+DOUBLE = {"viewport": {"width": 640, "height": 450}, "device_scale_factor": 2}  # 1280 x 900, enlarged by the browser
 
 
 def check(visit: Visit, state: str) -> None:
@@ -35,10 +36,10 @@ def test_documentation_is_readable(open_page: OpenPage, scheme: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("context", [{}, {"viewport": PHONE}], ids=["wide", "phone"])
+@pytest.mark.parametrize("context", [{}, {"viewport": PHONE}, DOUBLE], ids=["wide", "phone", "200 %"])
 def test_nothing_is_in_the_way(open_page: OpenPage, api: Api, scheme: str, context: dict[str, Any]) -> None:
-    """Start with options and earlier jobs, a problem, the key dialog, and a job with several faces."""
-    job_id = store(api.service.redis_url, list(invented(200, 3)))
+    """Start with options and earlier jobs, a problem, dialogs, a job with several faces, and two side by side."""
+    job_id, other = (store(api.service.redis_url, list(invented(200, faces))) for faces in (3, 2))
     visit = open_page(expected=(404, 415), color_scheme=scheme, **context)
     visit.page.wait_for_selector(".share-words")
     check(visit, "start")
@@ -56,6 +57,16 @@ def test_nothing_is_in_the_way(open_page: OpenPage, api: Api, scheme: str, conte
     visit.page.get_by_label("CNN", exact=True).check(force=True)
     visit.page.locator("#lanes").press("ArrowRight")
     check(visit, "member")
+    visit.page.keyboard.press("+")
+    visit.page.focus("#compare-with")
+    visit.page.wait_for_selector("#compare-with optgroup", state="attached")
+    visit.page.select_option("#compare-with", other)
+    visit.page.wait_for_selector(".other-lane")
+    check(visit, "compared, closer")
+    visit.page.click("#name-job")
+    check(visit, "naming")
+    visit.page.keyboard.press("Escape")
     wide = visit.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide <= 0
-    api.http.delete(f"/v1/jobs/{job_id}")
+    for each in (job_id, other):
+        api.http.delete(f"/v1/jobs/{each}")

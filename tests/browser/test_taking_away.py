@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import Route, expect
+
+from app.contract.exports import ExportFormat, suffix
 
 if TYPE_CHECKING:
     from tests.browser.conftest import OpenPage, Visit
@@ -33,11 +37,14 @@ def visit(open_page: OpenPage, labelled: dict[str, Any]) -> Visit:
     return visit
 
 
-@pytest.mark.parametrize("kind", ["csv", "ndjson", "vtt"])
-def test_records_are_saved_as_the_api_gives_them(visit: Visit, api: Api, labelled: dict[str, Any], kind: str) -> None:
-    """Each text format is saved byte for byte."""
+@pytest.mark.parametrize("kind", ["csv", "ndjson", "vtt", "srt", "eaf", "textgrid", "openface", "parquet"])
+def test_records_are_saved_as_the_api_gives_them(
+    visit: Visit, api: Api, labelled: dict[str, Any], kind: ExportFormat
+) -> None:
+    """Each format is saved byte for byte, under the job's name."""
+    visit.page.evaluate("document.querySelector('.other-formats').open = true")
     name, content = saved(visit, kind)
-    assert name == f"film.{kind}"
+    assert name == f"film.{suffix(kind)}"
     assert content == api.http.get(f"/v1/jobs/{labelled['id']}/frames", params={"format": kind}).content
 
 
@@ -75,6 +82,29 @@ def test_annotated_video_is_saved_and_a_reload_keeps_the_picture(open_page: Open
         visit.shown_frame(index)
     assert visit.page.locator("#no-picture").is_hidden()
     assert api.http.delete(f"/v1/jobs/{job_id}").status_code == 204
+
+
+def test_a_video_that_is_being_made_tells_how_far_it_is(open_page: OpenPage, api: Api, film: bytes) -> None:
+    """In percent, beside its button, until it is saved."""
+    visit = open_page()
+    visit.page.check("#keep-input")
+    visit.drop(film, "film.webm", "video/webm")
+    job_id = visit.labelled()
+    asked = 0
+
+    def answer(route: Route) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            return route.fulfill(status=202, json={"progress": 0.4})
+        if asked == 2:
+            expect(visit.page.locator("#video-note")).to_have_text("The video is being made … 40 %")
+        return route.continue_()
+
+    visit.page.route(re.compile("/video"), answer)
+    saved(visit, "video")
+    expect(visit.page.locator("#video-note")).to_have_text("")
+    api.http.delete(f"/v1/jobs/{job_id}")
 
 
 def test_command_does_the_same(open_page: OpenPage, api: Api, film: bytes) -> None:

@@ -4,6 +4,7 @@ import { cancelJob, deleteJob, getJson, Problem } from "./api.js";
 import { announce, byId, make, setText, swatch } from "./dom.js";
 import { hasEnded } from "./follow.js";
 import { coloursOf } from "./page-settings.js";
+import { Search } from "./search.js";
 import { forget } from "./session.js";
 import { tellDeleted } from "./tabs.js";
 import { showThumbnail } from "./thumbnails.js";
@@ -14,8 +15,6 @@ const LOOK_MS = 1500; // while something is under way
 const RETRY_MS = 5000; // when the service did not answer
 const LEAST_SHARE = 0.005; // of what is drawn in a row's picture
 const NAMED = 2; // labels in words
-const TYPING_MS = 250; // after the last letter, before it is searched
-const NOTICEABLE = 0.1; // share of the faces on which a label comes first, where one looks for it
 
 /** @typedef {{row: HTMLElement, update: (job: any) => void, job: any}} Row */
 
@@ -38,15 +37,10 @@ export class History {
       this.limit += PAGE;
       this.refresh();
     };
-    let typed = 0;
-    byId("find").onsubmit = (/** @type {Event} */ event) => event.preventDefault();
-    byId("find").oninput = () => {
-      clearTimeout(typed);
-      typed = setTimeout(() => {
-        this.limit = PAGE;
-        this.refresh();
-      }, TYPING_MS);
-    };
+    this.search = new Search(() => {
+      this.limit = PAGE;
+      this.refresh();
+    });
     document.addEventListener("visibilitychange", () => document.hidden || !this.visible || this.refresh());
   }
 
@@ -60,26 +54,6 @@ export class History {
     clearTimeout(this.timer);
   }
 
-  /** @param {string[]} labels that one can look for */
-  offerLabels(labels) {
-    const select = byId("find-label");
-    const former = select.value;
-    select.replaceChildren(new Option("Any label", ""), ...labels.map((label) => new Option(label, label)));
-    select.value = labels.includes(former) ? former : "";
-  }
-
-  /** What is looked for, as the API's parameters. */
-  #wanted() {
-    const given = new FormData(byId("find"));
-    const wanted = new URLSearchParams();
-    for (const name of ["q", "label", "state"]) {
-      const value = String(given.get(name) ?? "").trim();
-      if (value) wanted.set(name, value);
-    }
-    if (wanted.has("label")) wanted.set("label_share", String(NOTICEABLE));
-    return wanted;
-  }
-
   /** Ask for the newest jobs, and again soon while one is under way. */
   async refresh() {
     clearTimeout(this.timer);
@@ -90,7 +64,7 @@ export class History {
     this.asking = true;
     this.again = false;
     try {
-      const wanted = this.#wanted();
+      const wanted = this.search.parameters();
       const searching = wanted.size > 0;
       wanted.set("limit", String(Math.min(this.limit, 1000)));
       let { jobs, next } = await getJson(`v1/jobs?${wanted}`);
@@ -165,7 +139,8 @@ export class History {
       if (tags.dataset.told !== told) {
         tags.dataset.told = told;
         const entries = metadataOf(now);
-        tags.replaceChildren(...entries.map(([key, value]) => make("li", { text: `${key}: ${value}` })));
+        const only = (/** @type {[string, string]} */ entry) => make("button", { type: "button", title: "Only such jobs", text: entry.join(": "), on: { click: () => this.search.only(entry) } });
+        tags.replaceChildren(...entries.map((entry) => make("li", {}, only(entry))));
         tags.hidden = !entries.length;
       }
       setText(state, stateName(now.state));

@@ -99,7 +99,7 @@ export class HomeView {
       byId("label-list").replaceChildren(
         ...labels.map((/** @type {string} */ label, /** @type {number} */ k) => make("li", {}, swatch(colours[k]), label)),
       );
-      this.history.offerLabels(labels);
+      this.history.search.offerLabels(labels);
     } catch (error) {
       if (error instanceof Problem) this.#problem(error.words, error.code);
     }

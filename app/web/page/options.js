@@ -21,6 +21,7 @@ export function chosenOptions() {
     if (value.trim() && value !== dataset.default) fields[name] = value.trim();
   }
   if (given.get("faces") === "cropped") fields.faces = "cropped";
+  if (given.get("people")) fields.people = "true";
   const members = given.getAll("members");
   if (members.length && members.length < form.querySelectorAll("input[name=members]").length) {
     fields.members = members.join(",");

@@ -93,9 +93,10 @@ export class Queue {
     announce(`Sending ${name}.`);
     this.#show(item, "sending", "");
     try {
-      item.job = await upload(files, options, item.stop.signal, (share) => {
+      item.job = await upload(files, options, item.stop.signal, (share, broken) => {
         item.bar.value = share;
-        setText(item.words, share < 1 ? `${percent(share)} of ${size(bytes)}` : "Checking …");
+        const words = share < 1 ? `${percent(share)} of ${size(bytes)}` : "Checking …";
+        setText(item.words, broken ? `${words}. The connection broke; it goes on when the service answers.` : words);
         this.#summary();
       });
     } catch (error) {

@@ -1,5 +1,5 @@
-// What the browser remembers: the files of this tab's jobs in memory, and the API key in sessionStorage, or, where the
-// reader asks for it, for all tabs until the browser is closed.
+// What the browser remembers: the files of this tab's jobs in memory; the API key in sessionStorage, or, where the reader
+// asks for it, for all tabs until the browser is closed; which uploads of large files have been begun.
 
 const KEY = "mien.key";
 const SESSION = "mien.session"; // a cookie without an end: it goes with the browser's session, and so does the key
@@ -49,3 +49,15 @@ export function forget(jobId) {
 export function filesOf(jobId) {
   return files.get(jobId);
 }
+
+/** By what a file is known again after a reload. @param {File} file */
+const uploadKey = ({ name, size, lastModified }) => `mien.upload ${size} ${lastModified} ${name}`;
+
+/** The id of the upload of a file that has been begun, or "". @param {File} file */
+export const uploadOf = (file) => localStorage.getItem(uploadKey(file)) ?? "";
+
+/** @param {File} file @param {string} id of its upload */
+export const rememberUpload = (file, id) => localStorage.setItem(uploadKey(file), id);
+
+/** @param {File} file */
+export const forgetUpload = (file) => localStorage.removeItem(uploadKey(file));

@@ -6,6 +6,7 @@ import { pageSettings } from "./page-settings.js";
 import { fetched } from "./renditions.js";
 import { percent } from "./words.js";
 
+const WITH_MEMBERS = ["csv", "ndjson", "parquet"]; // formats that hold each model's own values
 const URL_LIVES_MS = 60_000; // long enough for the browser to have begun to save it
 
 /**
@@ -54,8 +55,8 @@ export class TakeAway {
     /** @type {any} */
     this.job = null;
     for (const button of document.querySelectorAll("button[data-save]")) {
-      const { save: kind } = /** @type {HTMLElement} */ (button).dataset;
-      /** @type {HTMLElement} */ (button).onclick = () => this.#save(/** @type {HTMLButtonElement} */ (button), kind ?? "");
+      const { save: kind = "", suffix = kind } = /** @type {HTMLElement} */ (button).dataset;
+      /** @type {HTMLElement} */ (button).onclick = () => this.#save(/** @type {HTMLButtonElement} */ (button), kind, suffix);
     }
     byId("copy-curl").onclick = () => this.#copy();
   }
@@ -72,8 +73,8 @@ export class TakeAway {
     if (this.job === job) setText(byId("curl"), curlCommands(job, options));
   }
 
-  /** @param {HTMLButtonElement} button @param {string} kind */
-  async #save(button, kind) {
+  /** @param {HTMLButtonElement} button @param {string} kind @param {string} suffix of the file's name */
+  async #save(button, kind, suffix) {
     const { id } = this.job;
     const stem = (this.job.name ?? id).replace(/\.\w{1,5}$/, "").replace(/[^\p{L}\p{N}.-]+/gu, "_");
     button.classList.add("busy");
@@ -88,8 +89,8 @@ export class TakeAway {
       } else if (kind === "timeline") {
         save(await (await call(`v1/jobs/${id}/timeline.svg`)).blob(), `${stem}-timeline.svg`);
       } else {
-        const members = byId("save-members").checked && kind !== "vtt" ? "&members=true" : "";
-        save(await (await call(`v1/jobs/${id}/frames?format=${kind}${members}`)).blob(), `${stem}.${kind}`);
+        const members = byId("save-members").checked && WITH_MEMBERS.includes(kind) ? "&members=true" : "";
+        save(await (await call(`v1/jobs/${id}/frames?format=${kind}${members}`)).blob(), `${stem}.${suffix}`);
       }
       announce("Downloaded.");
     } catch (error) {

@@ -1,29 +1,29 @@
-// Sends files as a job.  XMLHttpRequest, because `fetch` does not say how much has been sent.
+// Sends files as a job: at once, or, where a file is large, in pieces first.
 
-import { address, keyHeaders, Problem, renewKey } from "./api.js";
-import { key, remember } from "./session.js";
+import { sendInPieces } from "./resumable.js";
+import { send } from "./sending.js";
+import { forgetUpload, remember } from "./session.js";
+
+const LARGE_BYTES = 50_000_000;
 
 /**
  * Send one file, or several images as one clip.
  * @param {File[]} files
  * @param {Record<string, string>} options form fields
  * @param {AbortSignal} signal
- * @param {(share: number) => void} onProgress 0..1
+ * @param {(share: number, broken: boolean) => void} onProgress share: 0..1; broken: it waits until the service is back
  * @returns {Promise<any>} the job, once it is accepted
- * @throws {Problem} or an AbortError when aborted
+ * @throws {import("./api.js").Problem} or an AbortError when aborted
  */
 export async function upload(files, options, signal, onProgress) {
-  for (;;) {
-    signal.throwIfAborted();
-    const used = key();
-    const { status, body } = await send(form(files, options), signal, onProgress);
-    if (status === 202 || status === 200) {
-      const job = JSON.parse(body);
-      remember(job.id, files);
-      return job;
-    }
-    if (status !== 401 || !(await renewKey(used))) throw Problem.of(status, body);
-  }
+  const [file] = files;
+  const large = files.length === 1 && file.size > LARGE_BYTES;
+  const body = large ? form([], { ...options, upload: await sendInPieces(file, signal, onProgress) }) : form(files, options);
+  const answer = await send("POST", "v1/jobs", {}, body, signal, (share) => onProgress(large ? 1 : share, false));
+  const job = JSON.parse(answer.responseText);
+  remember(job.id, files);
+  if (large) forgetUpload(file);
+  return job;
 }
 
 /** @param {File[]} files @param {Record<string, string>} options */
@@ -33,26 +33,4 @@ function form(files, options) {
   for (const [name, value] of Object.entries(options)) body.append(name, value);
   for (const file of files) body.append(files.length > 1 ? "frames" : "file", file, file.name);
   return body;
-}
-
-/**
- * @param {FormData} body
- * @param {AbortSignal} signal
- * @param {(share: number) => void} onProgress
- * @returns {Promise<{status: number, body: string}>}
- */
-function send(body, signal, onProgress) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open("POST", address("v1/jobs"));
-    for (const [name, value] of Object.entries(keyHeaders())) request.setRequestHeader(name, value);
-    request.upload.onprogress = (event) => {
-      if (event.lengthComputable && event.total) onProgress(event.loaded / event.total);
-    };
-    request.onload = () => resolve({ status: request.status, body: request.responseText });
-    request.onerror = () => reject(Problem.offline());
-    request.onabort = () => reject(signal.reason);
-    signal.addEventListener("abort", () => request.abort());
-    request.send(body);
-  });
 }
