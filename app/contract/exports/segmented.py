@@ -95,7 +95,7 @@ def tiers(frames: Iterable[Frame], content: Content) -> tuple[list[Tier], int]:
 
 def _tier_of(face: Face, content: Content) -> tuple[str, tuple[int, int]]:
     """A face's tier and the tier's place: by the person's given name, else by person, else by track."""
-    if given := content.names.get(face.track_id):
+    if given := (content.names or {}).get(face.track_id):
         return given, (0, face.track_id)
     if face.person_id is not None:
         return f"Person {face.person_id}", (1, face.person_id)
