@@ -6,6 +6,7 @@ normalisation that follows it is part of the network (`worker.ensemble.networks.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.core.affine import aligning, seen_part
-from worker.core.picture import Shown, resized, warped, whole
+from worker.core.picture import Shown, halved, resized, warped, whole
 
 Image = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
+# Scales, crop pixels per frame pixel, below which a face is halved, and sampled twice as finely, before averaging.
+HALVE_BELOW, SUPERSAMPLE_BELOW = 0.4, 2 / 3
 SHARPNESS_SIDE = 48  # pixels, of the crops that the limit of `trust` was measured on
 
 
@@ -63,10 +66,15 @@ def sharpness(crop: Image) -> float:
 
 
 def _warp(frame: Shown, matrix: npt.NDArray[np.float32], spec: CropSpec) -> Image:
-    # Bilinear sampling of a much larger face would alias: supersample, then average.
+    # Bilinear sampling of a larger face would alias: halve it, then supersample.
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    finer = min(max(round(1 / max(scale, 1e-6)), 1), 8)
     seen, matrix = seen_part(frame, matrix, spec.size, spec.size)
+    times = max(math.ceil(math.log2(HALVE_BELOW / scale)), 0) if 0 < scale < HALVE_BELOW else 0
+    if times:
+        seen = halved(seen, times)
+        matrix[:, 2] += matrix[:, :2].sum(axis=1) * (2**times - 1) / 2  # coordinates refer to pixel centres
+        matrix[:, :2] *= 2**times
+    finer = 2 if times or 0 < scale < SUPERSAMPLE_BELOW else 1
     return _coloured(warped(seen, matrix, spec.size, spec.size, cv2.BORDER_REPLICATE, finer=finer), spec)
 
 

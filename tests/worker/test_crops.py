@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from worker.core.picture import Colours, Picture, Shown, half, whole
 from worker.crops import CropSpec, crop_aligned, crop_whole, sharpness
 
 TEMPLATE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
@@ -60,6 +61,25 @@ def test_whole_frame_of_the_right_size_is_untouched() -> None:
     """A frame that already has the crop's size comes back as it is."""
     picture = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
     np.testing.assert_array_equal(crop_whole(picture, RGB), picture)
+
+
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("size_px", [150, 333, 700, 1501])
+def test_a_large_face_is_averaged(size_px: int, planar: bool) -> None:
+    """A crop of a picture of single random pixels is as flat as the mean over each of its cells."""
+    rng = np.random.default_rng(size_px)
+    side = size_px + 31
+    picture: Shown
+    if planar:
+        luma, *chroma = (rng.integers(16, 236, (n, n), np.uint8) for n in (side, half(side), half(side)))
+        picture = Picture([luma, *(plane // 16 + 121 for plane in chroma)], Colours(1, full_range=False))
+    else:
+        picture = rng.integers(0, 256, (side, side, 3), np.uint8)
+    crop = crop_aligned(picture, TEMPLATE * size_px + 15, GREY).astype(float)
+    shown = cv2.cvtColor(whole(picture), cv2.COLOR_RGB2GRAY)[15 : 15 + size_px, 15 : 15 + size_px]
+    cells = cv2.resize(shown, (48, 48), interpolation=cv2.INTER_AREA).astype(float)
+    assert crop.std() < 1.5 * cells.std()
+    assert crop.mean() == pytest.approx(cells.mean(), abs=1)
 
 
 def test_beyond_the_frame_the_border_is_repeated() -> None:

@@ -111,6 +111,14 @@ class Picture:
             return _resized(self.whole(), width, height)
         return self._rgb(*(_resized(plane, width, height) for plane in self.planes))
 
+    def halved(self, times: int) -> Picture:
+        """Half the height and width so many times, by the mean of 2x2 samples; odd sides repeat their last sample."""
+        if not self.planes:
+            return Picture.of(_halved(self.whole(), times, 2**times))
+        luma, *chroma = self.planes  # luma is padded so that two of its samples share one of chroma
+        small = (_halved(luma, times, 2 ** (times + 1)), *(_halved(plane, times, 2**times) for plane in chroma))
+        return Picture(small, self.colours)
+
     def resized(self, width: int, height: int) -> Image:
         """The whole picture resized by area mean: (height, width, 3) uint8 RGB."""
         if not self.planes:
@@ -151,6 +159,11 @@ def sampled(shown: Shown, width: int, height: int) -> Image:
     return shown.sampled(width, height) if isinstance(shown, Picture) else _resized(shown, width, height)
 
 
+def halved(shown: Shown, times: int) -> Shown:
+    """As `Picture.halved`."""
+    return shown.halved(times) if isinstance(shown, Picture) else _halved(shown, times, 2**times)
+
+
 def resized(shown: Shown, width: int, height: int) -> Image:
     """As `Picture.resized`."""
     return shown.resized(width, height) if isinstance(shown, Picture) else _by_area(shown, width, height)
@@ -189,6 +202,15 @@ def sample_count(height: int, width: int, *, rgb: bool) -> int:
 
 def _resized(plane: Image, width: int, height: int) -> Image:
     return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _halved(plane: Image, times: int, multiple: int) -> Image:
+    below, beside = (-side % multiple for side in plane.shape[:2])
+    if below or beside:
+        plane = np.asarray(cv2.copyMakeBorder(plane, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.uint8)
+    for _ in range(times):
+        plane = np.asarray(cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+    return plane
 
 
 def _by_area(plane: Image, width: int, height: int) -> Image:
