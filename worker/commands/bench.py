@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from model_store.bundle import BundleError
 from worker.decode import LimitExceededError, UndecodableInputError
 from worker.ensemble.precision import PrecisionError
 from worker.errors import CommandError
+from worker.evaluation.against import BuildError, compare
 from worker.evaluation.benchmark import measure
 from worker.faces import DetectorError
 from worker.inference.serving import DeviceError, DeviceFailedError
@@ -24,9 +26,14 @@ def command(
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16")] = None,
     video: Annotated[Path | None, typer.Option(help="measure the whole pipeline on this video as well")] = None,
     crops: Annotated[int, typer.Option(min=18, help="crops of the synthetic clip")] = 128,
+    against: Annotated[Path | None, typer.Option(help="another checkout: run both in turns and print ratios")] = None,
+    turns: Annotated[int, typer.Option(min=1, help="runs of each build")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
 ) -> None:
     """Figures are comparable within one run, not between machines or times."""
+    if against is not None:
+        _beside(against, turns, bundle, device, precision, video, crops, as_json=as_json)
+        return
     wanted = {"bundle": bundle, "device": device, "precision": precision}
     settings = WorkerSettings(**{name: value for name, value in wanted.items() if value is not None})  # type: ignore[arg-type]
     try:
@@ -45,6 +52,34 @@ def command(
         typer.echo(json.dumps(figures))
     else:
         _show(figures)
+
+
+def _beside(
+    checkout: Path,
+    turns: int,
+    bundle: str | None,
+    device: str | None,
+    precision: str | None,
+    video: Path | None,
+    crops: int,
+    *,
+    as_json: bool,
+) -> None:
+    if not (checkout / "worker" / "__main__.py").exists():
+        raise CommandError(f"--against {checkout}: no checkout of this repository")
+    chosen = {"--bundle": bundle, "--device": device, "--precision": precision, "--crops": str(crops)}
+    arguments = [part for name, value in chosen.items() if value is not None for part in (name, value)]
+    try:
+        found = compare(checkout, turns, arguments, video)
+    except BuildError as error:
+        raise CommandError(str(error)) from None
+    if as_json:
+        typer.echo(json.dumps({name: asdict(figure) for name, figure in found.items()}))
+        return
+    typer.echo(f"{'':26}{'other':>12}{'this':>12}  ratio (range)")
+    for name, figure in found.items():
+        spread = f"{figure.ratio:.2f} ({figure.lowest:.2f} to {figure.highest:.2f})"
+        typer.echo(f"{name:26}{figure.theirs:12.5g}{figure.ours:12.5g}  {spread}")
 
 
 def _show(figures: dict[str, Any], indent: str = "") -> None:
