@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from app.contract.keys import PREFIX
 
@@ -11,11 +12,17 @@ RQ_PREFIX = "render-"  # prefix of the RQ id of a rendition's job
 
 @dataclass(frozen=True)
 class Rendition:
-    """A kind of rendition.  name: of its file and in keys; function: of its job in RQ."""
+    """A kind of rendition.  name: of its file and in keys; function: of its job in RQ; path: its address in the job's."""
 
     name: str
     function: str
     content_type: str
+    path: str
+
+    @property
+    def shown(self) -> str:
+        """Its name in messages."""
+        return self.path.partition("?")[0]
 
     def key(self, job_id: str) -> str:
         """Hash: `state` (queued | running | done | failed), `detail`, and `share`, the progress from 0 to 1."""
@@ -26,10 +33,19 @@ class Rendition:
         return RQ_PREFIX + ("" if self is VIDEO else f"{self.name}-") + job_id
 
 
-VIDEO = Rendition("video", "mien.render", "video/mp4")  # with boxes and labels; its keys are older than the others
-PREVIEW = Rendition("preview", "mien.preview", "video/mp4")  # playable in every browser, at most 720 lines high
-THUMBNAIL = Rendition("thumbnail", "mien.thumbnail", "image/jpeg")  # of the best face
-RENDITIONS = (VIDEO, PREVIEW, THUMBNAIL)
+Style = Literal["boxes", "blur", "pixelate"]  # what a video has in place of plain faces
+
+# Its keys are older than the others.
+VIDEO = Rendition("video", "mien.render", "video/mp4", "video")
+VIDEOS: dict[Style, Rendition] = {
+    "boxes": VIDEO,
+    "blur": Rendition("video-blur", "mien.blur", "video/mp4", "video?style=blur"),
+    "pixelate": Rendition("video-pixelate", "mien.pixelate", "video/mp4", "video?style=pixelate"),
+}
+# Playable in every browser, at most 720 lines high.
+PREVIEW = Rendition("preview", "mien.preview", "video/mp4", "preview")
+THUMBNAIL = Rendition("thumbnail", "mien.thumbnail", "image/jpeg", "thumbnail")  # of the best face
+RENDITIONS = (*VIDEOS.values(), PREVIEW, THUMBNAIL)
 
 
 def key_of_rq_id(rq_id: str) -> str | None:

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from app.contract.jobs import ENDED, JobRecord
-from app.contract.renditions import PREVIEW, THUMBNAIL, VIDEO, Rendition
+from app.contract.renditions import PREVIEW, THUMBNAIL, VIDEO, VIDEOS, Rendition, Style
 from app.http.errors import Conflict, NotFound
 from app.http.links import LinkMaker, job_path
 from app.http.openapi_examples import problems, rendition
@@ -38,6 +38,10 @@ class Rendering(BaseModel):
 
 
 Wait = Annotated[int, Query(ge=0, le=MAX_WAIT_S, description="Wait so many seconds for it to be ready.")]
+StyleQuery = Annotated[
+    Style,
+    Query(description="`boxes` and labels of the job, or every face hidden: `blur`, `pixelate`."),
+]
 Range = Annotated[str | None, Header(alias="Range", description="A part of the video, as players ask for it.")]
 
 
@@ -48,12 +52,20 @@ Range = Annotated[str | None, Header(alias="Range", description="A part of the v
     responses={**rendition(VIDEO, Rendering), **problems(401, 404, 409, 410, 422, 429, 503)},
 )
 async def get_video(
-    record: RecordDep, services: ServicesDep, links: LinksDep, wait: Wait = DEFAULT_WAIT_S, range: Range = None
+    record: RecordDep,
+    services: ServicesDep,
+    links: LinksDep,
+    style: StyleQuery = "boxes",
+    wait: Wait = DEFAULT_WAIT_S,
+    range: Range = None,
 ) -> Response:
-    """The input with boxes and labels drawn.  The first call has it made; 202 where that takes longer than `wait`."""
+    """The input, with its sound and with boxes and labels drawn, or with its faces hidden.
+
+    The first call has it made; 202 where that takes longer than `wait`.
+    """
     if record.state not in ENDED:
         raise Conflict(f"The job is {record.state}; its video can be made when it has ended.")
-    return await _made(VIDEO, record, services, links, wait, range)
+    return await _made(VIDEOS[style], record, services, links, wait, range)
 
 
 @router.get(
@@ -98,7 +110,7 @@ async def _made(
         if state == "done":
             continue
         if time.monotonic() >= deadline or services.changes.stopping:
-            location = links.path(f"{job_path(record.id)}/{kind.name}")
+            location = links.path(f"{job_path(record.id)}/{kind.path}")
             headers = {"Retry-After": str(RETRY_AFTER_S), "Location": location}
             body = Rendering(job_id=record.id, state=state, progress=share).model_dump_json()
             return Response(body, 202, headers, "application/json")
@@ -115,7 +127,7 @@ async def _ask(
     fields = cast(dict[bytes, bytes], await services.redis.hgetall(kind.key(record.id)))
     state = fields.get(b"state", b"")
     if state == b"failed":
-        raise Conflict(f"The {kind.name} cannot be made: {fields.get(b'detail', b'').decode()}.")
+        raise Conflict(f"The {kind.shown} cannot be made: {fields.get(b'detail', b'').decode()}.")
     if state == b"queued":
         return "queued", None
     if state == b"running":
@@ -123,7 +135,7 @@ async def _ask(
     if state == b"done" and await asyncio.to_thread(_size, services, record.id, kind) is not None:
         return "done", None  # it has become ready just now
     if record.input_deleted or not await asyncio.to_thread(services.uploads.exists, record.id):
-        raise Conflict(f"The input was not kept; submit with keep_input=true to have a {kind.name}.")
+        raise Conflict(f"The input was not kept; submit with keep_input=true to have a {kind.shown}.")
     await services.queueing.enqueue_render(kind, record.id, state, ASKED_TTL_S)
     return "queued", None
 

@@ -73,6 +73,10 @@ def test_annotated_video_is_saved_and_a_reload_keeps_the_picture(open_page: Open
     assert name == "film-labelled.mp4"
     assert video[4:8] == b"ftyp"
     assert video == api.http.get(f"/v1/jobs/{job_id}/video").content
+    visit.page.select_option("#video-style", "pixelate")
+    name, video = saved(visit, "video")
+    assert name == "film-pixelate.mp4"
+    assert video == api.http.get(f"/v1/jobs/{job_id}/video?style=pixelate").content
     visit.page.reload()
     visit.page.wait_for_selector("#screen video", timeout=30_000)
     visit.labelled()

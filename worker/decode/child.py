@@ -5,13 +5,14 @@ is cheap and safe.  A child reads one input under kernel limits and exits: an in
 worker nor the next input.  Messages are JSON, never pickle, since a decoder's output is not trusted.
 
 Requests over the descriptor, a socket: {"input": ..., "limits": ...} with two descriptors, the child's socket and the
-memory for frames -> {"pid": N}; {"end": PID} -> {"signal": N}, the signal that ended the child, 0 for none; {"forget":
-PID} likewise, without a response.  The process exits, with all children, when that socket closes.
+memory for frames -> {"pid": N}; {"sound": ..., "limits": ...} with the child's socket alone, likewise; {"end": PID} ->
+{"signal": N}, the signal that ended the child, 0 for none; {"forget": PID} likewise, without a response.  The process
+exits, with all children, when that socket closes.
 
 Messages of a child, one JSON list a line: ["opened", width, height, fps, frame_count, duration_s], then for every frame
 ["frame", index, timestamp_s, offset, height, width, colours] (offset null: no picture; colours null: RGB, else the
-fields of `Colours`), the heartbeat ["beat", decoded], and finally ["done", decoded, warnings], or ["undecodable" |
-"unreadable" | "limit" | "memory" | "error", message].
+fields of `Colours`), the heartbeat ["beat", decoded], and finally ["done", decoded, warnings], or for sound ["done",
+whether there is any], or ["undecodable" | "unreadable" | "limit" | "memory" | "error", message].
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import resource
 import signal
 import socket
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -33,12 +35,15 @@ import cv2
 
 from worker.decode import DecodeClock, DecodeLimits, LimitExceededError, UndecodableInputError
 from worker.decode.images import ImagesSource
-from worker.decode.messages import ARCHIVES, MESSAGE_BYTES, Input
+from worker.decode.messages import ARCHIVES, MESSAGE_BYTES, Input, Sound
 from worker.decode.ring import RingWriter
+from worker.decode.sound import add_sound
 from worker.decode.video import VideoSource
 
 OPEN_FILES = 32
 PR_SET_PDEATHSIG = 1
+
+Say = Callable[..., None]  # sends one message
 
 
 def main() -> None:
@@ -77,12 +82,12 @@ def _fork(request: dict[str, Any], descriptors: list[int], control: socket.socke
         return pid
     try:
         control.close()
-        _decode(
-            Input.from_json(request["input"]),
-            DecodeLimits(**request["limits"]),
-            socket.socket(fileno=descriptors[0]),
-            mmap.mmap(descriptors[1], 0),
-        )
+        limits, parent = DecodeLimits(**request["limits"]), socket.socket(fileno=descriptors[0])
+        if Sound.name in request:
+            _add_sound(Sound.from_json(request[Sound.name]), limits, _speaker(parent))
+        else:
+            given = Input.from_json(request[Input.name])
+            _decode(given, limits, parent, mmap.mmap(descriptors[1], 0), _speaker(parent))
     finally:
         os._exit(0)
 
@@ -96,15 +101,19 @@ def _end(pid: int, children: set[int]) -> int:
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
-def _decode(given: Input, limits: DecodeLimits, parent: socket.socket, memory: mmap.mmap) -> None:
+def _speaker(parent: socket.socket) -> Say:
     def say(*message: object) -> None:
         parent.sendall(json.dumps(message).encode() + b"\n")
 
+    return say
+
+
+def _decode(given: Input, limits: DecodeLimits, parent: socket.socket, memory: mmap.mmap, say: Say) -> None:
     source: VideoSource | ImagesSource | None = None
     clock = DecodeClock(limits.max_s, lambda: say("beat", 0 if source is None else source.decoded))
     ring = RingWriter(memory, parent, clock.tick, clock.resume)
     _confine(limits)
-    try:
+    with _errors_said(say):
         path = Path(given.path)
         if given.media in ARCHIVES:
             source = ImagesSource(path, given.media, given.fps, limits, given.sampling, clock, ring.room)
@@ -121,6 +130,19 @@ def _decode(given: Input, limits: DecodeLimits, parent: socket.socket, memory: m
                 colours = None if picture.colours is None else astuple(picture.colours)
                 say("frame", frame.frame_index, frame.timestamp_s, ring.offset(picture.first), height, width, colours)
         say("done", source.decoded, source.warnings)
+
+
+def _add_sound(given: Sound, limits: DecodeLimits, say: Say) -> None:
+    clock = DecodeClock(limits.max_s, lambda: say("beat", 0))
+    _confine(limits, given.made_bytes)
+    with _errors_said(say):
+        say("done", add_sound(given, clock.tick))
+
+
+@contextmanager
+def _errors_said(say: Say) -> Iterator[None]:
+    try:
+        yield
     except UndecodableInputError as error:
         say("undecodable", str(error))
     except LimitExceededError as error:
@@ -138,13 +160,13 @@ def _decode(given: Input, limits: DecodeLimits, parent: socket.socket, memory: m
         say("error", f"{type(error).__name__}: {error}")
 
 
-def _confine(limits: DecodeLimits) -> None:
-    """Set kernel limits for this process, and end it with its parent."""
+def _confine(limits: DecodeLimits, written_bytes: int = 0) -> None:
+    """Set kernel limits for this process, and end it with its parent.  written_bytes: maximum size of a file."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     _limit(resource.RLIMIT_AS, mapped + limits.max_bytes)
     _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_FSIZE, written_bytes)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     if limits.max_s < sys.maxsize:
         # CPU seconds of all cores: a fallback of `DecodeClock` for a hanging decoder without a parent.

@@ -6,12 +6,14 @@ rejected.  Source: FFmpeg's documentation of `format_whitelist`, `protocol_white
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import av
 from av.container import InputContainer
-from av.stream import Discard, Disposition
+from av.packet import Packet
+from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from worker.decode import UndecodableInputError
@@ -36,6 +38,7 @@ BROWSER_DEMUXERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 BROADCAST_DEMUXERS = frozenset({"mpegts", "mpeg"})
 
 BUFFER_BYTES = 256 * 1024
+MOST_FAILURES = 100  # reads that fail one after the other before the rest is given up
 # Probe limits for the size of pictures: a recording may start long before the next keyframe.
 PROBE_BYTES, PROBE_US = 32 * 2**20, 30_000_000
 NO_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -52,7 +55,8 @@ class OpenVideo:
     Raises: UndecodableInputError for an unsupported container, or one without a decodable track; MemoryError.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, decoders: frozenset[str] = DECODERS) -> None:
+        """decoders: those that may be opened, for sound, too."""
         try:
             self._file: BinaryIO = path.open("rb")
         except OSError:
@@ -64,7 +68,7 @@ class OpenVideo:
                 container_options={
                     "format_whitelist": ",".join(DEMUXERS),
                     "protocol_whitelist": "none",
-                    "codec_whitelist": ",".join(sorted(DECODERS)),
+                    "codec_whitelist": ",".join(sorted(decoders)),
                     "probesize": str(PROBE_BYTES),
                     "analyzeduration": str(PROBE_US),
                     "correct_ts_overflow": "0",  # `worker.decode.times` separates wrapped from joined clocks
@@ -105,11 +109,29 @@ class OpenVideo:
         """Whether its demuxer drops damaged data silently, so that only gaps reveal it."""
         return self.name in BROADCAST_DEMUXERS
 
-    def pass_over_other_tracks(self) -> None:
-        """Read only packets of this track from now on."""
+    def pass_over_other_tracks(self, track: Stream | None = None) -> None:
+        """Read only packets of one track from now on, None for that of the pictures."""
         for stream in self.container.streams:
-            if stream.index != self.stream.index:
+            if stream.index != (track or self.stream).index:
                 stream.discard = Discard.all
+
+    def packets(self) -> Iterator[Packet[Any]]:
+        """Packets in file order, also those behind what cannot be read.  Raises: MemoryError."""
+        failures = 0
+        packets = self.container.demux()
+        while failures < MOST_FAILURES:
+            try:
+                packet = next(packets, None)
+            except MemoryError:
+                raise
+            except (av.FFmpegError, OSError):
+                failures += 1
+                packets = self.container.demux()
+                continue
+            if packet is None:
+                return
+            failures = 0
+            yield packet
 
     def close(self) -> None:
         """Release decoder and file; idempotent."""

@@ -1,7 +1,8 @@
 """Isolated decoding: an input that crashes or hangs its decoder, or exhausts its memory, fails alone.
 
-`IsolatedSource` yields the same frames as `VideoSource` and `ImagesSource`.  Each worker has one decoding process that
-forks a child for each input, see `child`.  Messages of a child are validated like untrusted input.
+`IsolatedSource` yields the same frames as `VideoSource` and `ImagesSource`; `add_sound` runs `sound.add_sound`.  Each
+worker has one decoding process that forks a child for each, see `child`.  Messages of a child are validated like
+untrusted input.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from worker.decode import (
     LimitExceededError,
     UndecodableInputError,
 )
-from worker.decode.messages import MESSAGE_BYTES, Input
+from worker.decode.messages import MESSAGE_BYTES, Input, Sound
 from worker.decode.ring import copy_samples, make_memory
 
 SILENCE_S = 30.0  # timeout without a message; a decoder without one hangs
@@ -79,9 +80,9 @@ class DecodingProcess:
         """Its process id, None if it does not run."""
         return None if self._process is None else self._process.pid
 
-    def fork(self, given: Input, limits: DecodeLimits, descriptors: Sequence[int]) -> int:
-        """Fork a child that decodes the input; returns its process id."""
-        request = {"input": given.to_json(), "limits": asdict(limits)}
+    def fork(self, given: Input | Sound, limits: DecodeLimits, descriptors: Sequence[int]) -> int:
+        """Fork a child that does what is given; returns its process id."""
+        request = {given.name: given.to_json(), "limits": asdict(limits)}
         return int(self._ask(request, descriptors)["pid"])
 
     def end(self, pid: int) -> int:
@@ -145,20 +146,20 @@ PROCESS = DecodingProcess()  # shared by all jobs of this process
 atexit.register(PROCESS.stop)
 
 
-class IsolatedSource:
-    """One input, decoded in a child process.  Iterating `frames` decodes it once; `info` is available at once.
+class _Child:
+    """A child of the decoding process, and its messages.
 
-    `decoded` grows during the iteration; after it, `decoded` and `warnings` equal those of the plain sources.
-    Raises: UndecodableInputError, LimitExceededError; MemoryError if the system killed the decoder; DecoderError.
+    Raises: UndecodableInputError, LimitExceededError; MemoryError if the system killed it; DecoderError.
     After those that are also a DecoderLostError, a retry may succeed.
     """
 
     def __init__(
         self,
-        given: Input,
+        given: Input | Sound,
         limits: DecodeLimits,
-        process: DecodingProcess = PROCESS,
-        beat: Callable[[], None] = lambda: None,
+        process: DecodingProcess,
+        beat: Callable[[], None],
+        descriptors: Sequence[int] = (),
     ) -> None:
         """beat: called about every second without a frame; its exceptions end the decoding."""
         self._limits = limits
@@ -169,38 +170,15 @@ class IsolatedSource:
         self._unread = b""
         self._closing = threading.Lock()
         self.decoded = 0
-        self.warnings: list[str] = []
-        descriptor, self._memory = make_memory(limits.max_pixels)
         self._child, theirs = socket.socketpair()
         try:
             self._child.settimeout(self._silence_s)
-            self._pid: int | None = process.fork(given, limits, [theirs.fileno(), descriptor])
+            self._pid: int | None = process.fork(given, limits, [theirs.fileno(), *descriptors])
         except BaseException:
             self._child.close()
             raise
         finally:
             theirs.close()
-            os.close(descriptor)
-        try:
-            self.info = self._opened()
-        except BaseException:
-            self.close()
-            raise
-
-    def frames(self) -> Iterator[DecodedFrame]:
-        """Sampled frames in order."""
-        try:
-            while (message := self._next())[0] != "done":
-                if message[0] == "frame":
-                    with _sense():
-                        frame = self._frame(message)
-                    yield frame
-            with _sense():
-                self.decoded = int(message[1])
-                self.warnings = [str(text)[:MAX_TEXT] for text in message[2][:MAX_WARNINGS]]
-            self._leave()
-        finally:
-            self.close()
 
     def close(self) -> None:
         """End the decoder; idempotent, also while another thread waits for a frame."""
@@ -224,21 +202,6 @@ class IsolatedSource:
             return self._process.end(pid)
         finally:
             self._child.close()
-
-    def _opened(self) -> VideoInfo:
-        deadline = time.monotonic() + min(OPEN_S, self._limits.max_s)
-        while (message := self._next())[0] != "opened":
-            if time.monotonic() > deadline:
-                raise LimitExceededError("no picture was found in the input in time")
-        with _sense():
-            _, width, height, fps, frame_count, duration_s = message
-            return VideoInfo(
-                int(width),
-                int(height),
-                None if fps is None else float(fps),
-                None if frame_count is None else int(frame_count),
-                None if duration_s is None else float(duration_s),
-            )
 
     def _next(self) -> list[Any]:
         """The child's next message: `opened`, `frame`, `beat` or `done`.  Raises the error of any other message."""
@@ -291,6 +254,62 @@ class IsolatedSource:
             return DecoderKilledError("the decoder was ended by the system")
         return UndecodableInputError("the input is damaged in a way that ends its decoder")
 
+
+class IsolatedSource(_Child):
+    """One input, decoded in a child process.  Iterating `frames` decodes it once; `info` is available at once.
+
+    `decoded` grows during the iteration; after it, `decoded` and `warnings` equal those of the plain sources.
+    """
+
+    def __init__(
+        self,
+        given: Input,
+        limits: DecodeLimits,
+        process: DecodingProcess = PROCESS,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.warnings: list[str] = []
+        descriptor, self._memory = make_memory(limits.max_pixels)
+        try:
+            super().__init__(given, limits, process, beat, [descriptor])
+        finally:
+            os.close(descriptor)
+        try:
+            self.info = self._opened()
+        except BaseException:
+            self.close()
+            raise
+
+    def frames(self) -> Iterator[DecodedFrame]:
+        """Sampled frames in order."""
+        try:
+            while (message := self._next())[0] != "done":
+                if message[0] == "frame":
+                    with _sense():
+                        frame = self._frame(message)
+                    yield frame
+            with _sense():
+                self.decoded = int(message[1])
+                self.warnings = [str(text)[:MAX_TEXT] for text in message[2][:MAX_WARNINGS]]
+            self._leave()
+        finally:
+            self.close()
+
+    def _opened(self) -> VideoInfo:
+        deadline = time.monotonic() + min(OPEN_S, self._limits.max_s)
+        while (message := self._next())[0] != "opened":
+            if time.monotonic() > deadline:
+                raise LimitExceededError("no picture was found in the input in time")
+        with _sense():
+            _, width, height, fps, frame_count, duration_s = message
+            return VideoInfo(
+                int(width),
+                int(height),
+                None if fps is None else float(fps),
+                None if frame_count is None else int(frame_count),
+                None if duration_s is None else float(duration_s),
+            )
+
     def _frame(self, message: list[Any]) -> DecodedFrame:
         _, index, timestamp_s, offset, height, width, means = message
         picture: Picture | None = None
@@ -304,6 +323,20 @@ class IsolatedSource:
                 self._child.send(b"\0")
         self.decoded = int(index) + 1
         return DecodedFrame(int(index), float(timestamp_s), picture)
+
+
+def add_sound(
+    given: Sound, limits: DecodeLimits, beat: Callable[[], None] = lambda: None, process: DecodingProcess = PROCESS
+) -> bool:
+    """As `sound.add_sound`, in a child process.  beat, and errors: as of `_Child`."""
+    child = _Child(given, limits, process, beat)
+    try:
+        while (message := child._next())[0] != "done":
+            pass
+        with _sense():
+            return bool(message[1])
+    finally:
+        child.close()
 
 
 @contextmanager

@@ -45,6 +45,11 @@ class PacketClock:
         self._step = round(1 / DEFAULT_FPS / self._base)
         self._others_s: float | None = None  # the last dts of other tracks
 
+    @property
+    def offset_s(self) -> float:
+        """Seconds that are added at present."""
+        return float(self._offset * self._base)
+
     def set(self, packet: Packet[Any]) -> None:
         """Correct the timestamps of a packet of the track; record those of other tracks."""
         stamp = packet.dts if packet.dts is not None else packet.pts

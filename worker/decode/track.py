@@ -17,7 +17,6 @@ from worker.decode import DecodeLimits, decoding_threads
 from worker.decode.container import OpenVideo
 from worker.decode.skipping import Skipping
 
-MOST_FAILURES = 100  # reads that fail one after the other before the rest is given up
 TRIES = 3  # attempts for a packet that the decoder does not accept at once
 KEPT_BYTES = 32 * 2**20  # of packets that may be decoded again
 
@@ -144,20 +143,7 @@ class Track:
             video.pass_over_other_tracks()
         else:
             clock = video.packet_clock()
-        failures = 0
-        packets = video.container.demux()
-        while failures < MOST_FAILURES:
-            try:
-                packet = next(packets, None)
-            except MemoryError:
-                raise
-            except (av.FFmpegError, OSError):  # a reader may go on behind what it cannot read
-                failures += 1
-                packets = video.container.demux()
-                continue
-            if packet is None:
-                return
-            failures = 0
+        for packet in video.packets():
             if clock is not None:
                 clock.set(packet)
             if packet.stream_index == video.stream.index and packet.size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -47,6 +48,15 @@ def open_finder(name: str | None, device: torch.device) -> Finder:
     published = open_detector(name, device)
     others = name in NETWORKS and name != LOOKS
     return Finder(published, look, second=Look(_stored(name, CPU)) if others else None, name=published.name)
+
+
+def open_scanners(sides_px: Sequence[int]) -> tuple[Scanner, ...]:
+    """The network that scans for the default detector, on the CPU.  sides_px: as `Scanner`'s `max_side_px`.
+
+    Raises: BundleError if its files are missing or damaged.
+    """
+    scans = _stored(SCANS, CPU)
+    return tuple(Scanner(scans, _batch(CPU), side_px) for side_px in sides_px)
 
 
 def open_detector(name: str, device: torch.device) -> Detector:

@@ -1,4 +1,4 @@
-"""The RQ jobs that render a job's kept input: annotated video, preview, thumbnail.
+"""The RQ jobs that render a job's kept input: videos with boxes or with faces hidden, preview, thumbnail.
 
 They run from the queue `keys.RENDER_QUEUE` in a separate process without CUDA.  Renditions are stored beside the input
 in the upload store and deleted with it.
@@ -10,8 +10,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -23,13 +23,14 @@ from app.contract import keys
 from app.contract.frames import Frame
 from app.contract.jobs import RENDER_TIMEOUT_S, JobRecord, UnreadableRecordError
 from app.contract.media import STORED
-from app.contract.renditions import RENDITIONS, THUMBNAIL, VIDEO, Rendition
+from app.contract.renditions import PREVIEW, RENDITIONS, THUMBNAIL, VIDEO, VIDEOS, Rendition
 from app.contract.settings import SharedSettings
 from app.contract.uploads import UploadStore
-from worker.core.records import DecodedFrame
-from worker.decode import LimitExceededError, Sampling, UndecodableInputError
-from worker.decode.isolated import IsolatedSource
-from worker.decode.messages import Input
+from worker.core.records import DecodedFrame, Image
+from worker.decode import DecoderError, DecoderLostError, LimitExceededError, Sampling, UndecodableInputError
+from worker.decode.isolated import IsolatedSource, add_sound
+from worker.decode.messages import Input, Sound
+from worker.inference.prefetch import prefetched
 from worker.jobs.annotate import NothingToDrawError, drawn, encode, shrunk
 from worker.jobs.execution import written_frames
 from worker.jobs.rq_worker import AGAIN, Functions
@@ -39,6 +40,8 @@ from worker.settings import decode_limits
 COPY_BYTES = 2**20
 NEAR_S = 0.05  # decoded time before and after a thumbnail's frame
 TELL_S = 0.5  # interval of progress updates
+FACES_AHEAD = 64  # frames in which faces are found ahead of drawing
+SOUND_BYTES = 2**30  # maximum growth by sound that is encoded anew
 
 log = structlog.get_logger(__name__)
 
@@ -102,15 +105,61 @@ def render(
             else:
                 # Every frame of the labelled part, also those between samples.
                 part = Sampling(None, record.options.start_s, record.options.end_s)
-                with _frames(path, record, part, settings) as decoded:
-                    frames = _counted(connection, kind, record, _unless_stopped(decoded))
-                    if kind is VIDEO:
-                        encode(made, drawn(frames, written_frames(connection, record), record.labels or ()))
+                with ExitStack() as opened:
+
+                    def decoded() -> Iterator[DecodedFrame]:
+                        return _unless_stopped(opened.enter_context(_frames(path, record, part, settings)))
+
+                    frames = _counted(connection, kind, record, decoded())
+                    if kind is PREVIEW:
+                        pictures = shrunk(frames)
+                    elif kind is VIDEO:
+                        pictures = drawn(frames, written_frames(connection, record), record.labels or ())
                     else:
-                        encode(made, shrunk(frames))
-        _keep(made, store, connection, record.id)
+                        pictures = _hidden(kind, record, frames, decoded, opened)
+                    encode(made, pictures)
+                if kind is not PREVIEW and STORED[record.media].reading == "video":
+                    made = _with_sound(made, path, record, settings)
+        _keep(made, kind, store, connection, record.id)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hidden(
+    kind: Rendition,
+    record: JobRecord,
+    frames: Iterator[DecodedFrame],
+    decoded: Callable[[], Iterator[DecodedFrame]],
+    opened: ExitStack,
+) -> Iterator[tuple[float, Image]]:
+    """Pictures with their faces hidden.  decoded: the frames once more, to find faces ahead of what is drawn."""
+    from worker.inference.hiding import AllFaces  # noqa: PLC0415  # loads torch, which other renditions do without
+    from worker.jobs.hide import hidden  # noqa: PLC0415
+
+    how = next(style for style, video in VIDEOS.items() if video is kind and style != "boxes")
+    if record.options.faces == "cropped":
+        return hidden(frames, None, how)
+    found = AllFaces().run(decoded())
+    faces = opened.enter_context(prefetched(found, FACES_AHEAD, lambda _: 1, "faces"))
+    return hidden(frames, faces, how)
+
+
+def _with_sound(pictures: Path, path: Path, record: JobRecord, settings: SharedSettings) -> Path:
+    """The pictures with the sound of the input; without it where that cannot be read."""
+    whole = pictures.with_suffix(".sound")
+    most = pictures.stat().st_size + path.stat().st_size + SOUND_BYTES
+    options = record.options
+    given = Sound(str(path), str(pictures), str(whole), most, options.start_s, options.end_s)
+    try:
+        return whole if add_sound(given, decode_limits(settings), _stop_here) else pictures
+    except (UndecodableInputError, LimitExceededError, DecoderError, DecoderLostError, MemoryError) as error:
+        log.warning("sound_left_out", job_id=record.id, request_id=record.request_id, why=str(error))
+        return pictures
+
+
+def _stop_here() -> None:
+    if stopping.is_set():
+        raise _StoppingError
 
 
 def _thumbnail(path: Path, record: JobRecord, labelled: Iterable[Frame], settings: SharedSettings) -> bytes:
@@ -159,15 +208,14 @@ def _unless_stopped(frames: Iterable[DecodedFrame]) -> Iterator[DecodedFrame]:
     """Yield the frames.  Raises: _StoppingError; LimitExceededError after `RENDER_TIMEOUT_S`."""
     started = time.monotonic()
     for frame in frames:
-        if stopping.is_set():
-            raise _StoppingError
+        _stop_here()
         if time.monotonic() - started > RENDER_TIMEOUT_S:
             raise LimitExceededError(f"drawing takes longer than {RENDER_TIMEOUT_S} s, the limit of this service")
         yield frame
 
 
-def _keep(path: Path, store: UploadStore, connection: redis.Redis, job_id: str) -> None:
-    writer = store.create(job_id, path.name)
+def _keep(path: Path, kind: Rendition, store: UploadStore, connection: redis.Redis, job_id: str) -> None:
+    writer = store.create(job_id, kind.name)
     try:
         with path.open("rb") as file:
             while piece := file.read(COPY_BYTES):

@@ -14,7 +14,7 @@ const WAIT_S = 2; // as often it is told how far it is
  */
 async function finished(jobId, kind, onShare) {
   for (;;) {
-    const answer = await call(`v1/jobs/${jobId}/${kind}?wait=${WAIT_S}`);
+    const answer = await call(`v1/jobs/${jobId}/${kind}${kind.includes("?") ? "&" : "?"}wait=${WAIT_S}`);
     if (answer.status !== 202) return answer;
     onShare((await answer.json()).progress);
   }

@@ -83,8 +83,9 @@ export class TakeAway {
     try {
       if (kind === "video") {
         const words = (/** @type {number | null} */ share) => `The video is being made …${share === null ? "" : ` ${percent(share)}`}`;
-        const video = await fetched(id, "video", (share) => this.job.id === id && setText(byId("video-note"), words(share)));
-        save(video, `${stem}-labelled.mp4`);
+        const style = byId("video-style").value;
+        const video = await fetched(id, `video?style=${style}`, (share) => this.job.id === id && setText(byId("video-note"), words(share)));
+        save(video, `${stem}-${style === "boxes" ? "labelled" : style}.mp4`);
         setText(byId("video-note"), "");
       } else if (kind === "timeline") {
         save(await (await call(`v1/jobs/${id}/timeline.svg`)).blob(), `${stem}-timeline.svg`);

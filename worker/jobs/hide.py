@@ -1,0 +1,61 @@
+"""Faces hidden in pictures, for videos that show nobody's face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from worker.core.records import DecodedFrame, Floats, Image
+from worker.inference.hiding import FrameFaces
+
+Hiding = Literal["blur", "pixelate"]
+
+MARGIN = 0.3  # beyond each side of a face's box, in its longer sides
+# Cells along the longer side of what is hidden, each of one colour: its mean.  All that is left of the face is these
+# means; a blur joins them smoothly, so that it needs fewer to show no face.
+CELLS: dict[Hiding, int] = {"blur": 3, "pixelate": 4}
+JOINED: dict[Hiding, int] = {"blur": cv2.INTER_LINEAR, "pixelate": cv2.INTER_NEAREST}
+
+
+class OtherFramesError(Exception):
+    """Faces were found in other frames than those that are drawn."""
+
+
+def hidden(
+    source: Iterable[DecodedFrame], faces: Iterable[FrameFaces] | None, how: Hiding
+) -> Iterator[tuple[float, Image]]:
+    """Every readable frame at its time, with its faces hidden; the whole picture where `faces` is None.
+
+    faces: of the same frames.  Raises: OtherFramesError.
+    """
+    if faces is None:
+        for frame in source:
+            if frame.image is not None:
+                height, width = frame.image.shape[:2]
+                yield frame.timestamp_s, hide(frame.image, np.array([[0, 0, width, height]], np.float32), how)
+        return
+    for frame, found in zip(source, faces, strict=True):
+        if frame.frame_index != found.frame_index:
+            raise OtherFramesError(f"frame {frame.frame_index}, faces of {found.frame_index}")
+        if frame.image is not None:
+            yield frame.timestamp_s, hide(frame.image, found.boxes, how)
+
+
+def hide(image: Image, boxes: Floats, how: Hiding) -> Image:
+    """A copy of the image (H, W, 3) uint8 RGB without what lies in the boxes (N, 4) xyxy and around them."""
+    picture = image.copy()
+    height, width = picture.shape[:2]
+    margins = MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True, initial=0)
+    edges = np.hstack([np.floor(boxes[:, :2] - margins), np.ceil(boxes[:, 2:] + margins)])
+    for left, top, right, bottom in edges.clip(0, (width, height, width, height)).astype(int):
+        part = picture[top:bottom, left:right]
+        if not part.size:
+            continue
+        cell = max(part.shape[:2]) / CELLS[how]
+        few = (max(round(part.shape[1] / cell), 1), max(round(part.shape[0] / cell), 1))
+        means = cv2.resize(part, few, interpolation=cv2.INTER_AREA)
+        part[:] = cv2.resize(means, (part.shape[1], part.shape[0]), interpolation=JOINED[how])
+    return picture
