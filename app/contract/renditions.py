@@ -12,7 +12,7 @@ RQ_PREFIX = "render-"  # prefix of the RQ id of a rendition's job
 
 @dataclass(frozen=True)
 class Rendition:
-    """A kind of rendition.  name: of its file and in keys; function: of its job in RQ; path: its address in the job's."""
+    """A kind of rendition.  name: of its file and in keys; function: of its job in RQ; path: below the job's."""
 
     name: str
     function: str

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
@@ -169,7 +169,7 @@ def _as_aac(packets: Iterable[Timed], track: AudioStream, made: OutputContainer,
     for position, samples in _continuous(pieces, rate, given):
         if stream is None:
             layout = "mono" if len(samples) == 1 else "stereo"
-            stream = cast(AudioStream, made.add_stream("aac", rate=rate, layout=layout))
+            stream = made.add_stream("aac", rate=rate, layout=layout)
             stream.codec_context.bit_rate = AAC_BITS * len(samples)
         frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout or "")
         frame.sample_rate, frame.pts, frame.time_base = rate, position, Fraction(1, rate)

@@ -31,7 +31,7 @@ from worker.decode import (
 )
 from worker.decode.images import ImagesSource
 from worker.decode.isolated import DecodingProcess, IsolatedSource
-from worker.decode.messages import Input
+from worker.decode.messages import Input, Sound
 from worker.decode.video import VideoSource
 
 LIMITS = DecodeLimits(max_frames=5000, max_pixels=4_000_000, max_s=60)
@@ -287,7 +287,7 @@ class Puppet(DecodingProcess):
         self._then_silent = then_silent
         self._held: list[socket.socket] = []
 
-    def fork(self, given: Input, limits: DecodeLimits, descriptors: Sequence[int]) -> int:
+    def fork(self, given: Input | Sound, limits: DecodeLimits, descriptors: Sequence[int]) -> int:
         child = socket.socket(fileno=os.dup(descriptors[0]))
         child.sendall(b"\n".join(self._lines) + b"\n")
         if self._then_silent:

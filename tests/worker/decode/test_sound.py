@@ -88,8 +88,8 @@ def heard(path: Path) -> tuple[str, list[float], tuple[float, float]]:
         (track,) = made.streams.audio
         begins, loud = None, []
         for frame in made.decode(track):
-            values: Any = frame.to_ndarray().astype(np.float64)
-            level = values[0] / (1 if "flt" in frame.format.name else np.iinfo(frame.to_ndarray().dtype).max)
+            values: Any = frame.to_ndarray()
+            level = values[0] / (1.0 if "flt" in frame.format.name else np.iinfo(values.dtype).max)
             begins = frame.time if begins is None else begins
             loud += [float(frame.time or 0) + i / frame.sample_rate for i in np.flatnonzero(level > 0.1)]
             ends = float(frame.time or 0) + frame.samples / frame.sample_rate

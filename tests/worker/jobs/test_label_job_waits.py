@@ -21,7 +21,7 @@ from tests.waiting import until
 from tests.worker.jobs.rig import JOB, Rig
 from worker.decode import DecodeLimits, Sampling
 from worker.decode.isolated import DecodingProcess, IsolatedSource
-from worker.decode.messages import Input
+from worker.decode.messages import Input, Sound
 from worker.inference import serving
 from worker.jobs import execution, label_job, watchdog
 from worker.jobs.rq_worker import HasSuccessorError
@@ -34,7 +34,7 @@ OPENED = b'["opened", 64, 48, 25.0, 100, 4.0]\n'
 class Skipping(DecodingProcess):
     """Decodes for ever before the first frame that is wanted."""
 
-    def fork(self, given: Input, limits: DecodeLimits, descriptors: Sequence[int]) -> int:
+    def fork(self, given: Input | Sound, limits: DecodeLimits, descriptors: Sequence[int]) -> int:
         child = socket.socket(fileno=os.dup(descriptors[0]))
 
         def skip() -> None:
