@@ -51,6 +51,28 @@ def test_no_other_wheel_of_the_worker_bundles_libraries() -> None:
     assert bundling == {"av", "numpy", "opencv-python-headless", "pi-heif", "pillow"}
 
 
+def test_both_images_hold_the_notices() -> None:
+    """What an image is made of last copies LICENSE and the page, and the build's context has both."""
+    stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    made = {stage.split("\n")[0].split(" AS ")[-1]: stage for stage in stages}
+    for image in ("app", "worker"):
+        assert "\nCOPY LICENSE docs/licences.md /usr/share/doc/mien/\n" in made[image]
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert "!docs/licences.md" in ignored or not {"docs", "docs/", "*.md"} & set(ignored)
+
+
+def test_weights_and_fonts_come_with_their_licence() -> None:
+    """Each foreign network and font has the text of its licence beside it, which the packages contain."""
+    folders = {path.parent for path in ROOT.glob("model_store/detectors/*/*.safetensors")}
+    folders |= {ROOT / "model_store" / "identity"}
+    assert len(folders) > 2
+    assert not [folder for folder in folders if not (folder / "LICENSE").is_file()]
+    assert (ROOT / "app/web/fonts/OFL.txt").is_file()
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert {"detectors/**/*", "identity/**/*"} <= set(data["model_store"])
+    assert "web/**/*" in data["app"]
+
+
 def installed(package: str) -> bool:
     try:
         distribution(package)
