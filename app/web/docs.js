@@ -1,4 +1,4 @@
-// Renders openapi.json as a page, and sends the calls that one tries.  Everything is set as text, never as markup.
+// Renders openapi.json as a page, and sends the calls that the user tries.  Everything is set as text, never as markup.
 "use strict";
 
 function make(tag, text, attributes) {
@@ -8,7 +8,7 @@ function make(tag, text, attributes) {
   return element;
 }
 
-// Markdown as the descriptions use it: code, bold, links, paragraphs.
+// The subset of Markdown in the descriptions: code, bold, links, paragraphs.
 const INLINE = /(`[^`]+`|\*\*[^*]+\*\*|\[[^\]]+\]\([^)\s]+\))/;
 
 function inline(text) {
@@ -64,7 +64,7 @@ function responses(operation) {
       const example = exampleOf(content);
       if (example !== undefined) {
         const text = typeof example === "string" ? example : JSON.stringify(example, null, 2);
-        details.append(make("pre", text, { tabindex: "0" })); // so that the keyboard scrolls it, too
+        details.append(make("pre", text, { tabindex: "0" })); // scrollable by keyboard
       }
     }
   }
@@ -79,7 +79,7 @@ function field(form, name, hint, kind = "input") {
   return label.appendChild(make(kind, undefined, { placeholder: hint, "data-name": name, spellcheck: "false" }));
 }
 
-// The form with which a call is tried, folded until it is wanted.
+// The form that tries a call, initially folded.
 function trial(path, method, operation) {
   const details = make("details", undefined, { class: "trial" });
   details.append(make("summary", "Try it"));

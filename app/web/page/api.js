@@ -1,10 +1,10 @@
-// Calls of the API.  The key goes as a header; problems become `Problem`s with words for people.
+// Calls of the API.  The key is sent as a header; problems become `Problem`s with texts for display.
 
 import { askForKey } from "./key-dialog.js";
 import { key, setKey } from "./session.js";
 import { explain } from "./words.js";
 
-/** Why a call failed: RFC 9457's fields, and `words` for people. */
+/** The reason of a failed call: RFC 9457's fields, and `words` for display. */
 export class Problem extends Error {
   /** @param {{status?: number, code?: string, detail?: string, field?: string, request_id?: string}} fields */
   constructor(fields) {
@@ -17,13 +17,13 @@ export class Problem extends Error {
     this.words = explain(this.code, this.detail);
   }
 
-  /** Of a network that failed. */
+  /** The problem of a network failure. */
   static offline() {
     return new Problem({ code: "offline" });
   }
 
   /**
-   * Of an answer's body.
+   * The problem in an answer's body.
    * @param {number} status
    * @param {string} body
    */
@@ -32,14 +32,14 @@ export class Problem extends Error {
       const fields = JSON.parse(body);
       if (fields && typeof fields.code === "string") return new Problem({ status, ...fields });
     } catch {
-      // no problem document: a proxy's own page, for example
+      // not a problem document, for example a proxy's page
     }
     return new Problem({ status, code: `http_${status}` });
   }
 }
 
 /**
- * An address of the API, also behind a proxy that puts a path in front.
+ * An address of the API, also behind a proxy with a path prefix.
  * @param {string} path without a leading slash
  */
 export function address(path) {
@@ -52,7 +52,7 @@ export function keyHeaders() {
 }
 
 /**
- * A call; asks for a key, and tries again, where it is refused for want of one.
+ * A call; if it is refused for lack of a key, asks for one and retries.
  * @param {string} path
  * @param {RequestInit & {headers?: Record<string, string>}} [init]
  * @returns {Promise<Response>} whose status is fine
@@ -74,7 +74,7 @@ export async function call(path, init = {}) {
 }
 
 /**
- * After a refusal: have another key.
+ * Get another key after a refusal.
  * @param {string} used the one that was refused
  * @returns {Promise<boolean>} whether to try again
  */
@@ -85,7 +85,7 @@ export async function renewKey(used) {
 }
 
 /**
- * A call whose answer is JSON.
+ * A call with a JSON answer.
  * @param {string} path
  * @param {RequestInit & {headers?: Record<string, string>}} [init]
  * @returns {Promise<any>}

@@ -3,7 +3,7 @@
 import { make } from "./dom.js";
 import { clock } from "./words.js";
 
-const TICK_PX = 90; // least distance of two times
+const TICK_PX = 90; // minimum distance of two times
 const TICKS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 
 /**

@@ -1,7 +1,7 @@
 // The resolution of canvases.
 
 /**
- * Give a canvas the screen's own resolution.
+ * Set a canvas to the screen's resolution.
  * @param {HTMLCanvasElement} canvas
  * @param {number} height CSS pixels
  * @returns {number} its width in CSS pixels, whole

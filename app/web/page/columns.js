@@ -1,8 +1,8 @@
-// A typed array that grows: what results are kept in, so that hours of video stay small and quick to read.
+// A growing typed array: compact and fast storage for results of hours of video.
 
 /** @typedef {Float32Array | Float64Array | Uint32Array | Uint16Array} Numbers */
 
-const FIRST_CAPACITY = 64; // small: every track has columns of its own, and there may be many
+const FIRST_CAPACITY = 64; // small, since each of many tracks has its own columns
 
 /** @template {Numbers} T */
 export class Column {
@@ -21,7 +21,7 @@ export class Column {
   }
 
   /**
-   * Room for so many more.
+   * Reserve capacity for this many more values.
    * @param {number} more
    */
   reserve(more) {
@@ -33,7 +33,7 @@ export class Column {
 }
 
 /**
- * How many of the first `length` values, which ascend, are at most `value`.
+ * The number of values at most `value` among the first `length`, which are in ascending order.
  * @param {ArrayLike<number>} values
  * @param {number} length
  * @param {number} value

@@ -1,4 +1,4 @@
-// Another job beside this one, on the same clock: its picture where it is another video, its values, its people's lanes.
+// Comparison with another job on the same clock: its picture if the video differs, its values, its people's lanes.
 
 import { getJob, getJson, Problem } from "./api.js";
 import { fit } from "./canvas.js";
@@ -18,9 +18,9 @@ import { counted, moment, nameOf, percent } from "./words.js";
 
 /** @typedef {import("./people.js").Person} Person */
 
-const OFFERED = 100; // other jobs to choose from
+const OFFERED = 100; // maximum of offered jobs
 const MOST_LANES = 3;
-const DRIFT_S = 0.15; // so far two players may be apart before one is moved
+const DRIFT_S = 0.15; // maximum drift of two players before one is moved
 
 export class Compare {
   /** @param {{onChosen: (jobId: string) => void, onProblem: (problem: Problem) => void, onProgress: () => void}} events jobId: "" for none */
@@ -60,7 +60,7 @@ export class Compare {
     this.own = job;
   }
 
-  /** Jobs to choose from, those of the same video first. */
+  /** The offered jobs, those of the same video first. */
   async #offer() {
     const select = byId("compare-with");
     const { own } = this;
@@ -224,7 +224,7 @@ export class Compare {
 }
 
 /**
- * The face of the other job that is where this one is, or -1.
+ * The other job's face at the same place, or -1.
  * @param {Records} records
  * @param {number} face
  * @param {Records} other
@@ -238,7 +238,7 @@ function nearest(records, face, other, position) {
   };
   const [x, y, wide] = middle(records, face);
   const [first, end] = other.facesOf(position);
-  let [found, least] = [-1, wide]; // farther than its own width is another face
+  let [found, least] = [-1, wide]; // a face farther than its own width is another one
   for (let at = first; at < end; at += 1) {
     const [ox, oy] = middle(other, at);
     const distance = Math.hypot(ox - x, oy - y);

@@ -1,7 +1,7 @@
-// Small helpers around the document.  Text is set as text, never as markup.
+// DOM helpers.  Text is set as text, never as markup.
 
 /**
- * An element.
+ * Create an element.
  * @param {string} tag
  * @param {Record<string, unknown>} [attributes] `class`, `text`, `on` (listeners by event), anything else as an
  *   attribute; true is an empty one, false and null leave it out.
@@ -30,7 +30,7 @@ export function byId(id) {
 }
 
 /**
- * Set an element's text where it differs, so that nothing is laid out anew for nothing.
+ * Set an element's text if it differs, to avoid needless layout.
  * @param {Element} element
  * @param {string} text
  */
@@ -39,7 +39,7 @@ export function setText(element, text) {
 }
 
 /**
- * A square of a label's colour.
+ * A square in a label's colour.
  * @param {string} colour `#RRGGBB`
  */
 export function swatch(colour) {
@@ -49,7 +49,7 @@ export function swatch(colour) {
 }
 
 /**
- * Calls at most once an animation frame, however often asked.
+ * Limits calls to one per animation frame.
  * @param {() => void} work
  * @returns {() => void}
  */
@@ -80,7 +80,7 @@ export function breathe() {
 let announced = "";
 
 /**
- * Say something to screen readers, politely.
+ * Announce a text to screen readers (aria-live polite).
  * @param {string} text
  */
 export function announce(text) {

@@ -1,17 +1,17 @@
-// What was dropped, pasted or chosen: files, also those in folders, or an address.
+// Dropped, pasted or chosen files, also in folders, or an address.
 
-const MOST_FILES = 10_000; // as many pictures as one job takes
+const MOST_FILES = 10_000; // maximum pictures of a job
 const MEDIA = /^(video|image)\//;
 const MEDIA_NAME = /\.(mp4|m4v|mov|webm|mkv|avi|ts|m2ts|mts|mpe?g|flv|wmv|asf|3gp|ogv|mxf|dv|gif|jpe?g|png|webp|heic|heif|avif|zip|tar)$/i;
 
 /**
- * The files of a drop.  Of folders only what looks like video, picture or archive, in the order of their names; files
- * that were dropped themselves are taken whatever they are, so that what is wrong with one is told.
+ * The files of a drop.  Folders contribute videos, pictures and archives only, in the order of their names; files that
+ * were dropped themselves are always included, so that an unsupported one is reported.
  * @param {DataTransfer} transfer
  * @returns {Promise<File[]>}
  */
 export async function filesOfDrop(transfer) {
-  // Read now: after the first wait the browser has emptied the list.
+  // Read now: the browser empties the list after the first await.
   const entries = [...transfer.items].map((item) => (item.kind === "file" ? item.webkitGetAsEntry?.() ?? null : null));
   if (!entries.some((entry) => entry?.isDirectory)) return [...transfer.files];
   /** @type {File[]} */
@@ -56,7 +56,7 @@ function byPath(one, other) {
 }
 
 /**
- * The address that was dropped or pasted instead of a file, or "".
+ * The dropped or pasted address, or "".
  * @param {DataTransfer} transfer
  */
 export function addressOf(transfer) {

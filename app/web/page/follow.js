@@ -1,12 +1,12 @@
-// Follows a job: its state, and its records as they come, through the event stream.
-// `EventSource` cannot send a key, so the stream is read with `fetch`; it goes on after every cut.
+// Follows a job's state and records through the event stream.
+// `EventSource` cannot send a key, so the stream is read with `fetch`; it is resumed after interruptions.
 
 import { call, getJob, Problem } from "./api.js";
 import { breathe } from "./dom.js";
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 10_000;
-const QUEUE_LOOK_MS = 2000; // the queue moves without an event of this job
+const QUEUE_LOOK_MS = 2000; // the queue position changes without an event of this job
 const ENDED = new Set(["succeeded", "failed", "canceled"]);
 
 /** @param {any} job */
@@ -50,7 +50,7 @@ export async function follow(jobId, listener, signal) {
         if (restarted) {
           position = 0;
           listener.onRestart();
-          break; // this stream would go on where it was
+          break; // the stream would repeat from its position
         }
         ended = event.name !== "progress";
       }
@@ -68,7 +68,7 @@ export async function follow(jobId, listener, signal) {
 }
 
 /**
- * The events of a job, one after the other, until the stream ends.
+ * The events of a job, in order, until the stream ends.
  * @param {string} jobId
  * @param {number} from position of the first frame
  * @param {AbortSignal} signal
@@ -87,7 +87,7 @@ async function* events(jobId, from, signal) {
       if (piece.done) return;
       const text = decoder.decode(piece.value, { stream: true });
       pieces.push(text);
-      // An event ends with an empty line, which may be cut anywhere.
+      // An event ends with an empty line, which may be split between chunks.
       if (!text.includes("\n")) continue;
       const blocks = pieces.join("").split("\n\n");
       pieces = [blocks.pop() ?? ""];
@@ -113,7 +113,7 @@ function parse(block) {
 }
 
 /**
- * While a job waits: look how many are before it.
+ * Poll the queue position while a job waits.
  * @param {string} jobId
  * @param {Listener} listener
  * @param {AbortSignal} signal
@@ -133,7 +133,7 @@ function watchQueue(jobId, listener, signal) {
       listener.onJob(job);
       show(job);
     } catch {
-      // the stream says what is wrong
+      // the stream reports the problem
     }
   };
   signal.addEventListener("abort", stop);

@@ -1,4 +1,4 @@
-// Earlier jobs: a list that follows those that are under way.
+// The list of earlier jobs, which follows unfinished ones.
 
 import { cancelJob, deleteJob, getJson, Problem } from "./api.js";
 import { announce, byId, make, setText, swatch } from "./dom.js";
@@ -11,10 +11,10 @@ import { showThumbnail } from "./thumbnails.js";
 import { clock, counted, explain, metadataOf, moment, nameOf, percent, progressLine, stateName } from "./words.js";
 
 const PAGE = 20;
-const LOOK_MS = 1500; // while something is under way
-const RETRY_MS = 5000; // when the service did not answer
-const LEAST_SHARE = 0.005; // of what is drawn in a row's picture
-const NAMED = 2; // labels in words
+const LOOK_MS = 1500; // while a job is unfinished
+const RETRY_MS = 5000; // after a failed request
+const LEAST_SHARE = 0.005; // minimum share drawn in a row's picture
+const NAMED = 2; // labels named in text
 
 /** @typedef {{row: HTMLElement, update: (job: any) => void, job: any}} Row */
 
@@ -31,8 +31,8 @@ export class History {
     this.visible = false;
     this.timer = 0;
     this.asking = false;
-    this.again = false; // asked for meanwhile
-    this.away = false; // the service did not answer last time
+    this.again = false; // requested during a refresh
+    this.away = false; // the last request failed
     byId("more-jobs").onclick = () => {
       this.limit += PAGE;
       this.refresh();
@@ -54,7 +54,7 @@ export class History {
     clearTimeout(this.timer);
   }
 
-  /** Ask for the newest jobs, and again soon while one is under way. */
+  /** Load the newest jobs, and poll while one is unfinished. */
   async refresh() {
     clearTimeout(this.timer);
     if (this.asking) {
@@ -68,7 +68,7 @@ export class History {
       const searching = wanted.size > 0;
       wanted.set("limit", String(Math.min(this.limit, 1000)));
       let { jobs, next } = await getJson(`v1/jobs?${wanted}`);
-      while (next && !jobs.length) ({ jobs, next } = await getJson(next.slice(next.indexOf("v1/jobs")))); // many that do not match
+      while (next && !jobs.length) ({ jobs, next } = await getJson(next.slice(next.indexOf("v1/jobs")))); // skip pages without matches
       if (this.away) this.onProblem(null);
       this.away = false;
       if (!this.visible) return;
@@ -173,7 +173,7 @@ export class History {
   }
 
   /**
-   * The labels that come first most often, as a picture and in words.
+   * The most frequent labels, as a picture and as text.
    * @param {any} job
    * @param {HTMLElement} box
    */
@@ -181,7 +181,7 @@ export class History {
     if (!job.labels || !job.progress.frames_done) return;
     try {
       const colours = await coloursOf(job.labels);
-      const found = job.label_shares ?? (await this.#sharesOf(job.id)); // null: of a worker of an earlier release
+      const found = job.label_shares ?? (await this.#sharesOf(job.id)); // null: from a worker of an earlier release
       if (!Object.keys(found).length) return box.replaceChildren(make("p", { class: "muted", text: "No faces" }));
       const shares = job.labels
         .map((/** @type {string} */ label, /** @type {number} */ k) => ({ label, share: found[label] ?? 0, colour: colours[k] }))

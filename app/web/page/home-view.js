@@ -1,4 +1,4 @@
-// The start: a place to drop files, uploads on their way, and earlier jobs.
+// The start view: drop zone, uploads, and earlier jobs.
 
 import { getJson, Problem } from "./api.js";
 import { byId, make, setText, swatch } from "./dom.js";
@@ -54,7 +54,7 @@ export class HomeView {
 
   #dropping() {
     const zone = byId("drop");
-    // Anywhere on the page: what misses the zone must not replace the page.
+    // Anywhere on the page: a drop beside the zone must not replace the page.
     let depth = 0;
     const counts = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.some((type) => type === "Files" || type === "text/uri-list") ?? false;
     addEventListener("dragenter", (event) => {
@@ -86,7 +86,7 @@ export class HomeView {
     this.#problem(`${shown} is an address, not a file. Save the video on this computer, then drop the file here.`, "address");
   }
 
-  /** Say what is served, and whether anybody is there to do the work. */
+  /** Show what is served, and whether a worker is available. */
   async #models() {
     try {
       offerMembers(await loadMembers());
@@ -106,7 +106,7 @@ export class HomeView {
   }
 
   /**
-   * Send files.  One that is alone is opened as soon as it is accepted.
+   * Send files.  A single one is opened as soon as it is accepted.
    * @param {File[]} files
    */
   take(files) {

@@ -1,4 +1,4 @@
-// What can be done with a job as a whole: rename, cancel, delete.
+// Actions on a job: rename, cancel, delete.
 
 import { cancelJob, deleteJob, Problem } from "./api.js";
 import { announce, byId } from "./dom.js";

@@ -1,17 +1,17 @@
-// The head of a job: its name, what it is doing, how far it is, and what went wrong.
+// The header of a job: name, state, progress, problems.
 
 import { announce, byId, make, setText } from "./dom.js";
 import { hasEnded } from "./follow.js";
 import { setActivity, setSubject } from "./title.js";
 import { counted, explain, metadataOf, moment, nameOf, percent, progressLine, roughly, stateName } from "./words.js";
 
-const SAID_EVERY = 0.2; // of the whole, to screen readers
+const SAID_EVERY = 0.2; // step of progress announced to screen readers
 
 export class JobHead {
   constructor() {
     this.state = "";
-    this.said = 0; // how often progress was announced
-    this.passing = false; // the problem that is shown goes when the service answers again
+    this.said = 0; // the last announced step
+    this.passing = false; // whether the shown problem ends when the service responds
   }
 
   clear() {
@@ -55,7 +55,7 @@ export class JobHead {
     if (problem.status === 404 || problem.status === 410) byId("job-progress").hidden = true;
   }
 
-  /** The job was deleted elsewhere: nothing of it can be used any more. */
+  /** The job was deleted elsewhere: disable everything. */
   deleted() {
     this.passing = false;
     for (const id of ["job-progress", "job-warnings"]) byId(id).hidden = true;

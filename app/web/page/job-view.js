@@ -1,4 +1,4 @@
-// One job: puts its parts together (head, picture, values, people over time, exports) and keeps them at one moment.
+// The view of a job: combines its parts (header, picture, values, lanes, exports) and keeps them at one moment.
 
 import { getJob, Problem } from "./api.js";
 import { Compare } from "./compare.js";
@@ -43,7 +43,7 @@ export class JobView {
     this.takeAway = new TakeAway(onProblem);
     this.head = new JobHead();
     this.actions = new JobActions({ onJob, onGone, onProblem });
-    /** What `follow` calls as the job goes on. */
+    /** Callbacks of `follow`. */
     this.listener = { onJob, onFrames: (/** @type {any[]} */ frames) => this.#append(frames), onRestart: () => this.#restart(), onProblem };
     this.jobId = "";
     /** @type {any} */
@@ -127,7 +127,7 @@ export class JobView {
     byId("job-body").hidden = true;
   }
 
-  /** Whether the job is still there, when one comes back to this tab. */
+  /** Check that the job still exists when the tab becomes visible. */
   async #stillThere() {
     const { jobId } = this;
     if (document.hidden || !this.job) return;
@@ -239,12 +239,12 @@ export class JobView {
     this.#seek(time);
   }
 
-  /** Go where a link leads, once that is labelled. */
+  /** Seek to a link's moment, once it is labelled. */
   #goToMoment() {
     const { moment, records } = this;
     if (!moment || !records?.length) return;
     const all = hasEnded(this.job) && records.length >= this.job.progress.frames_done;
-    if (records.end <= moment.time && !all) return; // it is still to come
+    if (records.end <= moment.time && !all) return; // not labelled yet
     this.moment = null;
     if (moment.track !== null && this.shown.people?.of(moment.track)) this.#choose(moment.track);
     this.#seek(moment.time);
@@ -258,7 +258,7 @@ export class JobView {
     else stage.seek(time);
   }
 
-  /** The reader is elsewhere, or the picture is. */
+  /** The current time or the picture has changed. */
   #time() {
     const { time } = this.stage;
     this.lanes.setTime(time);
@@ -283,7 +283,7 @@ export class JobView {
     this.#compare();
   }
 
-  /** Show this moment of the job that is beside. */
+  /** Show this moment of the compared job. */
   #compare() {
     const { records, stage } = this;
     if (!records || !this.compare.records) return;

@@ -1,4 +1,4 @@
-// Moments worth going to: where a person's label changes, the models begin to disagree, or a label is at its height.
+// Jump targets: changes of a person's label, beginnings of disagreement between models, peaks of a label.
 
 import { announce, byId } from "./dom.js";
 import { segmentsOf } from "./segments.js";
@@ -6,10 +6,10 @@ import { segmentsOf } from "./segments.js";
 /** @typedef {import("./records.js").Records} Records */
 /** @typedef {import("./people.js").Person} Person */
 
-const NEAR_S = 0.02; // a moment so near is the one where the reader is
+const NEAR_S = 0.02; // a moment this near is the current one
 
 /**
- * When the next moment of the kind that is chosen is, s; null, and told, where there is none.
+ * Time of the next moment of the chosen kind, s; null, with an announcement, if there is none.
  * @param {Records} records
  * @param {Person} person
  * @param {number} source
@@ -26,7 +26,7 @@ export function jumpFrom(records, person, source, label, time, direction) {
 }
 
 /**
- * Times of such moments, ascending.
+ * Times of these moments, ascending.
  * @param {Records} records
  * @param {Person} person
  * @param {number} source
@@ -70,7 +70,7 @@ function peaks(records, person, source, segments) {
 }
 
 /**
- * The next of some times, or the one before.
+ * The next or previous of some times.
  * @param {number[]} times ascending
  * @param {number} now s
  * @param {number} direction 1 or -1

@@ -1,4 +1,4 @@
-// Asks for the API key.  However many calls need it at once, it is asked for once.
+// Asks for the API key, once for all concurrent calls that need it.
 
 import { byId, setText } from "./dom.js";
 import { key, setKey } from "./session.js";

@@ -1,4 +1,4 @@
-// The keyboard where a job is shown: space plays, arrows step, n and p go to moments, plus and minus zoom.
+// Keyboard control of a job: space plays, arrows step, n and p jump to moments, plus and minus zoom.
 
 const STEP_S = 1;
 
@@ -55,7 +55,7 @@ function act(event, stage, lanes, jump) {
 }
 
 /**
- * Whether a key is ours: not while something is written or chosen, nor what a focused control takes itself.
+ * Whether to handle a key: not during text input or selection, nor if the focused control uses it.
  * @param {KeyboardEvent} event
  */
 function mayTake(event) {

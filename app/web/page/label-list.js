@@ -1,4 +1,4 @@
-// The labels beside the lanes: how much of the whole video and of the person each has, and a filter for the lanes.
+// The list of labels: shares of each in the whole video and of the person, and a filter for the lanes.
 
 import { byId, make, setText, swatch } from "./dom.js";
 import { secondsOf } from "./segments.js";

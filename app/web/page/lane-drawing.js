@@ -1,6 +1,6 @@
-// Draws one track over time: stacked probabilities, where the members disagree, and the segments' labels.
-// Values are means over a pixel column, so a lane costs as many points as it is wide, however long the video is, and
-// only what is visible is read.
+// Draws one track over time: stacked probabilities, disagreement of the members, and the segments' labels.
+// Values are means over pixel columns, so the cost depends on a lane's width, not on the video's length; only the
+// visible part is read.
 
 import { countUpTo } from "./columns.js";
 import { segmentsOf } from "./segments.js";
@@ -20,7 +20,7 @@ const shape = (marks, stack, gap, strip) => ({ marks, stack, gap, strip, height:
 export const FULL = shape(5, 56, 3, 20);
 export const COMPACT = shape(3, 12, 1, 6);
 export const MINIMAP = shape(0, 20, 0, 0);
-const TEXT_PX = 14; // least height of a strip in which there are words
+const TEXT_PX = 14; // minimum height of a strip with text
 const UNSURE_ALPHA = 0.35;
 const FONT = "600 11px Inter, system-ui, sans-serif";
 const TEXT_MARGIN_PX = 6;
@@ -44,7 +44,7 @@ function columnsOf(records, track, source, view, width) {
   const frames = track.frames.data;
   const faces = track.faces.data;
   const step = (view.end - view.start) / width;
-  // The first frame that may be seen: the last one that began before the view does.
+  // The first visible frame: the last one that begins before the view.
   let at = Math.max(0, firstVisible(records, track, view.start));
   for (let x = 0; x < width; x += 1) {
     const [from, to] = [view.start + x * step, view.start + (x + 1) * step];
@@ -91,7 +91,7 @@ export function drawLane(context, records, track, source, view, width, paint, sh
 }
 
 /**
- * Bands, painted from the topmost down, each to the lane's bottom: so no seam shows between two.
+ * Bands, painted from top to bottom, each down to the lane's bottom, so that no seam is visible.
  * @param {CanvasRenderingContext2D} context
  * @param {{sums: Float32Array, present: Uint8Array}} columns
  * @param {number} labels
@@ -124,7 +124,7 @@ function drawStack(context, { sums, present }, labels, width, colours, shape) {
 }
 
 /**
- * Marks above the columns in which members disagree, darker where they do more often.
+ * Marks above columns in which members disagree; darker: more often.
  * @param {CanvasRenderingContext2D} context
  * @param {{apart: Float32Array}} columns
  * @param {number} width
@@ -167,11 +167,11 @@ function drawSegments(context, records, track, source, view, width, paint, shape
     if (start >= view.end) break;
     const left = Math.max(0, (start - view.start) * scale);
     const right = Math.min(width, (end - view.start) * scale);
-    if (right <= drawnTo) continue; // in a pixel that has its colour already
+    if (right <= drawnTo) continue; // its pixel is already painted
     drawnTo = Math.max(Math.ceil(left + 1), Math.floor(right));
     const wide = Math.max(right - left - (right - left > 4 ? 1 : 0), 1);
     context.fillStyle = paint.colours[label];
-    // What is unsure is pale, with a line of its colour below.
+    // Unsure segments are pale, with a line in their colour below.
     context.globalAlpha = unsure ? UNSURE_ALPHA : 1;
     context.fillRect(left, top, wide, shape.strip);
     context.globalAlpha = 1;

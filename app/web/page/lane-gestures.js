@@ -1,4 +1,4 @@
-// What pointers, wheel and zoom buttons do to the lanes: seek, choose, zoom, move the part in view, show values.
+// Pointer, wheel and zoom buttons on the lanes: seek, select, zoom, pan, show values.
 
 import { byId } from "./dom.js";
 import { Pointers } from "./pointers.js";
@@ -6,8 +6,8 @@ import { Tooltip } from "./tooltip.js";
 
 /** @typedef {import("./lanes.js").Lanes} Lanes */
 
-const ZOOM = 1.6; // of a press of a button
-const WHEEL_ZOOM = 0.004; // of a pixel of the wheel, in the exponent
+const ZOOM = 1.6; // factor of a button press
+const WHEEL_ZOOM = 0.004; // exponent per pixel of the wheel
 
 export class LaneGestures {
   /** @param {Lanes} lanes */

@@ -1,5 +1,5 @@
-// The lanes over time: a person each, with playhead and the part that is in view.
-// Lanes are drawn when data, view or source change; the playhead is an element of its own, so scrubbing draws nothing.
+// The lanes over time, one per person, with playhead and view.
+// Lanes are drawn when data, view or source change; the playhead is a separate element, so scrubbing draws nothing.
 
 import { drawAxis } from "./axis.js";
 import { fit } from "./canvas.js";
@@ -14,12 +14,12 @@ import { clock, counted, preciseClock } from "./words.js";
 /** @typedef {import("./records.js").Records} Records */
 /** @typedef {import("./people.js").Person} Person */
 
-const MOST_FULL = 3; // people that have a large lane each; more have small ones
-const FIRST_LANES = 12; // more are shown when asked for
+const MOST_FULL = 3; // maximum of people for large lanes; more have small ones
+const FIRST_LANES = 12; // initially shown lanes
 const LEAST_SPAN_S = 0.4;
-const REDRAW_MS = 120; // while records come
-const DRAWING_MS = 12; // at once; what is left is drawn in the next frame
-const SHOWS_S = 0.4; // for how long a person shows a label that is looked for
+const REDRAW_MS = 120; // while records arrive
+const DRAWING_MS = 12; // drawing budget per animation frame
+const SHOWS_S = 0.4; // minimum duration of a searched label
 
 export class Lanes {
   /**
@@ -40,10 +40,10 @@ export class Lanes {
     this.end = 0;
     this.time = 0;
     this.showAll = false;
-    this.label = -1; // only people who show this one
+    this.label = -1; // filter: only people with this label
     /** @type {number | null} the only person that is shown */
     this.solo = null;
-    this.ended = false; // no more records come
+    this.ended = false; // no further records
     /** @type {number | null} */
     this.chosen = null;
     this.shape = FULL;
@@ -81,7 +81,7 @@ export class Lanes {
     this.refresh();
   }
 
-  /** More records came: show them soon, but not for every few. */
+  /** Schedule a redraw for new records, with a rate limit. */
   more() {
     if (this.timer) return;
     const due = this.lastRefresh + REDRAW_MS - performance.now();
@@ -177,7 +177,7 @@ export class Lanes {
     const { start, end } = this.view;
     const span = end - start;
     const zoomed = span < this.end - 1e-6;
-    // A page on, when the playhead leaves the view.
+    // Scroll by a page when the playhead leaves the view.
     if (zoomed && (time < start || time > end)) this.setView(time - span * 0.1, time + span * 0.9);
     this.#placePlayhead();
   }
@@ -204,7 +204,7 @@ export class Lanes {
     this.setView(around - share * span, around + (1 - share) * span);
   }
 
-  /** Where time is drawn: names may be left of it. */
+  /** The drawn area, to the right of names. */
   area() {
     const first = this.rows.values().next().value;
     return (first?.canvas ?? this.root).getBoundingClientRect();

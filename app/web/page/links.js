@@ -1,4 +1,4 @@
-// Addresses of what the page shows: `#job=ID`, a moment of it by `&t=SECONDS&face=TRACK`, another job beside by `&with=ID`.
+// Links within the page: `#job=ID`, a moment by `&t=SECONDS&face=TRACK`, a compared job by `&with=ID`.
 
 import { byId, setText } from "./dom.js";
 
@@ -8,7 +8,7 @@ const JOB = /^[0-9a-f]{32}$/;
 const TOLD_MS = 2000;
 
 /**
- * What an address shows; null: the start.
+ * The target of an address; null: the start view.
  * @param {string} hash
  * @returns {{job: string, moment: Moment | null, other: string} | null} other: "" for none
  */

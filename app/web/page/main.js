@@ -1,4 +1,4 @@
-// Starts the page and shows the view that the address names: #job=ID a job, anything else the start.
+// Starts the page and shows the view of the address: #job=ID a job, otherwise the start view.
 
 import { byId, setText } from "./dom.js";
 import { HomeView } from "./home-view.js";
@@ -27,7 +27,7 @@ function route() {
     home.show();
   }
   scrollTo(0, 0);
-  // Where the reader goes by a link, the screen reader goes, too; not when the page is loaded.
+  // Navigation by a link also moves the focus for screen readers; loading the page does not.
   if (!first) byId(place ? "job-name" : "home-title").focus();
   first = false;
 }
@@ -46,7 +46,7 @@ async function start() {
     setText(byId("inputs"), settings.inputs);
     if (settings.keys_needed && !key()) await askForKey();
   } catch {
-    // the first call says what is wrong
+    // the first call reports the problem
   }
   onDeleted((jobId) => {
     jobView.deleted(jobId);

@@ -1,4 +1,4 @@
-// What the members of the ensemble are called and what they look at: as the bundles that are served here say.
+// Names and descriptions of the ensemble's members, from the served bundles.
 
 import { getJson } from "./api.js";
 
@@ -8,7 +8,7 @@ import { getJson } from "./api.js";
 let known = new Map();
 
 /**
- * Ask for the members, again each time: a worker may have brought a bundle.
+ * Load the members, each time again, since a worker may have added a bundle.
  * @returns {Promise<Member[]>}
  */
 export async function loadMembers() {

@@ -1,4 +1,4 @@
-// The whole length below the lanes while only a part of it is in view: drag the part to move it.
+// The minimap below zoomed lanes: drag the visible part to pan.
 
 import { fit } from "./canvas.js";
 import { byId } from "./dom.js";
@@ -14,7 +14,7 @@ export class Minimap {
     this.part = byId("minimap-part");
     this.drawn = "";
     this.end = 0;
-    let grip = 0; // where in the part it is held, s
+    let grip = 0; // offset of the pointer in the part, s
     const at = (/** @type {PointerEvent} */ event) => {
       const { left, width } = this.root.getBoundingClientRect();
       return ((event.clientX - left) / width) * this.end;
@@ -46,7 +46,7 @@ export class Minimap {
   }
 
   /**
-   * Draw a person over the whole length, where that has changed.
+   * Draw a person over the whole length, if it has changed.
    * @param {import("./records.js").Records} records
    * @param {import("./people.js").Person | null} person
    * @param {number} source

@@ -1,11 +1,11 @@
-// The dialog in which a job gets its name and metadata.
+// The dialog for a job's name and metadata.
 
 import { getJson } from "./api.js";
 import { byId, setText } from "./dom.js";
 import { metadataOf, nameOf } from "./words.js";
 
 /**
- * Have the reader change name and metadata.
+ * Let the user change name and metadata.
  * @param {any} job
  * @returns {Promise<any>} the job as it is then; null where nothing was changed
  * @throws {import("./api.js").Problem}

@@ -1,9 +1,9 @@
-// The options of a submission, from the form to the API's fields.  What is left as it is, is not sent.
+// Converts the form of options to the API's fields.  Unchanged options are not sent.
 
 import { byId, make } from "./dom.js";
 
-const ALBUM_FPS = "0.2"; // pictures of an album stand for themselves: five seconds apart, none goes on in the next
-const IMAGE = /^image\/(?!gif$)/; // a GIF is a video of its own
+const ALBUM_FPS = "0.2"; // pictures of an album are independent: five seconds apart
+const IMAGE = /^image\/(?!gif$)/; // a GIF is a separate video
 
 /** @returns {Record<string, string>} form fields for the API */
 export function chosenOptions() {
@@ -31,8 +31,8 @@ export function chosenOptions() {
 }
 
 /**
- * What is to become a job each: every video by itself; images that came together are one album, or one clip where the
- * reader says so, in the order of their names.
+ * Group files into jobs: each video separately; images that arrive together form one album, or one clip if the user
+ * chose so, in the order of their names.
  * @param {File[]} files
  * @returns {{files: File[], options: Record<string, string>}[]}
  */
@@ -46,7 +46,7 @@ export function asJobs(files) {
 }
 
 /**
- * Whether every number in the form can be what it is meant to be; shows the first that cannot.
+ * Validate the form; shows the first invalid number.
  * @returns {boolean}
  */
 export function optionsAreValid() {
@@ -58,7 +58,7 @@ export function optionsAreValid() {
 }
 
 /**
- * Offer the members to choose from; those that were left out stay so.
+ * Offer the members; deselected ones stay deselected.
  * @param {import("./members.js").Member[]} members
  */
 export function offerMembers(members) {
@@ -73,7 +73,7 @@ export function offerMembers(members) {
 }
 
 /**
- * Offer the served bundles, where there is a choice, and a prior, where one of them can change its own.
+ * Offer the served bundles, if there are several, and the prior, if one of them supports it.
  * @param {any[]} models
  */
 export function offerModels(models) {

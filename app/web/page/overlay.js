@@ -9,15 +9,15 @@ import { percent } from "./words.js";
 
 const LINE_PX = 2;
 const CHOSEN_LINE_PX = 3.5;
-const HALO_PX = 1.5; // dark, on both sides of the line, so that it shows on any picture
+const HALO_PX = 1.5; // dark outline on both sides, visible on any picture
 const FONT_PX = 13;
 const TAG_HEIGHT_PX = 22;
 const TAG_PADDING_PX = 7;
-const MOST_HIDDEN = 0.03; // share of a tag that may lie on faces or other tags; else it is left out
+const MOST_HIDDEN = 0.03; // maximum share of a tag over faces or other tags; otherwise it is omitted
 const DASH_PX = [7, 5]; // of boxes whose label is unsure
 
 /**
- * Where a picture lies that is fitted into the stage.
+ * The rectangle of a picture fitted into the stage.
  * @param {{width: number, height: number}} size in its own pixels
  * @param {number} width CSS pixels of the stage
  * @param {number} height
@@ -77,7 +77,7 @@ export class Overlay {
   }
 
   /**
-   * A tag a face, where it hides neither faces nor other tags; the chosen face has one in any case.
+   * A tag per face, unless it would cover faces or other tags; the selected face always has one.
    * @param {{box: number[], text: string, colour: string, chosen: boolean}[]} faces
    * @param {number} width of the canvas, CSS pixels
    * @param {number} height
@@ -112,7 +112,7 @@ export class Overlay {
   }
 
   /**
-   * Which track's face is at a place on the canvas, the smallest first; null where none is.
+   * The track of the smallest face at a point of the canvas, or null.
    * @param {Records} records
    * @param {number} position
    * @param {{width: number, height: number}} size

@@ -1,4 +1,4 @@
-// What the front end tells the page: limits, whether a key is needed, and the colours of labels.
+// Settings from the front end: limits, whether a key is required, and the colours of labels.
 
 import { getJson } from "./api.js";
 

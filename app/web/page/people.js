@@ -1,5 +1,5 @@
-// The people of a job: each is one track, or several that are the same person, as the service found (`person_id`) or
-// the reader said.  A person reads like a track, so lanes, values and segments need not know of several.
+// The people of a job: each has one or more tracks, grouped by the service (`person_id`) or by the user.
+// A person has the interface of a track, so lanes, values and segments need no special case.
 
 import { call } from "./api.js";
 import { Column } from "./columns.js";
@@ -24,7 +24,7 @@ export class Person {
     return this.frames.length;
   }
 
-  /** Frames in order, one face each: where two of the tracks are in a frame, the first one's. */
+  /** Frames in order, one face each; if two tracks are in a frame, the first one's. */
   #merge() {
     const places = this.tracks.map(() => 0);
     this.frames = new Column(Uint32Array);
@@ -65,7 +65,7 @@ export class People {
     this.update();
   }
 
-  /** Group anew where records came. */
+  /** Regroup after new records. */
   update() {
     const { records } = this;
     if (this.version === records.version) return;
@@ -101,7 +101,7 @@ export class People {
   }
 
   /**
-   * Of the people in a frame, the face of the one who is in view longest, or -1.
+   * The face of the person in a frame who is visible longest, or -1.
    * @param {number} position
    * @param {(person: Person) => boolean} among
    */
@@ -140,13 +140,13 @@ export class People {
     const ids = person.tracks.map(({ id }) => id);
     const rest = this.notes.filter(({ tracks }) => !tracks.some((id) => ids.includes(id)));
     const alone = ids.map((id) => ({ name: `Face ${id}`, hidden: false, tracks: [id] }));
-    // Where the service found them to be one person, only a note of its own sets a track apart.
+    // A track of a person found by the service is separated by a note of its own only.
     return this.records.personIds.has(ids[0]) ? [...rest, ...alone] : rest;
   }
 }
 
 /**
- * Keep what the reader said with the job.
+ * Store the user's notes with the job.
  * @param {string} jobId
  * @param {Note[]} notes
  * @returns {Promise<any>} the job

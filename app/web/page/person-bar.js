@@ -1,4 +1,4 @@
-// What can be done with the person whose values are shown: name, show alone, hide, say who it is.
+// Actions on the selected person: name, show alone, hide, merge, split.
 
 import { byId, setText } from "./dom.js";
 import { mostly } from "./segments.js";

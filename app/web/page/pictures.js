@@ -1,4 +1,4 @@
-// Pictures of what <video> does not play: images, several images as one clip, and animated GIFs.
+// Pictures that <video> cannot play: images, image sequences and animated GIFs.
 
 const IMAGE = /^image\//;
 
@@ -12,7 +12,7 @@ const IMAGE = /^image\//;
  */
 
 /**
- * The pictures of files, or null where the browser can show none.
+ * The pictures of files, or null if the browser cannot show them.
  * @param {File[]} files
  * @returns {Promise<Pictures | null>}
  */
@@ -22,7 +22,7 @@ export async function openPictures(files) {
     if (files[0].type === "image/gif" && "ImageDecoder" in globalThis) return await animation(files[0]);
     return await stills(files);
   } catch {
-    return null; // damaged, or of a kind that this browser does not know
+    return null; // damaged, or not supported by this browser
   }
 }
 

@@ -1,9 +1,9 @@
-// Two players with one face: one for what <video> plays, and a clock for everything else.
-// `onPicture` says which time's picture is to be seen now, `onTime` where the reader is, also while a seek is under way.
+// Two players with one interface: <video>, and a clock for everything else.
+// `onPicture` reports the time of the visible picture, `onTime` the current position, also during a seek.
 
 import { make } from "./dom.js";
 
-const NEAR_S = 0.05; // a frame that began so long before the wanted time is the wanted one
+const NEAR_S = 0.05; // tolerance for the frame of a wanted time
 
 /**
  * @typedef {object} PlayerEvents
@@ -43,13 +43,13 @@ export class VideoPlayer {
     this.time = 0;
     this.hasSound = hasSound;
     /** @type {number | null} */
-    this.wanted = null; // a seek that waits for the one under way
-    this.onScreen = 0; // time of the frame that is to be seen, s
+    this.wanted = null; // a seek that waits for the running one
+    this.onScreen = 0; // time of the visible frame, s
     this.disposed = false;
     const { element } = this;
     element.onplay = element.onpause = element.onended = () => events.onState();
     element.onloadedmetadata = () => {
-      // Of a file whose sound it plays and whose picture it does not, a browser says nothing.
+      // Browsers report no error for a file of which they play only the sound.
       if (element.videoWidth) events.onState();
       else events.onFail();
     };
@@ -68,7 +68,7 @@ export class VideoPlayer {
   }
 
   play() {
-    this.element.play().catch(() => {}); // what cannot be played says so by `onerror`
+    this.element.play().catch(() => {}); // failures are reported by `onerror`
   }
 
   pause() {
@@ -105,7 +105,7 @@ export class VideoPlayer {
       this.element.currentTime = this.wanted;
       this.wanted = null;
     } else if (this.element.requestVideoFrameCallback) {
-      // The frame came to the screen before the seek was over, or comes in a moment.
+      // The frame is shown already, or will be in a moment.
       if (Math.abs(this.onScreen - this.element.currentTime) < NEAR_S) this.#shown(this.onScreen);
     } else {
       this.#shown(this.element.currentTime);
@@ -121,7 +121,7 @@ export class VideoPlayer {
     this.events.onTime(time);
   }
 
-  /** Say of every frame that comes to the screen which it is. */
+  /** Report every frame that is shown. */
   #watch() {
     const { element } = this;
     if (element.requestVideoFrameCallback) {
@@ -159,7 +159,7 @@ export class ClockPlayer {
     this.paused = true;
     this.hasSound = false;
     this.rate = 1;
-    this.last = 0; // ms, of the animation frame before
+    this.last = 0; // ms, of the previous animation frame
     this.disposed = false;
     this.drawing = false;
     this.stale = false;
@@ -199,7 +199,7 @@ export class ClockPlayer {
     this.pictures?.close();
   }
 
-  /** Draw the picture of this time; where one is being decoded, the newest wanted is next. */
+  /** Draw the picture of this time; during a decode, only the newest request is kept. */
   async draw() {
     if (this.drawing) {
       this.stale = true;

@@ -1,4 +1,4 @@
-// One pointer points, two pinch and pan; a finger that moves up or down scrolls, as the browser does by itself.
+// One pointer points, two pinch and pan; vertical movement of a finger scrolls as usual.
 
 export class Pointers {
   /**

@@ -1,4 +1,4 @@
-// Uploads: one after the other, each with its state; what fails stays until it is sent again or taken away.
+// The upload queue: one file after the other, each with its state; failed ones stay until they are retried or removed.
 
 import { Problem } from "./api.js";
 import { announce, byId, make, setText } from "./dom.js";
@@ -40,7 +40,7 @@ export class Queue {
   }
 
   /**
-   * Add what is to become a job each.
+   * Add uploads, one per job.
    * @param {File[][]} jobs
    * @param {Record<string, string>[]} options of each
    */
@@ -144,7 +144,7 @@ export class Queue {
     return this.items.filter((item) => item.state === state).length;
   }
 
-  /** How far all of it is: above the list, in the header of every view, and in the tab's title. */
+  /** Show the total progress above the list, in the header and in the tab's title. */
   #summary() {
     const [waiting, sending, sent, failed] = /** @type {State[]} */ (["waiting", "sending", "sent", "failed"]).map((state) => this.#count(state));
     const total = this.items.length;

@@ -2,11 +2,11 @@
 
 import { Column, countUpTo } from "./columns.js";
 
-// Players report a frame's time with an error of their own; frames are further apart than this.
+// Tolerance for the times that players report; frames are further apart.
 const TIME_TOLERANCE_S = 0.002;
-const LINGER_S = 0.25; // players go on a little after the last frame
+const LINGER_S = 0.25; // players continue a little after the last frame
 const FIRST_INTERVAL_S = 1 / 25;
-const SCORE_STEPS = 50_000; // as the service rounds: nothing is lost, and a score takes two bytes
+const SCORE_STEPS = 50_000; // the service's precision, so a score fits into two bytes without loss
 
 /** One face over time. */
 export class Track {
@@ -14,7 +14,7 @@ export class Track {
   constructor(id) {
     this.id = id;
     this.frames = new Column(Uint32Array); // positions among the job's records, ascending
-    this.faces = new Column(Uint32Array); // likewise, where each face's values are
+    this.faces = new Column(Uint32Array); // index of each face's values
   }
 
   get length() {
@@ -22,7 +22,7 @@ export class Track {
   }
 }
 
-/** All records that have come so far.  Sources: 0 is the ensemble, 1.. are its members. */
+/** All records so far.  Sources: 0 is the ensemble, 1.. are its members. */
 export class Records {
   /** @param {string[]} labels in score order */
   constructor(labels) {
@@ -33,13 +33,13 @@ export class Records {
     this.indices = new Column(Uint32Array); // in the source
     this.firstFace = new Column(Uint32Array);
     this.boxes = new Column(Float32Array); // x, y, width, height: source pixels
-    this.scores = new Column(Uint16Array); // in steps; a face: labels of each source in turn
+    this.scores = new Column(Uint16Array); // in steps; per face: the labels of each source in turn
     this.trackIds = new Column(Uint32Array);
     this.faceCount = 0;
     this.framesWithFaces = 0;
     /** @type {Map<number, number>} by track: the person that the service found it to be */
     this.personIds = new Map();
-    this.firsts = new Uint32Array(labels.length); // faces on which each label comes first
+    this.firsts = new Uint32Array(labels.length); // number of faces on which each label ranks first
     /** @type {Map<number, {width: number, height: number}>} by position: of pictures whose size is not the job's */
     this.sizes = new Map();
     /** @type {Map<number, Track>} */
@@ -96,7 +96,7 @@ export class Records {
   }
 
   /**
-   * The frame that is shown at a time: the last one that began, also where the rate varies.
+   * The frame shown at a time: the last one that has begun, also with a variable rate.
    * @param {number} time s
    * @returns {number} its position, or -1 before the first and where nothing is labelled yet
    */
@@ -106,7 +106,7 @@ export class Records {
   }
 
   /**
-   * When a frame ends: with the next one, or after as long as the last two are apart.
+   * End of a frame: the start of the next one, or after the last interval.
    * @param {number} position
    */
   endOf(position) {
@@ -116,13 +116,13 @@ export class Records {
     return times[position] + interval;
   }
 
-  /** When the last frame so far ends, s. */
+  /** End of the last frame so far, s. */
   get end() {
     return this.length ? this.endOf(this.length - 1) : 0;
   }
 
   /**
-   * Faces of a frame: from the first up to, not including, the second.
+   * Range of a frame's faces: start, and end (exclusive).
    * @param {number} position
    * @returns {[number, number]}
    */
@@ -132,7 +132,7 @@ export class Records {
   }
 
   /**
-   * Where a face's values begin in `scores`.
+   * Index of a face's values in `scores`.
    * @param {number} face
    * @param {number} source
    */

@@ -1,8 +1,8 @@
-// What the service makes of a kept file when it is asked to: how far it is, and the result.
+// Renditions of a kept file: progress and result.
 
 import { address, call, keyHeaders } from "./api.js";
 
-const WAIT_S = 2; // as often it is told how far it is
+const WAIT_S = 2; // interval of progress updates
 
 /** @typedef {(share: number | null) => void} OnShare 0..1, null where that is not known */
 
@@ -21,7 +21,7 @@ async function finished(jobId, kind, onShare) {
 }
 
 /**
- * The result as a whole.
+ * The complete result.
  * @param {string} jobId
  * @param {string} kind
  * @param {OnShare} onShare
@@ -31,8 +31,8 @@ export async function fetched(jobId, kind, onShare) {
 }
 
 /**
- * What a player can be given: the address, so that it plays before all of it is here; with a key, which players cannot
- * send, the whole.
+ * A source for a player: the address, so that it can play during the download; with a key, which players cannot send,
+ * the complete file.
  * @param {string} jobId
  * @param {string} kind
  * @param {OnShare} onShare

@@ -1,13 +1,13 @@
-// A large file in pieces, by the tus protocol 1.0: after a cut, or a reload of the page, it goes on where it was.
+// Uploads of large files in pieces, by the tus protocol 1.0; resumed after an interruption or a reload of the page.
 
 import { call, getJson, Problem } from "./api.js";
 import { send } from "./sending.js";
 import { forgetUpload, rememberUpload, uploadOf } from "./session.js";
 
-const PIECE_BYTES = 8 * 2 ** 20; // of a request: what proxies let through
+const PIECE_BYTES = 8 * 2 ** 20; // size of a request, small enough for proxies
 const TUS = { "Tus-Resumable": "1.0.0" };
 const CHUNK = "application/offset+octet-stream";
-const TRIES = 20; // in a row of which none brings a byte on
+const TRIES = 20; // consecutive attempts without progress
 const FIRST_WAIT_MS = 500;
 const MOST_WAIT_MS = 15_000;
 
@@ -31,7 +31,7 @@ export async function sendInPieces(file, signal, onProgress) {
         if (!(error instanceof Problem) || !passes(error) || tries > TRIES) throw error;
         onProgress(offset / file.size, true);
         await wait(Math.min(FIRST_WAIT_MS * 2 ** tries, MOST_WAIT_MS), signal);
-        offset = await offsetOf(id, signal).catch(() => offset); // where it still does not answer, the next piece fails
+        offset = await offsetOf(id, signal).catch(() => offset); // if it still does not respond, the next piece fails
       }
     }
   } catch (error) {
@@ -47,7 +47,7 @@ async function begun(file, signal) {
   try {
     if (known) return { id: known, offset: await offsetOf(known, signal) };
   } catch (error) {
-    if (!(error instanceof Problem) || error.status !== 404) throw error; // it has expired, or is another key's
+    if (!(error instanceof Problem) || error.status !== 404) throw error; // it has expired, or belongs to another key
   }
   const name = btoa(String.fromCharCode(...new TextEncoder().encode(file.name)));
   const headers = { ...TUS, "Upload-Length": String(file.size), "Upload-Metadata": `filename ${name}` };
@@ -79,7 +79,7 @@ const offsetOf = async (id, signal) => (await getJson(`v1/uploads/${id}`, { sign
 /** @param {string} id @param {File} file */
 function removeUpload(id, file) {
   forgetUpload(file);
-  call(`v1/uploads/${id}`, { method: "DELETE", headers: TUS }).catch(() => {}); // else it expires
+  call(`v1/uploads/${id}`, { method: "DELETE", headers: TUS }).catch(() => {}); // otherwise it expires
 }
 
 /** Whether it may be over soon: the network, a proxy, a request before that the service has not given up yet. @param {Problem} problem */

@@ -1,9 +1,9 @@
-// What is looked for among earlier jobs: words, a label, a state, an age, and a job's metadata.
+// The search for earlier jobs: words, label, state, age, and metadata.
 
 import { byId, setText } from "./dom.js";
 
-const TYPING_MS = 250; // after the last letter, before it is searched
-const NOTICEABLE = 0.1; // share of the faces on which a label comes first, where one looks for it
+const TYPING_MS = 250; // delay after the last key press
+const NOTICEABLE = 0.1; // minimum share of faces of a searched label
 const HOUR_MS = 3_600_000;
 
 export class Search {
@@ -37,7 +37,7 @@ export class Search {
     select.value = labels.includes(former) ? former : "";
   }
 
-  /** As the API's parameters; none where everything is. */
+  /** The search as API parameters; empty if there is none. */
   parameters() {
     const given = new FormData(byId("find"));
     const wanted = new URLSearchParams();

@@ -1,5 +1,5 @@
-// Runs of frames of a person in which the same label comes first: as the service smooths them in its summary where that
-// is there, raw ones else.  Raw ones grow with the records, so that many people cost no more than what comes.
+// Segments of a person: those of the service's summary once it exists, raw runs before.  Raw runs grow with the records,
+// so the cost is proportional to new records, not to people.
 
 /** @typedef {import("./records.js").Records} Records */
 /** @typedef {{id: number, length: number, frames: import("./columns.js").Column<any>, faces: import("./columns.js").Column<any>}} Faces */
@@ -12,7 +12,7 @@ const known = new WeakMap();
 const given = new WeakMap();
 
 /**
- * Have segments as the service's summary has them.
+ * Use the segments of the service's summary.
  * @param {Records} records
  * @param {any} summary null: there is none
  * @param {number} unsureBelow
@@ -74,7 +74,7 @@ function runs(records, person, source) {
 }
 
 /**
- * For how long each label comes first, s.
+ * Duration of each label, s.
  * @param {Records} records
  * @param {Faces & {tracks?: {id: number}[]}} person
  * @param {number} source
@@ -86,7 +86,7 @@ export function secondsOf(records, person, source) {
 }
 
 /**
- * The label that comes first for the longest time.
+ * The label with the longest duration.
  * @param {Records} records
  * @param {Faces} person
  * @param {number} source

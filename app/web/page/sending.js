@@ -1,10 +1,10 @@
-// Requests whose body is large.  XMLHttpRequest, because `fetch` does not tell how much has been sent.
+// Requests with large bodies, by XMLHttpRequest, because `fetch` does not report upload progress.
 
 import { address, keyHeaders, Problem, renewKey } from "./api.js";
 import { key } from "./session.js";
 
 /**
- * Send a request; asks for a key, and sends it again, where it is refused for want of one.
+ * Send a request; if it is refused for lack of a key, asks for one and retries.
  * @param {string} method
  * @param {string} path
  * @param {Record<string, string>} headers

@@ -1,8 +1,8 @@
-// What the browser remembers: the files of this tab's jobs in memory; the API key in sessionStorage, or, where the reader
-// asks for it, for all tabs until the browser is closed; which uploads of large files have been begun.
+// State in the browser: the files of this tab's jobs in memory; the API key in sessionStorage, or, if the user chooses,
+// for all tabs until the browser is closed; unfinished uploads of large files.
 
 const KEY = "mien.key";
-const SESSION = "mien.session"; // a cookie without an end: it goes with the browser's session, and so does the key
+const SESSION = "mien.session"; // a session cookie; the shared key is dropped with it
 
 /** @type {Map<string, File[]>} */
 const files = new Map();
@@ -23,12 +23,12 @@ export function setKey(value, everywhere = false) {
   document.cookie = `${SESSION}=; path=/; SameSite=Strict; Max-Age=0`;
   if (!value) return;
   if (!everywhere) return sessionStorage.setItem(KEY, value);
-  document.cookie = `${SESSION}=1; path=/; SameSite=Strict`; // says nothing but that the session lasts
+  document.cookie = `${SESSION}=1; path=/; SameSite=Strict`; // a mark that the session continues
   localStorage.setItem(KEY, value);
 }
 
 /**
- * Remember what a job was made of.
+ * Store the files of a job.
  * @param {string} jobId
  * @param {File[]} made
  */
@@ -42,7 +42,7 @@ export function forget(jobId) {
 }
 
 /**
- * The files that a job was made of, where this tab sent them and was not loaded anew since.
+ * The files of a job, if this tab sent them and was not reloaded since.
  * @param {string} jobId
  * @returns {File[] | undefined}
  */

@@ -1,4 +1,4 @@
-// Which people of a job are shown, whose values are, and what the reader changes of that: kept with the job.
+// Which people of a job are shown or selected, and the user's changes, which are stored with the job.
 
 import { Problem } from "./api.js";
 import { keepNotes, People } from "./people.js";
@@ -22,14 +22,14 @@ export class ShownPeople {
     this.clear();
   }
 
-  /** Of another job. */
+  /** Switch to another job. */
   clear() {
     this.jobId = "";
     /** @type {People | null} */
     this.people = null;
     /** @type {number | null} a track of the person whose values are shown */
     this.chosen = null;
-    this.picked = false; // the track by the reader, not by us
+    this.picked = false; // whether the user selected the track
     /** @type {Person | null} the only one that is shown */
     this.solo = null;
   }
@@ -41,7 +41,7 @@ export class ShownPeople {
     this.bar.setSolo(false);
   }
 
-  /** The person whose values are shown. */
+  /** The selected person. */
   get person() {
     return this.people?.of(this.chosen) ?? null;
   }
@@ -81,7 +81,7 @@ export class ShownPeople {
     this.events.onChange();
   }
 
-  /** Another person than one that is hidden. */
+  /** Select another person if the selected one is hidden. */
   #chooseNext() {
     this.chosen = this.people?.all.find(({ hidden }) => !hidden)?.id ?? null;
     if (this.solo) this.bar.setSolo(false);
@@ -98,7 +98,7 @@ export class ShownPeople {
     const { jobId } = this;
     const former = this.people?.notes ?? [];
     this.regroup(notes);
-    // One after the other, so that the last one stays.
+    // Sequentially, so that the last change wins.
     const keeping = (this.keeping = this.keeping.then(() => keepNotes(jobId, notes)).catch((error) => error));
     const kept = await keeping;
     if (keeping !== this.keeping || jobId !== this.jobId) return;

@@ -1,4 +1,4 @@
-// The picture: a player for what was dropped, boxes over it, and its controls.
+// The stage: a player for the file, boxes over it, and its controls.
 
 import { Problem } from "./api.js";
 import { byId, setText } from "./dom.js";
@@ -12,7 +12,7 @@ import { clock, percent, preciseClock, size as bytesInWords } from "./words.js";
 
 /** @typedef {import("./records.js").Records} Records */
 
-const INTO_FRAME_S = 0.02; // seeks go a little way into a frame: on its very edge, players may show the one before
+const INTO_FRAME_S = 0.02; // seek offset into a frame: at its edge, players may show the previous one
 
 export class Stage {
   /**
@@ -32,7 +32,7 @@ export class Stage {
     this.records = null;
     /** @type {any} */
     this.job = null;
-    this.asked = false; // for a preview of this job
+    this.asked = false; // whether a preview was requested
     this.inStep = true;
     this.pictureTime = 0;
     this.source = 0;
@@ -76,21 +76,21 @@ export class Stage {
     this.draw();
   }
 
-  /** Records came. */
+  /** New records have arrived. */
   more() {
     if (this.player instanceof ClockPlayer) this.player.duration = this.records?.end ?? 0;
     this.#state();
     this.draw();
   }
 
-  /** Draw the boxes of the picture that is to be seen. */
+  /** Draw the boxes of the visible picture. */
   draw() {
     const { records } = this;
     if (!records || !records.length || !this.inStep) return this.overlay.clear();
     this.overlay.draw(records, records.frameAt(this.pictureTime), this.source, this.size, this.colours, this.who);
   }
 
-  /** Source pixels. */
+  /** Size of the source, pixels. */
   get size() {
     const { width, height } = this.job?.input ?? {};
     const element = /** @type {any} */ (this.player?.element);
@@ -106,7 +106,7 @@ export class Stage {
     return !(this.player?.paused ?? true);
   }
 
-  /** How long all of it is, s. */
+  /** Total duration, s. */
   get duration() {
     return Math.max(this.player?.duration ?? 0, this.records?.end ?? 0, this.job?.input.duration_s ?? 0);
   }
@@ -174,7 +174,7 @@ export class Stage {
     this.pictureTime = 0;
     byId("screen").replaceChildren(player.element);
     player.setRate(Number(byId("rate").value));
-    if (time) player.seek(time); // where the reader was before the picture came
+    if (time) player.seek(time); // the position before the picture was available
     byId("mute").hidden = !player.hasSound;
     this.#state();
     this.#resize();
@@ -183,7 +183,7 @@ export class Stage {
     this.draw();
   }
 
-  /** Whether there is nothing to be seen. */
+  /** Whether there is no picture. */
   get #blank() {
     return this.player instanceof ClockPlayer && !this.player.pictures;
   }
@@ -224,7 +224,7 @@ export class Stage {
     this.frame.style.setProperty("--ratio", String(width && height ? width / height : 16 / 9));
   }
 
-  /** Say why there is no picture, and what can be done. */
+  /** Explain why there is no picture, and what can be done. */
   #note() {
     const { job } = this;
     const sent = filesOf(job.id);
@@ -241,7 +241,7 @@ export class Stage {
     setText(byId("no-picture-words"), `${why} ${kept ? preview : other}`);
   }
 
-  /** Where the picture is not to be had here and the service has kept the file: a preview that every browser plays. */
+  /** If the picture is not available here and the service has kept the file: a preview that every browser plays. */
   async #offerPreview() {
     const { job, opened } = this;
     if (this.asked || !this.#blank || !job.options.keep_input || !hasEnded(job)) return;

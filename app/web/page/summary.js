@@ -1,4 +1,4 @@
-// A job's summary, once it has ended: segments as the service smooths them, and which tracks are one person.
+// An ended job's summary: smoothed segments, and the grouping of tracks by person.
 
 import { getJson } from "./api.js";
 import { setSummary } from "./segments.js";
@@ -12,7 +12,7 @@ export async function summarise(records, job) {
   const summary = await getJson(`v1/jobs/${job.id}/summary`).catch(() => null);
   if (!summary) return false;
   setSummary(records, summary, job.options.unsure_below);
-  // Who is who is known at the end only, records that came before do not say it.
+  // Person ids are known at the end only; earlier records lack them.
   for (const { person_id: person, appearances } of summary.people ?? []) {
     for (const { track_id: track } of appearances) records.personIds.set(track, person);
   }

@@ -1,4 +1,4 @@
-// Tabs of this browser tell each other which jobs they delete.
+// Tabs of this browser notify each other of deleted jobs.
 
 const channel = new BroadcastChannel("mien.deleted");
 

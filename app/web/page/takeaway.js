@@ -1,4 +1,4 @@
-// What can be taken away: exports, the timeline picture, the annotated video, and the command that does the same.
+// Exports: files, the timeline picture, the annotated video, and the equivalent curl command.
 
 import { call, keyHeaders, Problem } from "./api.js";
 import { announce, byId, setText } from "./dom.js";
@@ -6,11 +6,11 @@ import { pageSettings } from "./page-settings.js";
 import { fetched } from "./renditions.js";
 import { percent } from "./words.js";
 
-const WITH_MEMBERS = ["csv", "ndjson", "parquet"]; // formats that hold each model's own values
-const URL_LIVES_MS = 60_000; // long enough for the browser to have begun to save it
+const WITH_MEMBERS = ["csv", "ndjson", "parquet"]; // formats with each model's values
+const URL_LIVES_MS = 60_000; // until the browser has started the download
 
 /**
- * Have the browser save something as a file.
+ * Save a file by the browser.
  * @param {Blob} blob fetched, because a link cannot send a key
  * @param {string} name
  */
@@ -26,7 +26,7 @@ function save(blob, name) {
 }
 
 /**
- * The commands that do the same as the page did.
+ * The equivalent commands.
  * @param {any} job
  * @param {Record<string, unknown>} defaults of the options, which need not be said
  */
@@ -107,7 +107,7 @@ export class TakeAway {
       await navigator.clipboard.writeText(byId("curl").textContent);
       setText(byId("copy-curl"), "Copied");
     } catch {
-      getSelection()?.selectAllChildren(byId("curl")); // no access to the clipboard: select it instead
+      getSelection()?.selectAllChildren(byId("curl")); // no access to the clipboard: select the text instead
       setText(byId("copy-curl"), "Selected");
     }
     setTimeout(() => setText(byId("copy-curl"), "Copy"), 2000);

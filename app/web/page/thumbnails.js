@@ -1,9 +1,9 @@
-// Pictures of the best face beside jobs in the list: fetched with the key, a few at a time, when they come into view.
+// Thumbnails of jobs in the list: fetched with the key, a few at a time, when they scroll into view.
 
 import { call } from "./api.js";
 
 const AT_ONCE = 2;
-const WAIT_S = 20; // for one that has to be made
+const WAIT_S = 20; // for a thumbnail that must be rendered
 const TRIES = 3;
 
 /** @type {(() => Promise<void>)[]} */
@@ -22,7 +22,7 @@ const sight = new IntersectionObserver((entries) => {
 });
 
 /**
- * Show a job's thumbnail once the picture's place is in view; nothing where there is none.
+ * Show a job's thumbnail once its place is in view, if there is one.
  * @param {any} job
  * @param {HTMLImageElement} picture
  */

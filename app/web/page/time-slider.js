@@ -1,4 +1,4 @@
-// What the slider over the lanes tells those who do not see it: where the reader is, and what is there.
+// The slider over the lanes for screen readers: position and values.
 
 import { byId } from "./dom.js";
 import { percent, preciseClock } from "./words.js";

@@ -1,4 +1,4 @@
-// The tab's title: what is under way first, so that it can be read from another tab.
+// The tab's title: progress first, so that it is readable from another tab.
 
 /** @type {Map<string, string>} */
 const activities = new Map();

@@ -1,4 +1,4 @@
-// What a lane shows where the pointer is: the time and all values.
+// The tooltip of a lane: time and all values at the pointer.
 
 import { make, setText, swatch } from "./dom.js";
 import { memberName } from "./members.js";

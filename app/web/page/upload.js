@@ -1,4 +1,4 @@
-// Sends files as a job: at once, or, where a file is large, in pieces first.
+// Sends files as a job: directly, or in pieces first if a file is large.
 
 import { sendInPieces } from "./resumable.js";
 import { send } from "./sending.js";
@@ -29,7 +29,7 @@ export async function upload(files, options, signal, onProgress) {
 /** @param {File[]} files @param {Record<string, string>} options */
 function form(files, options) {
   const body = new FormData();
-  // Options first: a wrong one is refused before the file is sent.
+  // Options first: invalid ones are refused before the file is sent.
   for (const [name, value] of Object.entries(options)) body.append(name, value);
   for (const file of files) body.append(files.length > 1 ? "frames" : "file", file, file.name);
   return body;

@@ -1,4 +1,4 @@
-// The values at the current time, as a table: what the picture and the lanes show, also for those who cannot see them.
+// The values at the current time as a table, also for screen readers.
 
 import { byId, make, setText, swatch } from "./dom.js";
 import { memberName, memberShort } from "./members.js";
@@ -8,7 +8,7 @@ import { percent, preciseClock } from "./words.js";
 /** @typedef {import("./records.js").Records} Records */
 /** @typedef {import("./people.js").Person} Person */
 
-const MOST_CHIPS = 8; // people of a frame that have a button each; all of them are in the list below
+const MOST_CHIPS = 8; // maximum of buttons for people of a frame; the list below has all
 
 export class Values {
   /** @param {{onTrack: (trackId: number) => void}} events */
@@ -18,7 +18,7 @@ export class Values {
     this.caption = byId("values-caption");
     /** @type {Records | null} */
     this.records = null;
-    this.ended = false; // no more records come
+    this.ended = false; // no further records
     this.built = "";
     /** @type {{row: HTMLElement, bar: HTMLElement, cells: HTMLElement[]}[]} */
     this.rows = [];
@@ -88,7 +88,7 @@ export class Values {
   }
 
   /**
-   * A button for each face of the frame, where there are several.
+   * A button per face of the frame, if there are several.
    * @param {Records} records
    * @param {number} position
    * @param {Person | null} chosen
@@ -128,7 +128,7 @@ export class Values {
   }
 
   /**
-   * The values in a line, where the picture stays in view and the table does not.
+   * The values in a line, for layouts that hide the table.
    * @param {Records} records
    * @param {Person | null} person
    * @param {number} face
@@ -148,7 +148,7 @@ export class Values {
   }
 
   /**
-   * Whether the members agree, in words.
+   * Text on the agreement of the members.
    * @param {Records} records
    * @param {number} face
    */

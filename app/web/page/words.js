@@ -1,35 +1,35 @@
-// Words and numbers for people.
+// Texts and numbers for display.
 
 /** @type {Record<string, string>} What a problem's code means. */
 const PROBLEMS = {
-  offline: "The service does not answer. Check your connection; it goes on by itself when it is back.",
+  offline: "The service does not respond. Check your connection; the page continues by itself when it is back.",
   malformed_request: "The upload arrived damaged. Try again.",
-  unauthorized: "This service wants an API key, and has not got one that it knows.",
+  unauthorized: "This service requires a valid API key.",
   not_found: "There is no such job. It may have been deleted, or it belongs to another key.",
   conflict: "That is not possible at the moment.",
   gone: "This job has expired: results are kept for a limited time.",
-  upload_too_large: "The file is larger than this service takes.",
+  upload_too_large: "The file is larger than this service accepts.",
   unsupported_media: "This file is not a video or picture that can be labelled.",
-  invalid_option: "One of the options cannot be used.",
+  invalid_option: "One of the options is invalid.",
   rate_limited: "Too many requests in a short time. Wait a moment, then try again.",
   queue_full: "Too many jobs are waiting. Try again in a few minutes.",
   quota_exceeded: "The quota of this key is used up.",
-  unavailable: "A part of the service is not reachable. Try again shortly.",
-  storage_full: "The service has no room left. Try again later.",
-  undecodable_input: "The file could not be read as a video. It may be damaged, or of a kind that is not supported.",
+  unavailable: "A part of the service is unavailable. Try again shortly.",
+  storage_full: "The service has no storage left. Try again later.",
+  undecodable_input: "The file could not be read as a video. It may be damaged, or its type is not supported.",
   limit_exceeded: "The video is longer or larger than this service allows.",
-  not_started: "No machine was there to work on this video. Try again later.",
-  worker_lost: "The machine that worked on this video stopped, several times. Try again.",
-  out_of_memory: "The machine that worked on this video ran out of memory. Try it smaller, or with fewer faces.",
-  internal: "Something went wrong on our side. It has been logged.",
-  // Answers that are not this service's own: a proxy stands in front of it.
+  not_started: "No worker was available for this video. Try again later.",
+  worker_lost: "The workers that labelled this video stopped several times. Try again.",
+  out_of_memory: "The worker ran out of memory. Try a smaller video, or fewer faces.",
+  internal: "An internal error occurred and was logged.",
+  // Answers of a proxy in front of the service.
   http_413: "The server in front of the service refuses files as large as this. Ask its operator to allow larger uploads, or send a smaller version.",
-  http_401: "The server in front of the service wants you to sign in. Load this page anew.",
+  http_401: "The server in front of the service requires you to sign in. Reload this page.",
   http_403: "The server in front of the service refuses the upload.",
-  http_408: "The server in front of the service gave the upload up, because it took too long. Try again.",
+  http_408: "The server in front of the service aborted the upload, because it took too long. Try again.",
   http_429: "Too many requests in a short time. Wait a moment, then try again.",
-  http_502: "The server in front of the service gets no answer from it. It may be starting anew: try again in a minute.",
-  http_503: "The server in front of the service says that it is not available at the moment. Try again in a minute.",
+  http_502: "The server in front of the service gets no answer from it. It may be restarting: try again in a minute.",
+  http_503: "The service is not available at the moment, according to the server in front of it. Try again in a minute.",
   http_504: "The server in front of the service waited too long for its answer. Try again; a large file may need the operator's help.",
 };
 
@@ -43,7 +43,7 @@ const STATES = {
 };
 
 /**
- * A problem in a sentence or two.
+ * A problem as one or two sentences.
  * @param {string} code
  * @param {string} [detail] the service's own words, which say more where the code alone says little
  */
@@ -54,7 +54,7 @@ export function explain(code, detail = "") {
 }
 
 /**
- * What a job is called.
+ * The name of a job.
  * @param {any} job
  * @returns {string}
  */
@@ -117,7 +117,7 @@ export function moment(iso) {
 }
 
 /**
- * What a job is doing, in a line.
+ * The state of a job as one line.
  * @param {any} job
  */
 export function progressLine(job) {
