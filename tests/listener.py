@@ -1,4 +1,4 @@
-"""A port of this machine that nobody but the test is to reach: it counts who does."""
+"""A local port that only the test may reach; it counts connections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PATIENCE_S = 5
 
 
 class Listener:
-    """Listens until `close`.  answer: to whoever says something; without one, connections are closed at once."""
+    """Listens until `close`.  answer: sent after a client's data; without one, connections are closed at once."""
 
     def __init__(self, answer: bytes = b"") -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))

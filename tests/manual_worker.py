@@ -1,4 +1,4 @@
-"""A worker without a model: registers, claims jobs and writes given frames as any worker does, when a test says so."""
+"""A scripted worker without a model: it registers, claims jobs and writes given frames."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ManualWorker:
             registration.close()
 
     def record(self, job_id: str) -> JobRecord:
-        """A job as it lies in Redis."""
+        """A job as stored in Redis."""
         return JobRecord.from_hash(cast(dict[bytes, bytes], self.redis.hgetall(keys.job(job_id))))
 
     def claim(self, job_id: str) -> Execution:

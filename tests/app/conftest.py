@@ -115,7 +115,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client
 
 @pytest.fixture
 def worker(redis_url: str, uploads: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ManualWorker]:
-    """A worker that does what the test says; what it says of itself lasts until that is changed."""
+    """A scripted worker; its record lasts until the test changes it."""
     monkeypatch.setattr(heartbeats, "WORKER_S", 3600)
     monkeypatch.setattr(heartbeats, "WORKER_TTL_S", 3600)
     with redis.Redis.from_url(redis_url) as connection:

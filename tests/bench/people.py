@@ -146,7 +146,7 @@ class Watched(Gathering):
 
 
 def gathered(loaded: serving.Serving, film: Film) -> tuple[dict[int, str], dict[int, int], float, float]:
-    """Who each track is, who it is found to be, and seconds: of gathering, and of all."""
+    """True and found person of each track, and seconds of gathering and in total."""
     began = time.process_time()
     watched = Watched(loaded.pipeline.gathering())
     cropped = loaded.pipeline.crop(film.frames, serving.label_options(JobOptions()), people=watched)

@@ -92,7 +92,7 @@ def url(path: Path) -> str:
 
 
 def compare_times(page: Page, path: Path) -> None:
-    """For the time of every record, Chromium shows that very picture, and says the same time."""
+    """At the time of every record, Chromium shows the same picture and reports the same time."""
     frames: list[DecodedFrame] = read(path)
     assert len(frames) == COUNT
     times = [frame.timestamp_s for frame in frames]

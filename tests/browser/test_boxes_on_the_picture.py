@@ -68,7 +68,7 @@ RECORD = """async () => {
 
 
 def records(times: list[float]) -> list[Frame]:
-    """A record a picture; where its box lies says which it is."""
+    """A record per picture, identified by the position of its box."""
     scores = (0.04, 0.04, 0.04, 0.04, 0.76, 0.04, 0.04)
     assert len(scores) == len(LABELS)
     return [
@@ -78,7 +78,7 @@ def records(times: list[float]) -> list[Frame]:
 
 
 def assert_in_step(page: Page, greys: list[float]) -> None:
-    """The box that is drawn is that of the picture that is shown; a record says it, not a clock."""
+    """The drawn box is that of the shown picture, by its record and not by a clock."""
     page.wait_for_function(f"() => !({SEEN})()[2]")
     page.wait_for_timeout(120)
     grey, left, _ = page.evaluate(SEEN)

@@ -80,7 +80,7 @@ def test_earlier_jobs_are_listed_opened_and_deleted(open_page: OpenPage, api: Ap
 
 
 def test_deleted_job_leads_back(open_page: OpenPage, api: Api, film: bytes) -> None:
-    """Deleting the job that is shown goes back to the start; its link then says that it is gone, with the code."""
+    """Deleting the shown job returns to the start view; its link then shows the problem and its code."""
     visit = open_page(expected=(404,))
     visit.drop(film, "film.webm", "video/webm")
     job_id = visit.labelled()
@@ -106,7 +106,7 @@ def test_bad_files_are_named_in_words(open_page: OpenPage, api: Api) -> None:
 
 
 def test_pictures_that_come_together_are_one_album_or_one_clip(open_page: OpenPage, api: Api, clips: Clips) -> None:
-    """In the order of their names; an album's pictures are seconds apart, so that none goes on in the next."""
+    """In the order of their names; an album's pictures are seconds apart, so that tracks do not continue."""
     visit = open_page()
     pictures = [
         {"name": f"{number}.png", "mimeType": "image/png", "buffer": clips.png(number)} for number in (10, 2, 1)

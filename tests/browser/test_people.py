@@ -98,7 +98,7 @@ def kept(api: Api, job_id: str, persons: list[dict[str, Any]]) -> None:
 
 
 def test_people_are_named_merged_hidden_and_shown_alone(open_page: OpenPage, api: Api, three: str) -> None:
-    """What is said of people is kept with the job and in its exports; what is hidden has no box, lane or button."""
+    """Notes on people are stored with the job and exported; hidden people have no box, lane or button."""
     visit = open_page()
     loaded(visit, three, 1499)
     page = visit.page
@@ -137,7 +137,7 @@ def segments(api: Api, job_id: str, track: int) -> list[dict[str, Any]]:
 
 
 def test_one_finds_when_the_second_person_first_shows_a_label(open_page: OpenPage, api: Api, three: str) -> None:
-    """Choose the person and the label, and go on: to the summary's own segment; a link leads others there."""
+    """Jumps lead to the summary's segments of the chosen person and label; a link leads to the same moment."""
     visit = open_page()
     loaded(visit, three, 1499)
     page = visit.page

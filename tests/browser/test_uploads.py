@@ -35,7 +35,7 @@ def chosen(visit: Visit, count: int) -> None:
 
 
 def test_fifty_files_are_a_queue_that_stays_usable(open_page: OpenPage, api: Api) -> None:
-    """What a proxy refuses or breaks is told in words and can be sent again; others go on; leaving is warned of."""
+    """Proxy errors are explained and can be retried; other uploads continue; leaving shows a warning."""
     visit = open_page(expected=(413, 502))
     posts = 0
 

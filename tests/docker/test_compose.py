@@ -129,7 +129,7 @@ def test_front_end_has_no_torch(compose: Compose) -> None:
 
 
 def test_worker_reaches_nothing_outside(compose: Compose) -> None:
-    """Whatever a video makes of its decoder has nobody to talk to: not even the index that its image was built from."""
+    """A compromised decoder reaches nothing on the network, not even the package index of its image."""
     call = "import socket, sys; print(socket.create_connection((sys.argv[1], 443), 10).getpeername()[0])"
     address = compose.inside("app", "python3", "-c", call, "pypi.org").stdout.strip()
     if not address:

@@ -38,7 +38,7 @@ def name_of(page: Path) -> str:
 
 
 def test_readme_stays_short() -> None:
-    """It tells what Mien is and where to go next; the rest is in the guides."""
+    """It states what Mien is and where to go next; the rest is in the guides."""
     assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES
 
 

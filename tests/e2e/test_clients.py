@@ -41,7 +41,7 @@ def test_the_readmes_client_prints_every_frame(api: Api, clips: Clips, tmp_path:
 
 
 def test_mien_label_labels_many_and_goes_on(api: Api, clips: Clips, tmp_path: Path) -> None:
-    """Several at once; a bad one ends nothing and is told at the end; a second run sends only what is missing."""
+    """Several at once; a failure stops no other and is reported at the end; a second run sends only missing files."""
     for name, frames in (("a.mp4", 6), ("b.mp4", 4), ("c.mp4", 5)):
         (tmp_path / name).write_bytes(clips.video(clips.pictures(frames)))
     (tmp_path / "bad.mp4").write_text("no video")

@@ -26,7 +26,7 @@ SEED = os.environ.get("FUZZ_SEED", "1")
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 260)
 def test_schemathesis_finds_nothing(api: Api, clips: Clips, tmp_path: Path) -> None:
-    """All checks hold for every operation while a worker labels what comes, and it goes on afterwards."""
+    """All checks hold for every operation while a worker runs, and the worker continues afterwards."""
     clip = clips.video(clips.pictures(6, (160, 120)))
     (tmp_path / "clip.mp4").write_bytes(clip)
     (tmp_path / "picture.png").write_bytes(clips.png(0, (64, 48)))

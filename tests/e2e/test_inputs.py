@@ -89,7 +89,7 @@ def test_animated_gif_is_a_video(api: Api, clips: Clips) -> None:
 def test_video_cut_in_the_middle_is_labelled_as_far_as_it_goes(
     api: Api, clips: Clips, container: str, options: dict[str, str]
 ) -> None:
-    """A file whose end is missing succeeds with the frames that are there, and a warning."""
+    """A truncated file succeeds with its readable frames and a warning."""
     whole = clips.video(clips.pictures(60), container=container, options=options)
     job, frames = api.label(whole[: len(whole) // 2])
     assert 10 < len(frames) < 50

@@ -157,7 +157,7 @@ def test_members_that_are_asked_for_are_fused(api: Api, clip: bytes) -> None:
 
 
 def test_a_prior_moves_the_scores_and_not_the_faces(api: Api, clip: bytes, tmp_path: Path) -> None:
-    """By the shares that the model tells, in the members' scores as well; `worker label` does the same."""
+    """By the model's published shares, also for members' scores; `worker label` does the same."""
     prior = api.http.get("/v1/models/default").json()["prior"]
     job, plain = api.label(clip, prior=prior["trained"], sample_fps=5)
     balanced, moved = api.label(clip, prior="balanced", sample_fps=5)

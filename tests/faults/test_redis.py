@@ -129,7 +129,7 @@ def test_redis_nearly_full(working: Faulty, clip: bytes, limit: Callable[[int], 
 
 
 def test_redis_full(working: Faulty, clip: bytes, limit: Callable[[int], None]) -> None:
-    """The running job fails clearly and keeps what it has; reading and deleting work; with room all goes on."""
+    """The running job fails with a clear error and keeps its frames; reading and deleting work; then all recovers."""
     api = working.api
     job = api.running(api.submit(clip)["id"])
     limit(-1_000_000_000)

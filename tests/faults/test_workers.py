@@ -40,7 +40,7 @@ def begun(faulty: Faulty, clip: bytes) -> Record:
 
 
 def test_a_killed_worker(faulty: Faulty, clip: bytes, expected: list[Record]) -> None:
-    """Killed in the middle: another worker labels the job whole, with the same records; `attempts` says 2."""
+    """After a kill another worker labels the whole job with the same records; `attempts` is 2."""
     job = begun(faulty, clip)
     faulty.kill_sound()
     faulty.sound()
@@ -85,7 +85,7 @@ def test_a_worker_that_comes_back_late(faulty: Faulty, clip: bytes, expected: li
 
 @pytest.mark.long
 def test_a_worker_that_hangs_again_and_again(faulty: Faulty, clips: Clips) -> None:
-    """The watchdog ends each; after the third the job has failed as `worker_lost`, and the queue goes on."""
+    """The watchdog ends each worker; after the third the job fails as `worker_lost`, and the queue continues."""
     faulty.stop_sound()
     job, next_ = (faulty.api.submit(clips.video(clips.pictures(2))) for _ in range(2))
     for attempt in (1, 2, 3):
@@ -120,7 +120,7 @@ def test_a_worker_that_dies_between_taking_and_starting(faulty: Faulty, clips: C
 
 
 def test_a_decoder_that_hangs_or_dies(faulty: Faulty, clip: bytes, expected: list[Record]) -> None:
-    """Stopped or killed in the middle: the job starts again, with the same records in the end; its worker goes on."""
+    """After a stop or kill the job starts again and ends with the same records; its worker continues."""
     worker, file = faulty.sound(), faulty.happens("decoder")
     for word in ("SIGSTOP", "SIGKILL"):
         file.write_text(word)

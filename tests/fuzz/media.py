@@ -57,7 +57,7 @@ def photographs() -> list[bytes]:
 
 
 def check_video(data: bytes) -> None:
-    """A video gives its frames in order, at times that never fall, within the limits, or says what is wrong."""
+    """A video yields frames in order, with non-decreasing times and within limits, or a clear error."""
     _check(data, "video")
 
 

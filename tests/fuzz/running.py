@@ -29,7 +29,7 @@ class Fuzzed:
 
 
 class FoundError(AssertionError):
-    """An input that is not handled as it should be; it lies in `path`."""
+    """An input that is handled incorrectly; `path` holds it."""
 
 
 def check_soon(target: Target, data: bytes) -> float:

@@ -180,7 +180,7 @@ def deflated_bodies() -> list[bytes]:
 
 
 def check_archive(data: bytes) -> None:
-    """An archive gives its images in order, within the limits, or says what is wrong; its first byte is its kind."""
+    """An archive yields its images in order and within limits, or a clear error; the first byte selects the kind."""
     kind = "zip" if data[:1] < b"\x80" else "tar"
     with tempfile.NamedTemporaryFile() as file:
         file.write(data[1:])

@@ -94,7 +94,7 @@ def test_arguments_that_are_no_job(service: Service, hostile: HostileApi, clips:
 
 
 def test_a_bundle_with_a_pickle_is_not_served(service: Service, tmp_path: Path) -> None:
-    """A worker does not start with a bundle's folder in which a pickle lies: one clear line says so."""
+    """A worker refuses a bundle's folder with a pickle, with one clear line."""
     bundle, made, name = tmp_path / "mine", tmp_path / "made", "weights.pkl"
     shutil.copytree(BUNDLES_DIR / "default", bundle)
     (bundle / name).write_bytes(pickle.dumps(Harmful(made)))

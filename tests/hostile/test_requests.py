@@ -154,7 +154,7 @@ def routes(document: dict[str, object]) -> list[tuple[str, str]]:
 
 @contextmanager
 def listening(service: Service) -> Iterator[list[str]]:
-    """What Redis is told meanwhile, a command a line."""
+    """The commands that Redis receives meanwhile, one per line."""
     said: list[str] = []
     mark = f"end-{time.monotonic()}"
     with redis.Redis.from_url(service.redis_url) as connection, connection.monitor() as monitor:

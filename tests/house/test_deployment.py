@@ -44,7 +44,7 @@ def test_redis_neither_forgets_nor_evicts(compose: dict[str, Any]) -> None:
 
 
 def test_the_redis_of_compose_has_one_user_with_the_rights_of_the_file(compose: dict[str, Any], tmp_path: Path) -> None:
-    """The command as it stands starts a Redis for `mien` alone, who may do what the service does and no more."""
+    """The unchanged command starts a Redis whose only user `mien` has exactly the rights that the service needs."""
     service, port = compose["services"]["redis"], free_port()
     (rights,) = [volume for volume in service["volumes"] if volume.startswith("./docker/")]
     source, target, _ = rights.split(":")

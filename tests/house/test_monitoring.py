@@ -56,7 +56,7 @@ def test_what_is_asked_for_exists(there: set[str], purpose: str) -> None:
 
 @pytest.mark.parametrize("purpose", asked())
 def test_front_ends_are_not_added_up(purpose: str) -> None:
-    """What each front end tells of the whole service is taken once, also where several are scraped."""
+    """Metrics of the whole service count once, also if several front ends are scraped."""
     expression = asked()[purpose]
     for found in re.finditer(r"mien_\w+", expression):
         if OF_PROCESS.fullmatch(found[0]) or found[0] == "mien_workers_by_release":  # whose count by version is a count

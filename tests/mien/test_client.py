@@ -97,7 +97,7 @@ def test_what_fails_says_why(make_api: MakeApi, video: Path) -> None:
 
 
 class Flaky(httpx.BaseTransport):
-    """Hands requests on; what `breaks` says of one is answered instead, before or after it was handed on."""
+    """Forwards requests; `breaks` may replace an answer, before or after forwarding."""
 
     def __init__(self, breaks: Callable[[int, httpx.Request], httpx.Response | None]) -> None:
         self._inner = httpx.HTTPTransport()
@@ -163,7 +163,7 @@ def test_it_gives_up(api: httpx.Client, video: Path, monkeypatch: pytest.MonkeyP
 def test_a_large_file_goes_on_after_a_cut(
     api: httpx.Client, video: Path, uploads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a resumable upload, whose bytes come once although answers are lost."""
+    """As a resumable upload whose bytes are stored once although answers are lost."""
     monkeypatch.setattr(calls, "LARGE_BYTES", 1000)
     monkeypatch.setattr(calls, "CHUNK_BYTES", 300)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)

@@ -26,7 +26,7 @@ ZERO_SHA256 = "0" * 64
 
 @pytest.fixture
 def manifest_fields() -> dict[str, Any]:
-    """The fields of a valid manifest whose files are not there."""
+    """The fields of a valid manifest without its files."""
     members = [
         {
             "name": name,

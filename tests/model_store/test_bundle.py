@@ -114,7 +114,7 @@ def test_a_huge_manifest_is_not_read(bundle_folder: Path) -> None:
 
 
 def test_an_invalid_field_is_named(bundle_folder: Path) -> None:
-    """The message says which field of the manifest is wrong."""
+    """The message names the invalid field of the manifest."""
     change_manifest(bundle_folder, lambda fields: fields["input"].update(size=4))
     with pytest.raises(BundleError, match=r"input\.size"):
         load_bundle(bundle_folder)

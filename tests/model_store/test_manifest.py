@@ -73,7 +73,7 @@ def prior(shares: Sequence[float] = (0.5, 0.3, 0.2), **others: float) -> Callabl
 def test_what_does_not_fit_is_refused(
     manifest_fields: Fields, change: Callable[[Fields], object], message: str
 ) -> None:
-    """Each single contradiction makes the manifest invalid, and the message says which."""
+    """Each single contradiction makes the manifest invalid, and the message names it."""
     Manifest.model_validate(manifest_fields)
     change(manifest_fields)
     with pytest.raises(ValidationError, match=message):

@@ -105,7 +105,7 @@ def test_a_key_of_the_release_before_still_counts(api: Api) -> None:
 
 
 def test_workers_of_the_release_before_are_seen(api: Api, connection: redis.Redis) -> None:
-    """What a worker of that release says of itself is shown."""
+    """Records of that release's workers are shown."""
     (name,) = LEFT["keys"][keys.WORKERS][1]
     restore(part(keys.WORKERS, keys.worker(name)), api.service)
     workers = {worker["name"]: worker for worker in api.http.get("/health/ready").json()["workers"]}

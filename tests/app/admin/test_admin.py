@@ -1,4 +1,4 @@
-"""`python -m app.admin`: the commands on a service whose worker does what the test says."""
+"""`python -m app.admin`: the commands on a service with a scripted worker."""
 
 from __future__ import annotations
 

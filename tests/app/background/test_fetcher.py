@@ -123,7 +123,7 @@ def test_what_no_retry_mends_fails_at_once(
 
 
 def test_a_host_that_fails_for_a_while_is_asked_again(api: httpx.Client, host: Host, fetch: Fetch) -> None:
-    """After a 503, and after a connection that breaks; not for ever."""
+    """A fetch is retried after a 503 and after a broken connection, a limited number of times."""
     job = api.post("/v1/jobs", json={"url": host.url()}).json()
     host.answers = [give(b"", 503), give(VIDEO[:1000], length=len(VIDEO))]
     fetch(3)
@@ -137,7 +137,7 @@ def test_a_host_that_fails_for_a_while_is_asked_again(api: httpx.Client, host: H
 def test_a_cancel_ends_fetching(
     api: httpx.Client, host: Host, fetch: Fetch, uploads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Progress is told until then; the job never starts and nothing is left."""
+    """Progress is reported until the cancellation; the job never starts and leaves nothing."""
     monkeypatch.setattr(fetcher, "TELL_S", 0.0)
     begun, canceled = threading.Event(), threading.Event()
 
@@ -238,7 +238,7 @@ def test_a_host_that_drips_is_given_up(
 def test_the_lease_is_renewed_while_a_host_is_silent(
     api: httpx.Client, host: Host, fetch: Fetch, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody else begins with the same video meanwhile."""
+    """No other process fetches the same video meanwhile."""
     monkeypatch.setattr(fetcher, "TELL_S", 0.05)
     asked, go_on = threading.Event(), threading.Event()
 

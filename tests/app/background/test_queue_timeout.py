@@ -1,4 +1,4 @@
-"""Jobs that nobody takes end, and others are left alone."""
+"""Jobs that no worker takes end; others are unaffected."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def waiting(connection: redis.Redis) -> list[bytes]:
 
 
 def beat(connection: redis.Redis, job_id: str, seconds: float) -> None:
-    """Its worker says that it lives, for so long."""
+    """Send a heartbeat of the job's worker with this time to live."""
     connection.zadd(keys.rq_running(QUEUE), {f"{job_id}:execution": time.time() + seconds})
 
 
@@ -101,7 +101,7 @@ def test_a_dead_workers_job_waits_again(submit: Callable[..., str], worker: Any,
 
 
 def test_a_popped_job_waits_again(submit: Callable[..., str], worker: Any, look: Look) -> None:
-    """A job whose worker died before it began is put back, but not at first sight; no attempt is charged."""
+    """A job whose worker died before its start is requeued by the second round, without charge."""
     job_id = submit()
     worker.redis.lmove(keys.rq_queue(QUEUE), keys.rq_taken(QUEUE), "LEFT", "RIGHT")
     look()
@@ -181,7 +181,7 @@ def test_a_sealed_job_is_ended_in_its_workers_place(
 def test_an_unreadable_job_is_left_and_stops_nothing(
     submit: Callable[..., str], worker: Any, redis_url: str, uploads: Path
 ) -> None:
-    """A record that only another release reads is left to it; the jobs after it, and all other work, go on."""
+    """A record of another release is skipped; the jobs after it and all other work continue."""
     strange, lost, orphan = submit(), submit(), submit()
     worker.claim(strange).seal("succeeded", {})
     worker.redis.hset(keys.job(strange), "options", '{"faces": "in a way to come"}')
@@ -241,7 +241,7 @@ def test_what_rq_keeps_of_ended_jobs_goes(submit: Callable[..., str], worker: An
 
 
 def test_a_video_that_was_being_drawn_may_be_asked_for_again(worker: Any, look: Look) -> None:
-    """Nothing stays `running` for ever because the process that drew it died."""
+    """A rendition whose process died does not stay `running`."""
     job_id = "a" * 32
     worker.redis.sadd(keys.RQ_QUEUES, keys.rq_queue(keys.RENDER_QUEUE))
     worker.redis.hset(VIDEO.key(job_id), "state", "running")

@@ -11,7 +11,7 @@ from app.background.rounds import repeat
 
 @pytest.mark.parametrize("error", [None, OSError("away"), ValueError("broken")])
 def test_a_cancellation_that_a_round_swallows_ends_the_rounds(error: Exception | None) -> None:
-    """Clients of Redis may take a cancellation for a timeout of their own, and raise that or go on."""
+    """A Redis client may swallow a cancellation as its own timeout, and raise or continue."""
     rounds = 0
     begun = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""The labels' colours can be told apart, also by people with colour blindness."""
+"""The labels' colours are distinguishable, also with colour blindness."""
 
 from __future__ import annotations
 

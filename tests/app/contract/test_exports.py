@@ -98,7 +98,7 @@ def _parts(frames: list[Frame]) -> Iterator[list[Frame]]:
 
 
 class _Server:
-    """`python -m app`, in a process whose memory can be looked at."""
+    """`python -m app`, in a process whose memory is measured."""
 
     def __init__(self, redis_url: str, uploads: Path) -> None:
         environment = {**os.environ, "MIEN_REDIS_URL": redis_url, "MIEN_UPLOADS": str(uploads)}

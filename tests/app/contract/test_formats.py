@@ -216,7 +216,7 @@ def test_over_http_with_name_and_type(
 def test_a_missing_library_is_told(
     api: httpx.Client, submit: Callable[..., str], worker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the extra is not installed, the format is 406 with the reason, and the others go on."""
+    """Without the extra the format is 406 with the reason; other formats work."""
     job_id = submit()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingLibraryError, match="exports"):

@@ -1,4 +1,4 @@
-"""Kinds of input: one table for whoever takes, names, stores or decodes them."""
+"""Kinds of input: one table for receiving, naming, storing and decoding."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_memory_is_flat() -> None:
 
 
 def test_tracks_are_smoothed_for_themselves() -> None:
-    """Two faces of a frame do not share their scores, and one that leaves holds nobody up."""
+    """Faces of a frame are smoothed separately, and one that leaves delays no other."""
     first, second = frames_of([0] * 60), frames_of([1] * 20)
     both = [
         Frame(

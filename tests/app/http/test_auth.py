@@ -1,4 +1,4 @@
-"""Who may do what, how often, from where: keys, owners, limits, proxies, browsers."""
+"""Keys, owners, rate limits, proxies, browsers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to go says so: in answers and in the document."""
+"""Deprecated operations are marked in responses and in the document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API's manners in HTTP: methods, HEAD, and what it says where it fails itself."""
+"""HTTP semantics of the API: methods, HEAD, and its own failures."""
 
 from __future__ import annotations
 

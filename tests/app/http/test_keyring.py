@@ -51,14 +51,14 @@ def test_jobs_belong_to_the_name_through_a_rotation(make_api: Any, file: Path) -
 
 
 def test_keys_of_both_kinds(make_api: Any, file: Path) -> None:
-    """Those of MIEN_API_KEYS go on, with jobs of their own."""
+    """Keys of MIEN_API_KEYS continue to work and own their jobs."""
     api = make_api(api_keys_file=str(file), api_keys=("plain",))
     assert [posted(api, key).status_code for key in ("plain", "old", "none")] == [202, 202, 401]
     assert len(api.get("/v1/jobs", headers={"X-API-Key": "plain"}).json()["jobs"]) == 1
 
 
 def test_a_damaged_file_changes_nothing(file: Path) -> None:
-    """Those who were in stay in; that is logged without what the file holds."""
+    """Former keys stay valid; the log line does not quote the file."""
     ring = Keyring(str(file))
     file.write_text("alice: secret-in-clear\n")
     assert ring.name_of(b"old") == "alice"
@@ -88,7 +88,7 @@ def test_the_command_makes_a_line(tmp_path: Path) -> None:
 
 
 def test_a_start_without_the_file_is_bad_usage(tmp_path: Path) -> None:
-    """One line and status 2, instead of a service that lets nobody in."""
+    """One line and status 2, instead of a service without valid keys."""
     environment = {**os.environ, "MIEN_API_KEYS_FILE": str(tmp_path / "none"), "MIEN_UPLOADS": str(tmp_path / "u")}
     command = [sys.executable, "-m", "app", "--port", "0"]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

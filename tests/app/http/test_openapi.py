@@ -146,7 +146,7 @@ def test_every_field_of_frames_is_documented_and_no_other() -> None:
 
 
 def test_the_public_contract_is_kept() -> None:
-    """Where the project's contract lies beside the checkout: its calls and options are those of the document."""
+    """If the project's contract is beside the checkout: its calls and options are those of the document."""
     contract = Path(__file__).parents[4] / "shared" / "API.md"
     if not contract.is_file():
         pytest.skip("the contract is not beside the checkout")

@@ -73,7 +73,7 @@ def test_heads_that_do_not_come(port: int, head: bytes, piece: bytes) -> None:
 
 
 def test_heads_that_come(port: int) -> None:
-    """Whoever sends heads in time is answered again and again on one connection, also after a pause."""
+    """A client that sends headers in time can reuse its connection, also after a pause."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.settimeout(PATIENCE_S)
         for pause_s in (0, HEAD_S / 4, 0):

@@ -26,7 +26,7 @@ def test_the_redis_rights_may_subscribe(make_api: Any, worker: Any, redis_url: s
 
 
 def test_a_refused_subscription_is_an_error_in_the_log(make_api: Any, worker: Any, redis_url: str) -> None:
-    """It shows in nothing else; it is said once."""
+    """It has no other effect, and is logged once."""
     rights = [right for right in redis_rights() if not right.startswith("&")]
     with capture_logs() as logged:
         make_api(redis_url=user(worker, redis_url, rights))

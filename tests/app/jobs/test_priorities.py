@@ -42,7 +42,7 @@ def test_an_interactive_job_is_cancelled_and_recovered_in_its_queue(
 
 
 def test_the_option_is_shown_and_checked(api: httpx.Client, submit: Submit) -> None:
-    """Batch where nothing is said; another word is an invalid option."""
+    """The default is batch; another word is an invalid option."""
     assert api.get(f"/v1/jobs/{submit()}").json()["options"]["priority"] == "batch"
     assert api.get(f"/v1/jobs/{submit(priority='interactive')}").json()["options"]["priority"] == "interactive"
     answer = api.post("/v1/jobs?priority=now", content=b"x")

@@ -1,4 +1,4 @@
-"""How many jobs may wait: told before a body is sent, and kept also where many come at once."""
+"""The queue limit: checked before the body, and enforced for concurrent submissions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(2000)
 
 
 def test_a_full_queue_is_told_before_the_body(make_api: Any, worker: Any) -> None:
-    """Nobody has to send a body that will not be taken; a form that may name a queue with room is waited for."""
+    """A submission to a full queue is rejected before its body, unless the form may name another queue."""
     api = make_api(max_queue=1)
     key = {"Idempotency-Key": "k"}
     first = api.post("/v1/jobs", content=MP4, headers=key).json()["id"]

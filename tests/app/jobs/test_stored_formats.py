@@ -86,7 +86,7 @@ def test_a_record_that_cannot_be_read_is_told_clearly(
 
 
 def test_a_worker_of_a_newer_release_is_passed_over(api: httpx.Client, worker: Any) -> None:
-    """What it says of itself may be new: others are seen, and jobs are taken."""
+    """A record of a newer release does not hide other workers, and jobs are accepted."""
     worker.announce()
     worker.redis.set(keys.worker("newer"), '{"name": "newer", "state": "dreaming"}')
     worker.redis.zadd(keys.WORKERS, {"newer": 1})

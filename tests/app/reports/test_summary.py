@@ -1,4 +1,4 @@
-"""The summary's answers: how often, how long, when, and who after whom."""
+"""Events of the summary: counts, durations, onsets, reactions."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ LABELS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surpri
 
 
 def test_a_timeline_of_a_crowd_keeps_little(make_frames: Any) -> None:
-    """Thousands of faces that are seen for a moment take little memory; the picture says how many it leaves out."""
+    """Thousands of short tracks need little memory; the picture states how many it omits."""
     (frame,) = make_frames(1)
     crowd = 5000
 
@@ -47,7 +47,7 @@ def test_a_timeline_of_a_crowd_keeps_little(make_frames: Any) -> None:
 def test_digests_are_made_once(
     path: str, api: httpx.Client, submit: Submit, worker: Any, make_frames: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An ended job's is made for the first who asks; a running job's for each version; none for a 304."""
+    """A digest is computed once for an ended job, once per version of a running job, and never for a 304."""
     made: list[str] = []
     real = Results.iterate
 

@@ -166,7 +166,7 @@ def seconds(clock: tuple[str, ...]) -> float:
 
 
 def test_accept_that_names_nothing_is_406(api: httpx.Client, done: str) -> None:
-    """A client that accepts none of the formats is told so; browsers get JSON."""
+    """A client that accepts none of the formats gets 406; browsers get JSON."""
     answer = api.get(f"/v1/jobs/{done}/frames", headers={"Accept": "image/png"})
     assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")
     browser = api.get(f"/v1/jobs/{done}/frames", headers={"Accept": "text/html,application/xml;q=0.9,*/*;q=0.8"})
@@ -181,7 +181,7 @@ def test_frames_have_etags(api: httpx.Client, done: str) -> None:
 
 
 def test_hume_shape(api: httpx.Client, done: str) -> None:
-    """`format=hume` has Hume's nesting, one group a track, and says where the next page is."""
+    """`format=hume` has Hume's nesting, one group per track, and a link to the next page."""
     answer = api.get(f"/v1/jobs/{done}/frames?format=hume&limit=150")
     (source,) = answer.json()
     (file,) = source["results"]["predictions"]

@@ -136,7 +136,7 @@ def test_a_bundle_whose_folder_has_another_name(make_api: Any, worker: Any) -> N
 
 @pytest.mark.parametrize("job_id", ["0" * 32, "nope", "..", "%2e%2e", "A" * 32, "0" * 31 + "*"])
 def test_unknown_jobs_are_not_found(job_id: str, api: httpx.Client) -> None:
-    """Whatever is no job's id is 404, for every call."""
+    """An invalid job id is 404, for every call."""
     for method, path in (("GET", ""), ("GET", "/frames"), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/summary")):
         answer = api.request(method, f"/v1/jobs/{job_id}{path}")
         assert answer.status_code in {404, 405}
@@ -196,7 +196,7 @@ def test_queue_position_counts_jobs_before(api: httpx.Client, submit: Submit, wo
 
 
 def test_etag_saves_the_body(api: httpx.Client, submit: Submit, worker: Any) -> None:
-    """An unchanged job is 304 for who has it; any change is 200 with another tag."""
+    """An unchanged job is 304 for its ETag; after any change it is 200 with another ETag."""
     job_id = submit()
     first = api.get(f"/v1/jobs/{job_id}")
     again = api.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": first.headers["etag"]})
@@ -222,7 +222,7 @@ def test_long_poll_returns_at_the_change(api: httpx.Client, submit: Submit, work
 
 
 def test_long_poll_ends_by_itself(api: httpx.Client, submit: Submit) -> None:
-    """Without a change `wait` answers after its time, 304 for who has the newest."""
+    """Without a change `wait` returns after its time, with 304 for the newest ETag."""
     job_id = submit()
     tag = api.get(f"/v1/jobs/{job_id}").headers["etag"]
     began = time.monotonic()
@@ -232,7 +232,7 @@ def test_long_poll_ends_by_itself(api: httpx.Client, submit: Submit) -> None:
 
 
 def test_long_poll_with_an_old_version_does_not_wait(api: httpx.Client, submit: Submit) -> None:
-    """Who shows another version than the newest gets the newest at once."""
+    """A client with an older ETag gets the newest version at once."""
     began = time.monotonic()
     assert api.get(f"/v1/jobs/{submit()}?wait=20", headers={"If-None-Match": '"older"'}).status_code == 200
     assert time.monotonic() - began < 2

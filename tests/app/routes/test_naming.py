@@ -96,7 +96,7 @@ def test_wrong_metadata_is_refused(api: httpx.Client, fields: dict[str, str], fi
 
 
 def test_patch_changes_what_it_names(api: httpx.Client, worker: Any) -> None:
-    """What is absent stays, null removes; whoever waits for a change of the job sees it; unknown fields are refused."""
+    """Absent fields stay, null removes; waiting clients see the change; unknown fields are rejected."""
     job = named(api, "a.mp4", metadata='{"subject": "P07", "site": "Gent"}')
     url = f"/v1/jobs/{job['id']}"
     tag = api.get(url).headers["etag"]

@@ -53,7 +53,7 @@ def test_ready_says_what_is_missing(api: httpx.Client, worker: Any, uploads: Pat
 
 
 def test_ready_tells_what_is_nearly_full(make_api: Any, worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before uploads fail or jobs are refused, the front end is not ready; reading goes on."""
+    """The front end is not ready before uploads fail or jobs are rejected; reading still works."""
     worker.announce()
     api = make_api(max_upload_bytes=1000)
     assert api.get("/health/ready").status_code == 200
@@ -83,7 +83,7 @@ def test_misspelt_settings_are_named() -> None:
 
 
 def test_ready_without_redis(make_api: Any) -> None:
-    """Without Redis the process lives, is not ready, and says so; other calls are 503 problems."""
+    """Without Redis the process is live but not ready; other calls are 503 problems."""
     api = make_api(redis_url="redis://127.0.0.1:1/0")
     assert api.get("/health/live").status_code == 200
     answer = api.get("/health/ready")
@@ -120,7 +120,7 @@ def test_a_store_that_hangs_holds_one_thread_only(make_api: Any, worker: Any, mo
 
 
 def test_workers_clocks_do_not_count(api: httpx.Client, worker: Any) -> None:
-    """A worker lives as long as what it says of itself, whatever time its host has."""
+    """A worker is live as long as its record, independent of its host's clock."""
     worker.announce()
     worker.redis.zadd("mien:workers", {"manual-default": 1})
     assert api.get("/health/ready").status_code == 200

@@ -1,4 +1,4 @@
-"""The page: its files, what they may do, and what the front end tells them."""
+"""The page: its files, their security policy, and their settings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_pages_are_whole_and_need_nothing_from_elsewhere(api: httpx.Client, path
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/static/page/main.js", "/static/styles/base.css"])
 def test_pages_may_do_little(api: httpx.Client, path: str) -> None:
-    """Nothing inline runs or styles, nothing comes from or goes to elsewhere, nobody frames the page."""
+    """The policy forbids inline scripts and styles, other origins, and framing."""
     headers = api.get(path).headers
     policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
@@ -77,7 +77,7 @@ def test_every_element_that_a_script_asks_for_exists() -> None:
 
 
 def test_page_learns_what_it_cannot_know(make_api: MakeApi) -> None:
-    """Limits and whether a key is needed are told without a key."""
+    """The limits, and whether a key is required, are public."""
     settings = make_api(max_upload_bytes=1000, result_ttl_s=60).get("/page/settings").json()
     assert (settings["keys_needed"], settings["max_upload_bytes"], settings["result_ttl_s"]) == (False, 1000, 60)
     assert make_api(api_keys=["a-key"]).get("/page/settings").json()["keys_needed"] is True

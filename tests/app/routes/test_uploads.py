@@ -177,7 +177,7 @@ def test_an_image_is_stored_as_images_are(api: httpx.Client, uploads: Path) -> N
 
 
 def test_what_is_no_video_is_refused(api: httpx.Client) -> None:
-    """When a job is to be made of it; the upload stays, to be removed."""
+    """It is rejected when a job is created from it; the upload stays and can be removed."""
     url = create(api, 5).headers["location"]
     send(api, url, 0, b"hello")
     assert api.post("/v1/jobs", json={"upload": url.rsplit("/", 1)[-1]}).status_code == 415
@@ -231,7 +231,7 @@ def test_an_upload_into_object_storage_goes_on(make_api: MakeApi, s3: httpx.Clie
 
 
 def test_object_storage_has_pieces_that_it_can_join(objects: UploadStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small ones are written anew with what follows; a late writer's piece changes nothing; one object is left."""
+    """Small pieces are rewritten with the next data; a late writer has no effect; one object remains."""
     upload_id = uuid.uuid4().hex
     upload = Pieces(objects, upload_id)
     writers: dict[int, str] = {}

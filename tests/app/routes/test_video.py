@@ -106,7 +106,7 @@ def test_video_is_made_on_request_and_served_in_parts(
 
 
 def test_a_video_that_is_lost_is_made_once(api: httpx.Client, make_job: MakeJob, worker: Any) -> None:
-    """Said to be done and not there, it is asked for once, however long a client waits for it."""
+    """A rendition marked as done whose file is missing is enqueued once, however long a client waits."""
     job_id = make_job()
     worker.redis.hset(VIDEO.key(job_id), "state", "done")
     assert api.get(f"/v1/jobs/{job_id}/video?wait=2").json()["state"] == "queued"
@@ -130,7 +130,7 @@ def test_a_video_that_is_ready_just_now_is_not_made_again(
 def test_a_video_that_could_not_be_asked_for_is_asked_for_again(
     api: httpx.Client, make_job: MakeJob, worker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where Redis fails meanwhile, nothing says that it is queued while it is not."""
+    """If Redis fails meanwhile, the state is not `queued` without a job."""
     job_id = make_job()
 
     def away(*_: Any, **__: Any) -> None:
@@ -246,7 +246,7 @@ def test_the_best_face_is_sure_large_and_clear() -> None:
 def test_a_preview_plays_everywhere_at_the_source_s_times(
     api: httpx.Client, make_job: MakeJob, redis_url: str, uploads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every frame at its own time, nothing drawn on it; what is made is told meanwhile."""
+    """Every frame at its own time, without boxes; the progress is reported."""
     rendering(redis_url, uploads, monkeypatch)
     monkeypatch.setattr(render_job, "TELL_S", 0)
     job_id = make_job()

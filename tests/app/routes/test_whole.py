@@ -66,7 +66,7 @@ def test_the_summary_has_people_and_moments(api: httpx.Client, submit: Submit, w
 
 
 def test_events_never_have_it(api: httpx.Client, submit: Submit, worker: Any, make_frames: Any) -> None:
-    """Not even when they are read after the end: an event says what a live one said."""
+    """Not even after the end: events are the same as the live ones."""
     job_id = submit(**ASKED)
     worker.claim(job_id)
     worker.append(job_id, make_frames(5))

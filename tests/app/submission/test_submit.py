@@ -162,7 +162,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
 
 
 def test_a_file_under_another_name(api: httpx.Client) -> None:
-    """The most likely slip, a video in a part called `video`, is told where it goes, however long the video is."""
+    """A video in a part named `video`, the likeliest mistake, gets an error that names the part to use."""
     answer = api.post("/v1/jobs", files={"video": ("a.mp4", MP4 + bytes(200_000))})
     problem = answer.json()
     assert (answer.status_code, problem["code"], problem["field"]) == (422, "invalid_option", "video")
@@ -238,7 +238,7 @@ def test_unreachable_redis(make_api: Any, uploads: Path) -> None:
 def test_redis_goes_away_before_it_says_whether_the_job_was_made(
     made: bool, api: httpx.Client, worker: Any, uploads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client is told 503, and the input stays in case it was: then the job is done; else the sweeper takes it."""
+    """The client gets 503 and the input stays: a created job is labelled, otherwise the sweep removes the input."""
     create = Queueing._create
 
     def broken(*given: Any) -> None:

@@ -148,7 +148,7 @@ def test_failures_are_tried_again_with_the_same_id(
 
 
 def test_410_ends_it(receiver: Receiver, make_api: Any, redis_url: str, worker: Any, make_frames: Any) -> None:
-    """A receiver that says Gone is not asked again."""
+    """A 410 from the receiver ends the delivery."""
     receiver.answers = [410]
     values = allowing(receiver, redis_url)
     job_id = make_api(**values).post("/v1/jobs", content=MP4, params={"callback_url": receiver.url}).json()["id"]
@@ -179,7 +179,7 @@ def test_a_slow_receiver_delays_nobody(
 
 
 def test_dead_receivers_take_nobody_elses_threads(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While two receivers hang with all the deliveries they may have, what else runs in threads goes on."""
+    """Two hanging receivers at their limit do not block other work in threads."""
     hosts = "127.0.0.1:1,127.0.0.1:2"
     settings = Settings(redis_url=redis_url, callback_hosts=hosts, callback_secret=SECRET, callback_private=True)
     over = threading.Event()
@@ -237,7 +237,7 @@ def test_a_courier_that_died_is_taken_over(
 def test_deleting_a_job_forgets_its_webhook(
     receiver: Receiver, make_api: Any, redis_url: str, worker: Any, make_frames: Any
 ) -> None:
-    """A removed job calls nobody."""
+    """A removed job sends no webhook."""
     api = make_api(**allowing(receiver, redis_url))
     job_id = api.post("/v1/jobs", content=MP4, params={"callback_url": receiver.url}).json()["id"]
     worker.label(job_id, make_frames(3))

@@ -69,7 +69,7 @@ class Pictures:
         return self._read[name]
 
     def describe(self, name: str) -> dict[str, Any]:
-        """As the marks say where a frame comes from."""
+        """The source of a frame, in the form used by the marks."""
         source = self._table[name]
         if isinstance(source, Sample):
             return {"kind": "skimage.data", "file": source.file, "licence": SAMPLE_LICENCE}

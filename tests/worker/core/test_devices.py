@@ -1,4 +1,4 @@
-"""Devices: what is asked of PyTorch for one that is not the first, and what is said where one fails."""
+"""Devices: selection of a device other than the first, and messages for failed devices."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_device_that_fails_while_loading(
 
 
 def test_a_command_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the same process, so that whoever started it notices nothing."""
+    """In the same process, so that its parent notices nothing."""
     started: list[Any] = []
 
     def command() -> None:
@@ -155,7 +155,7 @@ class Room:
 
 
 def test_a_detector_without_memory_looks_at_fewer_frames() -> None:
-    """Every frame is looked at; where there is no memory for one, that is what is said."""
+    """Every frame is examined; a lack of memory is reported as such."""
     room = Room(3)
     scanner = Scanner(room, 16)
     frames: list[Image] = [np.zeros((32, 32, 3), np.uint8)] * 7
@@ -191,7 +191,7 @@ class Loaded:
 def test_a_worker_holds_nothing_and_ends_at_once_with_its_device(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception | None
 ) -> None:
-    """What is loaded is the unloader's alone; a process whose GPU is lost does not clean up after it."""
+    """Only the unloader holds the model; a process with a lost GPU does not clean up."""
     loaded: list[weakref.ref[Loaded]] = []
     ends: list[int] = []
 

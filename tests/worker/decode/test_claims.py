@@ -46,7 +46,7 @@ def test_a_count_is_what_comes(
 
 
 def test_a_long_recording_is_not_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What lies behind the first bytes of a container without an index is taken to go on at their pace."""
+    """The length of a container without an index is extrapolated from its first bytes."""
     path = write(tmp_path / "a.ts", scene(200, speed=0.5), "mpeg2video")
     assert 2 * path.stat().st_size < SCAN_BYTES
     monkeypatch.setattr("worker.decode.claims.SCAN_BYTES", path.stat().st_size // 4)
@@ -59,7 +59,7 @@ def test_a_long_recording_is_not_read_twice(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
 def test_too_many_frames_are_refused_at_the_start(tmp_path: Path, name: str) -> None:
-    """Before the work, not after it; what is sampled or cut out in front counts, what lies behind the end does not."""
+    """Limits apply before the work; frames before the cut count, frames after its end do not."""
     path = write(tmp_path / name, scene(60), "mpeg4")
     few = DecodeLimits(50, 1_000_000)
     for sampling in (Sampling(), Sampling(sample_fps=1), Sampling(start_s=2.2)):

@@ -1,4 +1,4 @@
-"""When a picture is shown: the container's own clock, that of a player, whatever the container says besides."""
+"""The time of a picture: the container's clock, as in a player, despite other claims of the container."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_slides_with_sound(tmp_path: Path, name: str, gap_s: int) -> None:
 
 @pytest.mark.parametrize("second_s", [0.0, 7200.0, 95_000.0])
 def test_joined_recordings_go_on(tmp_path: Path, second_s: float) -> None:
-    """Two recordings joined as bytes, the second's clock anywhere: time goes on where the first ended."""
+    """Two concatenated recordings with unrelated clocks: the time continues where the first ended."""
     pictures = scene(30)
     first = write(tmp_path / "a.ts", pictures, "mpeg2video", container_options={"output_ts_offset": "4000"})
     offset = {"output_ts_offset": str(second_s)}

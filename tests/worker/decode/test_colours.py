@@ -203,7 +203,7 @@ def test_dolby_vision_is_shown_by_its_base(tmp_path: Path, transfer: int, compat
 
 
 def test_dolby_vision_alone_is_grey(tmp_path: Path) -> None:
-    """Profile 5 has no base whose colours are known: brightness is right, colour is left out, and a warning tells."""
+    """Profile 5 has no standard base layer: brightness is right, colour is dropped, and a warning is added."""
 
     def prepare(stream: Any) -> None:
         stream.codec_context.color_range = 2

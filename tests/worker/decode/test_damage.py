@@ -96,7 +96,7 @@ def test_errors_in_the_last_packets(
 
 
 def test_a_whole_clip_has_no_warning(tmp_path: Path) -> None:
-    """Nothing is said of a clip in which nothing is wrong."""
+    """A clip without problems has no warnings."""
     source = VideoSource(write(tmp_path / "a.mp4", scene(30)), LIMITS)
     assert len(list(source.frames())) == 30
     assert source.warnings == []

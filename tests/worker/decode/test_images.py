@@ -97,7 +97,7 @@ def test_a_damaged_image_keeps_its_place(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_png_that_promises_more_keeps_its_place(tmp_path: Path) -> None:
-    """A chunk that says to be of 4 GB is not given them."""
+    """No memory is allocated for a chunk that claims 4 GB."""
     whole = picture(80)
     data = whole.index(b"IDAT") - 4
     promising = whole[:data] + struct.pack(">I", 0xFF7FFFEC) + whole[data + 4 :]

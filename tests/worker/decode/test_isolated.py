@@ -98,7 +98,7 @@ def test_images_are_the_same(process: DecodingProcess, tmp_path: Path) -> None:
 
 
 def test_errors_come_through(process: DecodingProcess, make_clip: MakeClip, tmp_path: Path) -> None:
-    """What an input's owner is told is what decoding here says."""
+    """The owner of an input gets the same message as with in-process decoding."""
     text = tmp_path / "text.mp4"
     text.write_text("no video")
     with pytest.raises(UndecodableInputError, match="send mp4"):
@@ -124,7 +124,7 @@ def test_a_crash_costs_the_input_only(process: DecodingProcess, make_clip: MakeC
 
 
 def test_a_child_killed_by_the_system_is_a_lack_of_memory(process: DecodingProcess, make_clip: MakeClip) -> None:
-    """What the kernel kills for memory is told apart from what crashes."""
+    """A kill for lack of memory is distinguished from a crash."""
     source = IsolatedSource(given(make_clip(200)), LIMITS, process)
     frames = source.frames()
     next(frames)
@@ -142,7 +142,7 @@ def test_a_hang_ends(
     max_s: float,
     again: bool,
 ) -> None:
-    """A decoder that says nothing is ended, and is not left behind; unless its time was up, another may do better."""
+    """A silent decoder is ended without an orphan; a retry may succeed unless its time was up."""
     monkeypatch.setattr(isolated, "SILENCE_S", silence_s)
     limits = DecodeLimits(5000, 4_000_000, max_s=max_s)
     source = IsolatedSource(given(make_clip(200)), limits, process)
@@ -306,7 +306,7 @@ OPENED = b'["opened", 64, 48, 25.0, 100, 4.0]'
 
 
 def test_the_count_grows_between_frames(tmp_path: Path) -> None:
-    """While frames are passed over, `decoded` tells whoever watches the job that it gets on."""
+    """While frames are skipped, `decoded` still shows progress to the watchdog."""
     beats = [b'["beat", 50]', b'["frame", 70, 2.8, null, 0, 0, null]', b'["beat", 90]', b'["done", 100, ["odd"]]']
     source = IsolatedSource(given(tmp_path), LIMITS, Puppet(b'["beat", 0]', OPENED, *beats))
     frames = source.frames()
@@ -318,7 +318,7 @@ def test_the_count_grows_between_frames(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lines", [[OPENED, b'["beat", 1]'], [b'["beat", 0]']], ids=["between frames", "opening"])
 def test_a_beat_may_end_it(tmp_path: Path, lines: list[bytes]) -> None:
-    """Whoever is no longer interested says so at a beat; the decoder is then ended."""
+    """A consumer can end the decoder at a heartbeat."""
 
     def beat() -> None:
         raise KeyError("enough")

@@ -50,7 +50,7 @@ def turned(picture: Image, turns: int, mirror: int | None) -> Image:
 @pytest.mark.parametrize("coding", ["heic", "avif"])
 @pytest.mark.parametrize(("turns", "mirror"), [(1, None), (2, None), (3, None), (0, 0), (0, 1), (1, 0)])
 def test_a_photograph_is_upright(tmp_path: Path, coding: str, turns: int, mirror: int | None) -> None:
-    """As the file says that it was held."""
+    """Upright, by the file's orientation."""
     (given,) = scene(1, SIZE)
     (found,) = images(only(tmp_path / "a", photograph(given, coding, (2, 2), turns, mirror)).frames())
     assert difference(found, turned(given, turns, mirror)) < CLOSE
@@ -103,7 +103,7 @@ def test_images_that_move(tmp_path: Path, suffix: str) -> None:
 
 
 def test_an_image_that_moves_among_others(tmp_path: Path) -> None:
-    """In an archive of several it is one picture, and a warning says so."""
+    """In an archive of several it is one picture, with a warning."""
     folder = tmp_path / "images"
     folder.mkdir()
     given = scene(3, (96, 64))

@@ -77,14 +77,14 @@ def test_a_larger_frame_waits_for_those_before_it(memory: mmap.mmap) -> None:
 
 
 def test_a_frame_larger_than_the_memory_is_refused(memory: mmap.mmap) -> None:
-    """What cannot fit is an error, not a wait for ever."""
+    """An oversized frame is an error, not an endless wait."""
     ours, theirs = socket.socketpair()
     with closing(ours), closing(theirs), pytest.raises(ValueError, match="larger"):
         RingWriter(memory, theirs).room(len(memory) + 1)
 
 
 def test_a_parent_that_has_gone_ends_the_wait(memory: mmap.mmap) -> None:
-    """A child whose parent died does not wait for room for ever."""
+    """A child whose parent died does not wait for space endlessly."""
     ours, theirs = socket.socketpair()
     with closing(theirs):
         ring = RingWriter(memory, theirs)
@@ -103,7 +103,7 @@ def test_places_outside_the_memory_are_refused(memory: mmap.mmap, offset: int, s
 
 
 def test_the_memory_cannot_be_shrunk() -> None:
-    """Whoever holds the descriptor cannot take pages away under the other process, which would end it."""
+    """The holder of the descriptor cannot shrink the memory, which would crash the other process."""
     descriptor, mapped = make_memory(MAX_PIXELS)
     with closing(mapped):
         for size in (0, len(mapped) * 2):

@@ -202,7 +202,7 @@ def test_sound_alone_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_clip_that_was_cut_off(tmp_path: Path) -> None:
-    """With its index at the front, the frames that are there are read, and a warning says how many were claimed."""
+    """With its index at the front, the existing frames are read, and a warning states the claimed number."""
     path = write_clip(tmp_path / "a.mp4", even(60), movflags="+faststart")
     data = path.read_bytes()
     path.write_bytes(data[: len(data) - (len(data) - data.index(b"mdat")) // 2])

@@ -44,7 +44,7 @@ def test_a_batch_is_not_overfilled(engine: Engine, watched: Watched, ensemble: E
 
 
 def test_a_clips_steps_do_not_merge_with_each_other(engine: Engine, watched: Watched, ensemble: Ensemble) -> None:
-    """A step that goes on from another runs after it, with the rows that the other kept."""
+    """A step that continues another runs after it, with the rows that the other kept."""
     crops = clip(0, 9)
     first = Step(crops[:5], np.empty((0, 9), np.int64), np.arange(5), None)
     second = Step(crops[5:], np.arange(9)[None], NO_ROWS, first)

@@ -104,7 +104,7 @@ def test_sizes_for_which_there_is_no_memory_are_left_out(plain: Plain) -> None:
 
 @pytest.mark.gpu
 def test_a_recording_that_fails_is_not_computed_on(plain: Plain) -> None:
-    """What it leaves behind is not known; whoever loads starts again without graphs."""
+    """Its state is unknown afterwards; the loader restarts without graphs."""
 
     def refuse(pixels: Tensor) -> None:
         if torch.cuda.is_current_stream_capturing():

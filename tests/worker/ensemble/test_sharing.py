@@ -1,4 +1,4 @@
-"""Several clips at once through one engine: nobody's numbers change, and nobody waits long."""
+"""Several clips at once through one engine: results do not change, and no clip waits long."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_nothing_to_divide_by_is_none() -> None:
 
 
 class Fixed:
-    """Finds one face whose left edge is the first pixel's value, and counts what it was asked."""
+    """Finds one face whose left edge is the first pixel's value, and counts calls."""
 
     def __init__(self, batch: int) -> None:
         self.name, self.batch = "fixed", batch

@@ -110,7 +110,7 @@ def picture(path: Path, place: tuple[int, int] | None) -> None:
 
 
 def test_every_frame_of_the_folder_is_measured(tmp_path: Path) -> None:
-    """In RGB, at the caller's threshold; marks whose frames are not there are left out."""
+    """In RGB, at the caller's threshold; marks of missing frames are ignored."""
     picture(tmp_path / "a.png", (20, 40))
     picture(tmp_path / "b.png", None)
     marks = {

@@ -1,4 +1,4 @@
-"""Which of the faces are followed where options leave some out, and what is said of the others."""
+"""The faces that are followed if options exclude some, and the counts of excluded ones."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_where_there_is_no_room_a_larger_newcomer_waits() -> None:
 
 
 def test_the_largest_faces_are_kept_and_the_others_counted() -> None:
-    """Faces narrower than `min_face_px` go, then all but the `max_faces` largest; both are said."""
+    """Faces narrower than `min_face_px` are excluded, then all but the `max_faces` largest; both are counted."""
     sizes = (50, 15, 58, 16, 54)
 
     def scene(i: int) -> dict[int, tuple[int, int, int]]:

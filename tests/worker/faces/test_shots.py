@@ -1,4 +1,4 @@
-"""What a thumbnail tells: cuts, and where something new may be."""
+"""Detection of cuts and of changed regions in the 80 x 45 thumbnail."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from worker.inference.stage_timing import Clock, StageClocks
 
 
 class Time:
-    """A clock that goes when it is told to."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0

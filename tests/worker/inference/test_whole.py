@@ -45,7 +45,7 @@ def test_auto_is_the_calmest_fifth() -> None:
 
 
 def test_a_span_is_taken_as_it_is() -> None:
-    """Whatever it shows is what changes are from; who is not seen in it has none."""
+    """Changes are relative to the scores in the span; people outside it have no baseline."""
     first, second = [CALM] * 50 + [SMILE] * 50, [SMILE] * 100
     whole = whole_of(frames_of(first, second), "2-4")
     assert whole.neutral[0] == whole.neutral[1] == pytest.approx([log_odds(p) for p in SMILE], abs=1e-3)
@@ -65,14 +65,14 @@ def test_tracks_of_one_person_share_a_baseline() -> None:
 
 
 def test_too_few_frames_are_no_baseline() -> None:
-    """Of a face that is seen for a moment nobody knows what it usually looks like."""
+    """A face with few frames has no baseline."""
     assert whole_of(frames_of([CALM] * 10), "auto").neutral == {}
     (frame,) = Whole().join(frames_of([CALM]))
     assert frame.faces[0].change is None
 
 
 def test_auto_needs_a_neutral_label() -> None:
-    """A model without one says so; a span works with any labels."""
+    """A model without a neutral label raises an error; a span works with any labels."""
     with pytest.raises(NoNeutralError):
         WholeTally(JobOptions(baseline="auto"), ("Joy", "Rage"), None)
     WholeTally(JobOptions(baseline="0-1"), ("Joy", "Rage"), None)

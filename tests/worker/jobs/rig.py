@@ -104,7 +104,7 @@ class Rig:
         yield SimpleNamespace(manifest=manifest, pipeline=pipeline, device="cpu", open_source=self.source)
 
     def job(self) -> JobRecord:
-        """As it lies in Redis."""
+        """The form stored in Redis."""
         return JobRecord.from_hash(cast(dict[bytes, bytes], self.connection.hgetall(keys.job(JOB))))
 
     def check_handed_back(self) -> None:

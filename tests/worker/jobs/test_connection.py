@@ -1,4 +1,4 @@
-"""A worker without Redis says so soon, with the address and no password, and then ever more seldom."""
+"""A worker without Redis logs the outage with the address and no password, with growing intervals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_addresses_have_no_password(url: str, address: str) -> None:
 
 
 def test_one_word_and_then_growing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An absence is told at once, then after 4 s, and each time after twice as long; the next absence anew."""
+    """An outage is logged at once, after 4 s, and then at doubled intervals; the next outage starts again."""
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     patience = Patience("here")
@@ -46,7 +46,7 @@ def test_one_word_and_then_growing_pauses(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_start_without_redis_fails_after_its_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told once, and then is an error."""
+    """It is logged once, and then is an error."""
     monkeypatch.setattr(connection, "AT_START", 3)
     with capture_logs() as lines, pytest.raises(redis.ConnectionError):
         connect(f"redis://mien:secret@127.0.0.1:{free_port()}/0")
@@ -56,7 +56,7 @@ def test_a_start_without_redis_fails_after_its_tries(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_the_command_says_so() -> None:
-    """`worker run` names the address, before it loads torch, and a setting that nobody knows."""
+    """`worker run` names the address before it loads torch, and names unknown settings."""
     with no_settings():
         port = free_port()
         environment = {

@@ -71,7 +71,7 @@ def end(execution: Execution, state: State, fields: dict[str, Any]) -> None:
 
 
 def recover(connection: redis.Redis) -> bytes:
-    """What recovery does when it sees for the second time that nobody has the job."""
+    """Recovery's action in the second round without a lease holder."""
     connection.hset(keys.rq_job(JOB), "status", "started")
     connection.delete("queue")
     names = [keys.job(JOB), "queue", keys.rq_job(JOB), "taken", "running"]
@@ -90,7 +90,7 @@ def forget(connection: redis.Redis) -> None:
 
 
 def test_a_job_from_claim_to_end(connection: redis.Redis) -> None:
-    """Chunks hold exactly 64 frames, the last what remains; the record tells the progress, and both expire."""
+    """Chunks hold exactly 64 frames, the last the rest; the record has the progress, and both expire."""
     execution = Execution(connection, JOB, TTL_S)
     taken = execution.claim({"labels": ("a", "b")})
     assert (taken.state, taken.attempts, taken.labels) == ("running", 1, ("a", "b"))
@@ -114,7 +114,7 @@ def test_a_job_from_claim_to_end(connection: redis.Redis) -> None:
 def test_the_claim_is_believed_as_long_as_frames_keep_pace(
     interval_s: float, total: int, connection: redis.Redis
 ) -> None:
-    """Of 500 claimed frames in 20 s fewer are expected once they come much more slowly; in the end it is what came."""
+    """The estimate falls below 500 claimed frames if they arrive much more slowly; at the end it is the true number."""
     execution = claimed(connection)
     execution.opened(500, {}, (0.0, 20.0))
     for i in range(64):
@@ -144,7 +144,7 @@ def test_progress_never_goes_back(slow_s: float, connection: redis.Redis) -> Non
 
 
 def test_a_second_execution_fences_the_first(connection: redis.Redis) -> None:
-    """What the first execution wrote goes, and whatever it tries afterwards changes nothing and says so."""
+    """The first execution's frames are removed; its later writes have no effect and raise LostError."""
     first = claimed(connection)
     for i in range(70):
         first.add(frame(i))
@@ -219,7 +219,7 @@ def test_cancelling_at_the_last_moment(connection: redis.Redis) -> None:
 
 
 def test_a_job_cancelled_while_it_waited(connection: redis.Redis) -> None:
-    """It ends without a worker, and a worker that comes for it is told so."""
+    """It ends without a worker, and a later claim is refused."""
     assert cancel(connection) == b"canceled"
     with pytest.raises(LostError, match="canceled"):
         claimed(connection)
@@ -251,7 +251,7 @@ def test_deleting_is_noticed_between_chunks(connection: redis.Redis, monkeypatch
 
 
 def test_handing_back_costs_no_attempt(connection: redis.Redis) -> None:
-    """The job waits again as it did before, without the frames so far, and the next claim starts anew."""
+    """The job waits again without its frames, and the next claim starts from the beginning."""
     before = record(connection)
     execution = claimed(connection)
     for i in range(70):
@@ -310,7 +310,7 @@ def test_scripts_may_run_twice(connection: redis.Redis) -> None:
 
 
 def test_a_sealed_end_is_the_end(connection: redis.Redis) -> None:
-    """Once sealed, a job takes no more frames, is not started again, and ends as sealed whoever finishes it."""
+    """A sealed job takes no frames, is not restarted, and ends as sealed whichever process finishes it."""
     execution = claimed(connection)
     execution.add(frame(0))
     execution.seal("succeeded", {"warnings": ["odd"]})
@@ -326,7 +326,7 @@ def test_a_sealed_end_is_the_end(connection: redis.Redis) -> None:
 
 
 def test_recovery_seals_against_a_late_execution(connection: redis.Redis) -> None:
-    """A job given up after its last attempt ends so, also when the execution that was thought dead goes on."""
+    """A job that failed after its last attempt stays failed, even if the presumed dead execution continues."""
     for _ in range(2):
         claimed(connection)
         assert recover(connection) == b"waits"
@@ -372,7 +372,7 @@ def test_a_full_redis_takes_ends_but_no_frames(full: redis.Redis) -> None:
 
 
 def test_every_change_is_told(connection: redis.Redis) -> None:
-    """Each visible change raises the revision and says it on the job's channel."""
+    """Each visible change increases the revision and publishes it on the job's channel."""
     with connection.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
         listener.subscribe(keys.changed(JOB))
         assert listener.get_message(timeout=5) is None  # the subscription itself

@@ -36,7 +36,7 @@ class Engine:
 
 
 class Loads:
-    """Loads something new each time; notes what was loaded and said."""
+    """Loads a new object each time; records loads and messages."""
 
     def __init__(self) -> None:
         self.engines: list[Engine] = []
@@ -118,7 +118,7 @@ def test_the_next_job_loads_again_and_is_kept() -> None:
 
 
 def test_a_bundle_that_was_replaced_meanwhile_is_not_served() -> None:
-    """What others were told of this worker would be wrong: the job is refused, and nothing is kept."""
+    """The published record would be wrong: the job is refused, and nothing is kept."""
     loads = Loads()
     unloader = loads.unloader(RELEASE_S)
     use(unloader)
@@ -132,7 +132,7 @@ def test_a_bundle_that_was_replaced_meanwhile_is_not_served() -> None:
 
 
 def test_stopping_reaches_the_engine_also_while_it_is_loaded_again() -> None:
-    """Whoever stops the worker does not wait for what is loaded meanwhile."""
+    """A stop does not wait for a load in progress."""
     loads = Loads()
     unloader = loads.unloader(RELEASE_S)
     use(unloader)

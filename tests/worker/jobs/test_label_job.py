@@ -87,7 +87,7 @@ def test_a_job_whose_engine_is_stopped(rig: Rig) -> None:
 
 
 def test_a_job_that_does_not_end_is_handed_back_over_its_head(rig: Rig) -> None:
-    """What hangs when the worker has to end is for others from then on; should it go on after all, it is lost."""
+    """A job that hangs at the worker's end is handed to others; if it continues, its execution is lost."""
     begun, go_on = threading.Event(), threading.Event()
     ends: list[BaseException] = []
 
@@ -117,7 +117,7 @@ def test_a_job_that_does_not_end_is_handed_back_over_its_head(rig: Rig) -> None:
 
 
 def test_a_model_that_cannot_be_loaded_again_ends_the_worker(rig: Rig) -> None:
-    """The job goes on elsewhere, and the worker ends with the reason."""
+    """The job restarts elsewhere, and the worker ends with the reason."""
     fault = ValueError("the bundle is gone")
     rig.load = raising(fault)
     rig.check_handed_back()
@@ -126,7 +126,7 @@ def test_a_model_that_cannot_be_loaded_again_ends_the_worker(rig: Rig) -> None:
 
 
 def test_a_device_that_computes_nothing_any_more_ends_the_worker(rig: Rig) -> None:
-    """The job counts a try and goes on elsewhere; no other one is taken by this process, which could only fail it."""
+    """The job is charged an attempt and restarts elsewhere; this process takes no other job."""
 
     def labels() -> Generator[Any, None, None]:
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nadvice")

@@ -32,7 +32,7 @@ OPENED = b'["opened", 64, 48, 25.0, 100, 4.0]\n'
 
 
 class Skipping(DecodingProcess):
-    """Decodes for ever before the first frame that is wanted."""
+    """Decodes endlessly before the first wanted frame."""
 
     def fork(self, given: Input | Sound, limits: DecodeLimits, descriptors: Sequence[int]) -> int:
         child = socket.socket(fileno=os.dup(descriptors[0]))

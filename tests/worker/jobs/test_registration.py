@@ -1,4 +1,4 @@
-"""What a worker says of itself: how many jobs it runs and has done, and what others may make of that."""
+"""A worker's record: running and finished jobs, and its readers."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_worker_that_stops_says_so_to_the_end(registration: Registration, conn
 
 
 def test_an_idle_worker_is_ready(registration: Registration, connection: redis.Redis) -> None:
-    """One that gave its memory back takes jobs like any other, and tells why the next one waits."""
+    """A worker after an idle release takes jobs, and its record says why the next one waits."""
     registration.say(detail="idle")
     assert (said(connection).state, said(connection).detail) == ("ready", "idle")
 
@@ -104,7 +104,7 @@ def test_what_redis_has_lost_is_said_again(registration: Registration, connectio
 
 
 def test_workers_that_died_are_forgotten(registration: Registration, connection: redis.Redis) -> None:
-    """By the clock of Redis, whatever this host's says: names do not pile up, and nobody alive is dropped."""
+    """By the clock of Redis, not this host's: dead names are removed, and live workers stay."""
     now = connection.time()[0]
     connection.zadd(keys.WORKERS, {"dead": now - 2 * WORKER_TTL_S, "alive": now})
     until(lambda: connection.zscore(keys.WORKERS, "dead") is None)
@@ -127,7 +127,7 @@ def test_memory_is_counted_in_the_pages_that_the_machine_has(
 def test_an_absent_redis_fails_no_job(
     registration: Registration, connection: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What could not be said is said with the next beat."""
+    """A failed update is sent with the next heartbeat."""
 
     def away() -> None:
         raise redis.ConnectionError("away")
