@@ -93,7 +93,7 @@ def find(words: Annotated[str, typer.Argument(metavar="NAME", help="a part of a 
 
 @app.command()
 def requeue(job: JobId) -> None:
-    """Have a job done anew, at no charge: one that runs, or one that has ended and whose input was kept."""
+    """Requeue a running job, or an ended one whose input was kept, without charge."""
     _with_job(job, by_hand.requeue)
 
 

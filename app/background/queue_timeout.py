@@ -1,6 +1,6 @@
 """Queue timeout: ends jobs that no worker takes.
 
-Jobs of a bundle without workers would otherwise stay queued, with their input, for ever.
+Otherwise, jobs of a bundle without workers would stay queued, with their input, indefinitely.
 """
 
 from __future__ import annotations

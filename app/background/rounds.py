@@ -12,7 +12,7 @@ log = structlog.get_logger(__name__)
 
 
 async def repeat(what: str, do: Callable[[], Awaitable[object]], every_s: float) -> None:
-    """Run a round every `every_s` seconds, for ever.  A failed round is logged."""
+    """Run a round every `every_s` seconds, until cancelled.  A failed round is logged."""
     while True:
         try:
             await do()

@@ -1,4 +1,4 @@
-"""Says in the answer's head that what was asked for is to go."""
+"""Adds deprecation headers to responses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.http.openapi_document import operation_name
 
 
 class DeprecationMiddleware:
-    """Adds `Deprecation`, `Sunset` and `Link`."""
+    """Adds `Deprecation`, `Sunset` and `Link` for deprecated operations."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

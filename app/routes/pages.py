@@ -91,7 +91,7 @@ async def docs() -> FileResponse:
 
 @router.get("/page/settings", include_in_schema=False)
 async def page_settings(request: Request, services: ServicesDep) -> PageSettings:
-    """Needs no key: it says whether one is needed."""
+    """Public, since it reports whether a key is required."""
     settings = services.settings
     return PageSettings(
         version=request.app.version,
@@ -105,13 +105,13 @@ async def page_settings(request: Request, services: ServicesDep) -> PageSettings
 
 @router.get("/page/colours", include_in_schema=False)
 async def page_colours(labels: Labels) -> dict[str, str]:
-    """The labels' colours, `#RRGGBB`: those of the timeline and of the annotated video."""
+    """The labels' colours, `#RRGGBB`, as in the timeline and the annotated video."""
     return colours(labels)
 
 
 @router.get("/page/members", include_in_schema=False)
 async def page_members(services: ServicesDep) -> list[PageMember]:
-    """The members of every bundle that ever was served here, in the bundles' order; needs no key, as colours do not."""
+    """The members of every bundle ever served here, in the bundles' order; public."""
     found: dict[str, PageMember] = {}
     for model in await services.registry.models():
         for member in model.members:

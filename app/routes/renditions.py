@@ -61,7 +61,7 @@ async def get_video(
 ) -> Response:
     """The input, with its sound and with boxes and labels drawn, or with its faces hidden.
 
-    The first call has it made; 202 where that takes longer than `wait`.
+    The first call starts the rendering; 202 if it takes longer than `wait`.
     """
     if record.state not in ENDED:
         raise Conflict(f"The job is {record.state}; its video can be made when it has ended.")
@@ -77,7 +77,7 @@ async def get_video(
 async def get_preview(
     record: RecordDep, services: ServicesDep, links: LinksDep, wait: Wait = DEFAULT_WAIT_S, range: Range = None
 ) -> Response:
-    """The input as every browser plays it, at its own times, at most 720 lines high, without sound; made as `video`."""
+    """The input in a form that every browser plays, with its own times, at most 720 lines high, without sound."""
     return await _made(PREVIEW, record, services, links, wait, range)
 
 
@@ -90,7 +90,7 @@ async def get_preview(
 async def get_thumbnail(
     record: RecordDep, services: ServicesDep, links: LinksDep, wait: Wait = DEFAULT_WAIT_S
 ) -> Response:
-    """The job's best face as a small picture; made as `video`.  404 where the job has no face."""
+    """The job's best face as a small picture, rendered on request; 404 if the job has no face."""
     if record.state not in ENDED:
         raise Conflict(f"The job is {record.state}; its thumbnail can be made when it has ended.")
     if record.label_shares == {}:
@@ -120,9 +120,9 @@ async def _made(
 async def _ask(
     services: Services, record: JobRecord, kind: Rendition
 ) -> tuple[Literal["queued", "running", "done"], float | None]:
-    """Have it made, unless that is under way or done -> its state, and the share that is made.
+    """Enqueue the rendition, unless it is queued, running or done -> its state and progress.
 
-    Raises: Conflict if it cannot be made.
+    Raises: Conflict if it cannot be rendered.
     """
     fields = cast(dict[bytes, bytes], await services.redis.hgetall(kind.key(record.id)))
     state = fields.get(b"state", b"")
@@ -133,7 +133,7 @@ async def _ask(
     if state == b"running":
         return "running", float(fields[b"share"]) if b"share" in fields else None
     if state == b"done" and await asyncio.to_thread(_size, services, record.id, kind) is not None:
-        return "done", None  # it has become ready just now
+        return "done", None  # it has just become ready
     if record.input_deleted or not await asyncio.to_thread(services.uploads.exists, record.id):
         raise Conflict(f"The input was not kept; submit with keep_input=true to have a {kind.shown}.")
     await services.queueing.enqueue_render(kind, record.id, state, ASKED_TTL_S)

@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
 
 class UploadView(BaseModel):
-    """A resumable upload; clients of the protocol read its headers."""
+    """A resumable upload; clients of the protocol use its headers."""
 
     id: str = Field(description="for `upload` of a job, whose id it becomes")
     length: int = Field(description="bytes that it will have")
@@ -66,7 +66,7 @@ UploadDep = Annotated[Upload, Depends(_upload)]
     response_class=Response,
 )
 async def options(services: ServicesDep) -> Response:
-    """Needs no key."""
+    """Public."""
     headers = {
         **_TUS,
         "Tus-Version": VERSION,
@@ -97,7 +97,7 @@ async def create_upload(
         ),
     ] = None,
 ) -> Response:
-    """`Location` is where its bytes go, with `PATCH`."""
+    """Send the bytes to `Location`, with `PATCH`."""
     upload = await resumable.create(services, owner, int(length), _file_name(metadata or ""))
     return Response(status_code=201, headers={**_headers(upload), "Location": links.path(f"/v1/uploads/{upload.id}")})
 
@@ -109,7 +109,7 @@ async def create_upload(
     responses=problems(401, 404, 422, 429, 503),
 )
 async def get_upload(upload: UploadDep) -> Response:
-    """How far it is; `HEAD` answers the same in headers, `Upload-Offset` and `Upload-Length`."""
+    """Offset and length; `HEAD` returns them in headers, `Upload-Offset` and `Upload-Length`."""
     view = UploadView(**{name: getattr(upload, name) for name in UploadView.model_fields})
     return Response(view.model_dump_json(), headers=_headers(upload), media_type="application/json")
 
@@ -137,7 +137,7 @@ async def append_upload(
         Header(alias="Upload-Checksum", description="Algorithm, a space, and the digest of the body in base64."),
     ] = None,
 ) -> Response:
-    """Where the connection breaks, what has come stays, unless there is a checksum."""
+    """If the connection breaks, the received bytes are kept, unless there is a checksum."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != CHUNK:
         raise UnsupportedMedia(f"Send the bytes as {CHUNK}.")
     settings = services.settings
@@ -158,9 +158,9 @@ async def append_upload(
     dependencies=[Tus],
 )
 async def delete_upload(upload: UploadDep, services: ServicesDep, owner: OwnerDep) -> Response:
-    """With its bytes."""
+    """Removes the upload with its bytes."""
     async with resumable.alone(services, upload.id):
-        await resumable.find(services, owner, upload.id)  # no job was made of it meanwhile
+        await resumable.find(services, owner, upload.id)  # it has not become a job meanwhile
         await resumable.remove(services, owner, upload.id)
     return Response(status_code=204, headers=_TUS)
 

@@ -1,4 +1,4 @@
-"""Faces hidden in pictures, for videos that show nobody's face."""
+"""Hides faces in pictures, for videos without recognisable faces."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from worker.inference.hiding import FrameFaces
 
 Hiding = Literal["blur", "pixelate"]
 
-MARGIN = 0.3  # beyond each side of a face's box, in its longer sides
-# Cells along the longer side of what is hidden, each of one colour: its mean.  All that is left of the face is these
-# means; a blur joins them smoothly, so that it needs fewer to show no face.
+MARGIN = 0.3  # margin at each side of a face's box, as a share of its longer side
+# Cells along the longer side of a hidden area, each replaced by its mean colour.  Only the means remain of the face; a
+# blur interpolates them, and needs fewer cells to be unrecognisable.
 CELLS: dict[Hiding, int] = {"blur": 3, "pixelate": 4}
 JOINED: dict[Hiding, int] = {"blur": cv2.INTER_LINEAR, "pixelate": cv2.INTER_NEAREST}
 
 
 class OtherFramesError(Exception):
-    """Faces were found in other frames than those that are drawn."""
+    """The faces belong to other frames than the rendered ones."""
 
 
 def hidden(
     source: Iterable[DecodedFrame], faces: Iterable[FrameFaces] | None, how: Hiding
 ) -> Iterator[tuple[float, Image]]:
-    """Every readable frame at its time, with its faces hidden; the whole picture where `faces` is None.
+    """Every readable frame at its time, with its faces hidden; the whole picture is hidden if `faces` is None.
 
     faces: of the same frames.  Raises: OtherFramesError.
     """
@@ -45,7 +45,7 @@ def hidden(
 
 
 def hide(image: Image, boxes: Floats, how: Hiding) -> Image:
-    """A copy of the image (H, W, 3) uint8 RGB without what lies in the boxes (N, 4) xyxy and around them."""
+    """A copy of the image (H, W, 3) uint8 RGB with the boxes (N, 4) xyxy and their margins hidden."""
     picture = image.copy()
     height, width = picture.shape[:2]
     margins = MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True, initial=0)
