@@ -10,7 +10,7 @@ SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 VERSION ?= $(shell date +%Y-%m-%d)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-long test-docker fuzz fuzz-api soak lint train-default environment redis
+.PHONY: help demo run test test-long test-gpu test-docker fuzz fuzz-api soak lint train-default environment redis
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,6 +29,9 @@ test: lint ## run every check and the test suite without the long tests
 test-long: $(INSTALLED) ## run the tests that take minutes, which `make test` leaves out
 	MIEN_REDIS_URL= .make/find_redis.sh
 	$(PYTHON) -m pytest -m long $(SIDE_BY_SIDE)
+
+test-gpu: $(INSTALLED) ## on a GPU: its tests, then the speed of ensemble and pipeline; writes a results file (8 minutes)
+	$(PYTHON) -m tests.bench.gpu
 
 test-docker: $(INSTALLED) ## build the images, run docker-compose.yml, label a video, kill and stop its services
 	$(PYTHON) -m pytest -m docker tests/docker
