@@ -163,6 +163,8 @@ class Client:
                 outcome: httpx.Response | httpx.TransportError
                 try:
                     with self._http.stream("GET", url, params=query) as outcome, part.open("wb") as file:
+                        if outcome.is_error:
+                            outcome.read()  # the problem, for `checked`
                         for piece in outcome.iter_bytes():
                             file.write(piece)
                 except httpx.TransportError as error:

@@ -76,6 +76,19 @@ def test_the_asynchronous_client_does_the_same(
     assert (batch["jobs"], batch["complete"]) == (2, True)
 
 
+def test_a_refused_file_is_an_api_error(
+    api: httpx.Client, worker: ManualWorker, make_frames: MakeFrames, video: Path
+) -> None:
+    """A format that the service lacks raises ApiError with its code and writes nothing."""
+    with mien.Client(str(api.base_url)) as client:
+        job = client.submit(video)
+        worker.label(job["id"], make_frames(2))
+        with pytest.raises(mien.ApiError) as caught:
+            client.save(job, video.with_name("x.xls"), format="xls")
+    assert (caught.value.status, caught.value.code) == (422, "invalid_option")
+    assert not list(video.parent.glob("x.xls*"))
+
+
 def test_what_fails_says_why(make_api: MakeApi, video: Path) -> None:
     """A refusal with its code and field; a job that does not succeed with its job."""
     api = make_api(api_keys="secret")
