@@ -32,6 +32,7 @@ class Track:
     def __init__(self, video: OpenVideo, limits: DecodeLimits, skipping: Skipping, tick: Callable[[], None]) -> None:
         self._video, self._limits, self._skipping, self._tick = video, limits, skipping, tick
         self._codec = video.stream.codec_context
+        self._tags = _tags(self._codec)
         self._codec.flags |= CodecFlags.output_corrupt
         self._codec.thread_type, self._codec.thread_count = "AUTO", decoding_threads()
         self.packets = self.damaged = self.faulty = 0
@@ -58,6 +59,8 @@ class Track:
                 self.faulty += frame.is_corrupt
                 if self._stamps:
                     frame.pts = heapq.heappop(self._stamps)
+                for name, value in self._tags.items():
+                    setattr(frame, name, value)
                 self._limits.check_pixels(frame.width, frame.height)
                 self._shown = max(self._shown, frame.pts or 0)
                 yield frame
@@ -149,3 +152,11 @@ class Track:
             if packet.stream_index == video.stream.index and packet.size:
                 self.packets += 1
                 yield packet
+
+
+def _tags(codec: VideoCodecContext) -> dict[str, int]:
+    """Colour tags of the container that frames lack: FFmpeg's VP8 decoder replaces them by its own defaults."""
+    if codec.name != "vp8":
+        return {}
+    found = {"color_range": (codec.color_range, (0,)), "colorspace": (codec.colorspace, (0, 2))}
+    return {name: value for name, (value, unknown) in found.items() if value not in unknown}

@@ -127,8 +127,8 @@ export class VideoPlayer {
     if (element.requestVideoFrameCallback) {
       const next = (/** @type {number} */ _now, /** @type {{mediaTime: number}} */ frame) => {
         if (this.disposed) return;
+        element.requestVideoFrameCallback(next); // first: of a picture that comes while this one is drawn nothing else tells
         this.#shown(frame.mediaTime);
-        element.requestVideoFrameCallback(next);
       };
       element.requestVideoFrameCallback(next);
       return;

@@ -72,6 +72,13 @@ def test_tagged_colours_are_as_tagged(tmp_path: Path, name: str, colour_range: C
     compare(path, matrix, colour_range)
 
 
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_colours_of_a_recorded_call_are_the_container_s(tmp_path: Path, codec: str) -> None:
+    """Chromium records full-range BT.709, which VP8's bitstream cannot state."""
+    path = write(tmp_path / "a.webm", scene(2), codec, prepare=tagged(1, int(ColorRange.JPEG)))
+    compare(path, Colorspace.ITU709, ColorRange.JPEG)
+
+
 @pytest.mark.parametrize(("lines", "matrix"), [(576, Colorspace.ITU601), (720, Colorspace.ITU709)])
 def test_untagged_colours_go_by_the_size(tmp_path: Path, lines: int, matrix: Colorspace) -> None:
     """BT.709 from 720 lines on, BT.601 below."""
