@@ -137,7 +137,7 @@ def module_of(code: Path, *arguments: str) -> list[str]:
 
 
 def redis_rights() -> list[str]:
-    """What the Redis user of front ends and workers may do."""
+    """The rights of the Redis user of front ends and workers."""
     lines = (ROOT / "docker" / "redis.acl").read_text().splitlines()
     return [right for line in lines if not line.startswith("#") for right in line.split()]
 

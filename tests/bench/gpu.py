@@ -186,7 +186,7 @@ def _frames_per_s(loaded: serving.Serving, sources: list[_InMemory]) -> float:
 
 
 def _bars(found: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """What is measured beside what is asked at least."""
+    """The measured figures beside the required ones."""
     crops = max(
         c.get("ensemble_fps", 0) for c in found["ensemble"] if c["bundle"] == "golden" and c["precision"] == "bf16"
     )

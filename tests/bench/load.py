@@ -61,7 +61,7 @@ class Connection:
 
 
 class Load:
-    """What was sent and how it was answered."""
+    """Requests and their answers."""
 
     def __init__(self, base: str, video: bytes) -> None:
         parts = urlsplit(base)

@@ -135,7 +135,7 @@ def test_boxes_are_on_the_picture(open_page: OpenPage, api: Api, tmp_path: Path,
 
 
 def test_boxes_are_on_a_recorded_call(open_page: OpenPage, api: Api, tmp_path: Path) -> None:
-    """What a browser recorded itself: no length, no index, the rate as it came, colours that its bitstream lacks."""
+    """A browser's recording: no duration, no index, a variable rate, no colours in its bitstream."""
     path = tmp_path / "call.webm"
     path.write_bytes(base64.b64decode(open_page().page.evaluate(RECORD)))
     check(open_page, api, path)

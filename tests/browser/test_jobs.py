@@ -93,7 +93,7 @@ def test_deleted_job_leads_back(open_page: OpenPage, api: Api, film: bytes) -> N
 
 
 def test_bad_files_are_named_in_words(open_page: OpenPage, api: Api) -> None:
-    """What is no video is refused at once, what cannot be decoded fails later; both say so, with the code."""
+    """An unsupported file is refused at once, an undecodable one fails later; both show the problem with its code."""
     visit = open_page(expected=(415,))
     visit.drop(b"no video at all" * 50, "notes.mp4", "video/mp4")
     row = visit.page.locator(".upload", has_text="notes.mp4")

@@ -193,7 +193,7 @@ def test_a_part_is_moved_and_moments_are_gone_to(open_page: OpenPage, three: str
 
 
 def test_two_fingers_zoom_and_move_the_part(open_page: OpenPage, three: str) -> None:
-    """What is below the fingers stays below them, whether they part or move on."""
+    """The content under the fingers stays under them during pinch and pan."""
     visit = open_page(viewport=PHONE, has_touch=True)
     loaded(visit, three, 1499)
     page = visit.page
@@ -207,7 +207,7 @@ def test_two_fingers_zoom_and_move_the_part(open_page: OpenPage, three: str) -> 
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
     def part() -> list[float]:
-        """Where the part in view begins and how long it is, in percent of the whole."""
+        """Start and length of the visible part, in percent of the whole."""
         found: list[float] = page.evaluate(
             "['left', 'width'].map((side) => parseFloat(document.querySelector('#minimap-part').style[side]))"
         )
@@ -236,7 +236,7 @@ PLATES = """() => {
 
 
 def test_plates_hide_no_faces(open_page: OpenPage, many: str) -> None:
-    """Of people in a row every plate that is drawn lies beside all of their faces and beside the other plates."""
+    """Tags of people in a row overlap neither faces nor other tags."""
     visit = open_page()
     loaded(visit, many, 1199)
     visit.page.evaluate(PLATES)
@@ -257,7 +257,7 @@ def shared(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 
 
 def test_what_is_unsure_looks_unsure(open_page: OpenPage, api: Api, three: str) -> None:
-    """Where the first label has less than `unsure_below`, the values say so."""
+    """Values below `unsure_below` are marked as unsure."""
     visit = open_page()
     loaded(visit, three, 1499)
     frames = api.http.get(f"/v1/jobs/{three}/frames?limit=1000").json()["frames"]

@@ -1,4 +1,4 @@
-"""What can be taken away is what the API gives."""
+"""Saved files equal the API's responses."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_timeline_is_saved(visit: Visit, api: Api, labelled: dict[str, Any]) -> 
 
 
 def test_annotated_video_is_saved_and_a_reload_keeps_the_picture(open_page: OpenPage, api: Api, film: bytes) -> None:
-    """Where the video was kept, it is made with boxes when asked for; after a reload there is a preview, in step."""
+    """A kept video is rendered with boxes on request; after a reload its preview plays in step."""
     visit = open_page()
     visit.page.check("#keep-input")
     visit.drop(film, "film.webm", "video/webm")

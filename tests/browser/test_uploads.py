@@ -232,7 +232,7 @@ def large(path: Path, content: bytes) -> str:
 def test_a_large_file_goes_on_after_a_cut_and_a_reload(
     open_page: OpenPage, api: Api, clips: Clips, tmp_path: Path
 ) -> None:
-    """It goes in pieces; what has arrived is not sent again, and the job's input is the file."""
+    """The file is sent in pieces; received ones are not sent again, and the job's input equals the file."""
     path = tmp_path / "large.mp4"
     digest = large(path, clips.video(clips.pictures(6)))
     visit = open_page(expected=("net::ERR_FAILED", 502))
@@ -274,7 +274,7 @@ def test_a_large_file_goes_on_after_a_cut_and_a_reload(
 def test_a_large_file_that_is_cancelled_leaves_nothing(
     open_page: OpenPage, api: Api, clips: Clips, tmp_path: Path
 ) -> None:
-    """What had arrived is removed from the service."""
+    """The received part is removed from the service."""
     path = tmp_path / "large.mp4"
     large(path, clips.video(clips.pictures(6)))
     visit = open_page()

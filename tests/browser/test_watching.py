@@ -157,7 +157,7 @@ def test_members_can_be_compared(open_page: OpenPage, api: Api, labelled: dict[s
 
 
 def test_hovering_shows_all_values(open_page: OpenPage, api: Api, labelled: dict[str, Any]) -> None:
-    """Where the pointer is over a lane, all seven values of that frame are shown; beside it, nothing is."""
+    """Over a lane the tooltip shows all seven values of the frame; elsewhere there is none."""
     visit = open_page()
     visit.open(labelled["id"])
     visit.labelled()

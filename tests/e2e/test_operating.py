@@ -1,4 +1,4 @@
-"""What operators see of jobs that real workers do: metrics, and log lines that belong together."""
+"""Metrics and correlated log lines of jobs by real workers."""
 
 from __future__ import annotations
 

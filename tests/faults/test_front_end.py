@@ -88,7 +88,7 @@ def test_a_client_that_goes(tmp_path: Path) -> None:
 
 
 def test_a_front_end_that_is_killed(front: Faulty) -> None:
-    """What it had half received is swept by the next one, and there is no job."""
+    """The partial upload is swept by the next front end, and there is no job."""
     with half_an_upload(front.service):
         kill(front.service, front.service.process("api"))
         assert front.service.stored()

@@ -15,7 +15,7 @@ SECONDS = 5
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_input_is_handled_in_another_way(name: str, tmp_path: Path) -> None:
-    """Whatever is made up is read, or refused as documented, within seconds."""
+    """Every generated input is read, or refused as documented, within seconds."""
     tried = fuzz(TARGETS[name], SECONDS, tmp_path)
     assert tried.inputs
 

@@ -143,7 +143,7 @@ def hostile(api: Api) -> HostileApi:
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_harm(service: Service, clips: Clips) -> Iterator[None]:
-    """What a good clip's job gives before a group of tests, it gives after it, from the same loaded model."""
+    """A good clip has the same results before and after a group of tests, from the same loaded model."""
     import httpx
 
     clip = clips.video(clips.pictures(12))

@@ -170,7 +170,7 @@ def test_a_billion_frames_in_an_mp4(hostile: HostileApi, clips: Clips) -> None:
 
 
 def test_a_billion_frames_in_an_avi(hostile: HostileApi, clips: Clips) -> None:
-    """What is claimed and not there costs nothing but a warning."""
+    """Claimed but missing data costs only a warning."""
     video = clips.video(clips.pictures(5), container="avi")
     claimed = patched(video, b"strh", 8 + 32, struct.pack("<I", 10**9))
     claimed = patched(claimed, b"avih", 8 + 16, struct.pack("<I", 10**9))

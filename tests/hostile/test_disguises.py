@@ -43,7 +43,7 @@ KINDS = sorted(playlists(""))
 @pytest.mark.parametrize("name", ["film.mp4", "film.avi", "list.m3u8"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_text_is_no_video(hostile: HostileApi, canary: Canary, listener: Listener, kind: str, name: str) -> None:
-    """Whatever it is called, a text is refused at once; what it points at is neither read nor reached."""
+    """A text is refused at once under any name; its references are neither read nor contacted."""
     for target in (str(canary.path), canary.path.name, f"http://127.0.0.1:{listener.port}/a.ts"):
         hostile.refused(hostile.upload(playlists(target)[kind], name), 415, "unsupported_media")
     assert not canary.was_touched()

@@ -80,7 +80,7 @@ def post(api: HostileApi, body: bytes) -> httpx.Response:
 
 @pytest.mark.parametrize("name", FILE_NAMES, ids=range(len(FILE_NAMES)))
 def test_a_file_s_name_is_not_used(hostile: HostileApi, clips: Clips, name: str) -> None:
-    """Whatever a file is called, it is stored under its job's id; only `name` shows it, cleaned."""
+    """A file of any name is stored under its job's id; only `name` shows the cleaned name."""
     body = form([(b'name="keep_input"', b"true"), (b'name="file"; filename="%b"' % name.encode(), clips.png(0))])
     answer = post(hostile, body)
     assert answer.status_code == 202, answer.text

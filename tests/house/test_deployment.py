@@ -132,7 +132,7 @@ def test_variables_of_compose_are_in_the_example(compose: dict[str, Any]) -> Non
 
 
 def test_every_setting_reaches_its_container(compose: dict[str, Any]) -> None:
-    """What the settings of API and worker know can be set in .env, but for what compose itself decides."""
+    """All settings of API and worker can be set in .env, except those that compose itself defines."""
     api, worker = compose["services"]["app"]["environment"], compose["services"]["worker"]["environment"]
     for settings, environment in ((Settings, api), (WorkerSettings, worker)):
         for name, field in settings.model_fields.items():
@@ -167,7 +167,7 @@ def test_the_gpu_image_is_for_the_cuda_of_the_pinned_torch() -> None:
 
 
 def test_front_end_of_compose_may_serve(compose: dict[str, Any]) -> None:
-    """What compose gives the API is accepted by its settings: keys are required, as it listens on all addresses."""
+    """The API accepts compose's settings: keys are required, since it listens on all addresses."""
     environment = compose["services"]["app"]["environment"]
     assert ":?" in environment["MIEN_API_KEYS"]
     known = {f"MIEN_{name.upper()}" for name in Settings.model_fields}

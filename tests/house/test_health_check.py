@@ -50,7 +50,7 @@ def test_a_worker_that_takes_jobs_is_healthy(connection: redis.Redis, state: Wor
 
 @pytest.mark.parametrize("name", ["gpu-10-17-abcdef", "big-gpu-1-17-abcdef", "gpu-17-abcdef", "other-1-gpu-1"])
 def test_workers_of_other_hosts_do_not_count(connection: redis.Redis, name: str) -> None:
-    """Not even where one host's name is a part of another's."""
+    """Also if one host's name is a part of another's."""
     assert status_beside(connection, name) == 1
 
 

@@ -16,7 +16,7 @@ def graph() -> grimp.ImportGraph:
 
 
 def imports_of(graph: grimp.ImportGraph, package: str) -> set[str]:
-    """What the modules of a package import from outside of it."""
+    """The imports of a package's modules from outside of it."""
     inside = {package, *graph.find_descendants(package)}
     found = set().union(*(graph.find_modules_directly_imported_by(module) for module in inside))
     return found - inside

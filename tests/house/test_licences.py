@@ -52,7 +52,7 @@ def test_no_other_wheel_of_the_worker_bundles_libraries() -> None:
 
 
 def test_both_images_hold_the_notices() -> None:
-    """What an image is made of last copies LICENSE and the page, and the build's context has both."""
+    """The last stage of each image copies LICENSE and the page, and the build context contains both."""
     stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
     made = {stage.split("\n")[0].split(" AS ")[-1]: stage for stage in stages}
     for image in ("app", "worker"):

@@ -82,7 +82,7 @@ def test_the_shipped_detectors_are_small() -> None:
 @pytest.mark.parametrize("file", [WEIGHTS_FILE, GRAPH_FILE])
 @pytest.mark.parametrize("place", [0, 100, -1])
 def test_a_changed_byte_is_noticed(folder: Path, file: str, place: int) -> None:
-    """Wherever it is; the message names the file and both hashes, in one line."""
+    """In any file; the message names the file and both hashes, in one line."""
     data = bytearray((folder / file).read_bytes())
     data[place] ^= 1
     (folder / file).write_bytes(data)

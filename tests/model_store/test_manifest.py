@@ -14,7 +14,7 @@ Fields = dict[str, Any]
 
 
 def test_a_valid_manifest_survives_its_json(manifest_fields: Fields) -> None:
-    """What is written is read back as the same manifest; the window's centre is its middle."""
+    """A written manifest is read back unchanged; the window's centre is its middle."""
     manifest = Manifest.model_validate(manifest_fields)
     assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
     assert manifest.centre == 4

@@ -167,7 +167,7 @@ def test_a_cancel_ends_fetching(
 
 
 def test_another_process_goes_on(api: httpx.Client, host: Host, fetch: Fetch, uploads: Path, redis_url: str) -> None:
-    """Where one died while it fetched: its lease ends, and what it left is written over."""
+    """A fetch whose process died restarts after its lease and overwrites the partial file."""
     job = api.post("/v1/jobs", json={"url": host.url()}).json()
     (uploads / job["id"]).mkdir()
     (uploads / job["id"] / "input.part").write_bytes(b"half")

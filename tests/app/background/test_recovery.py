@@ -84,7 +84,7 @@ def test_jobs_in_good_hands_are_left_alone(submit: Callable[..., str], worker: A
 
 
 def test_a_dead_workers_job_waits_again(submit: Callable[..., str], worker: Any, look: Look, make_frames: Any) -> None:
-    """It comes before others, without the frames so far, with its attempt charged, and once."""
+    """A recovered job is queued once, first, without its frames, and charged an attempt."""
     lost, other = submit(), submit()
     worker.claim(lost)
     worker.append(lost, make_frames(3))
@@ -113,7 +113,7 @@ def test_a_popped_job_waits_again(submit: Callable[..., str], worker: Any, look:
 
 
 def test_a_job_in_nobodys_hands_waits_again(submit: Callable[..., str], worker: Any, look: Look) -> None:
-    """Also where the queue has lost every trace of it."""
+    """Also if the queue has lost all of its entries."""
     job_id = submit()
     worker.redis.delete(keys.rq_queue(QUEUE), keys.rq_job(job_id))
     look(2)
@@ -149,7 +149,7 @@ def test_three_dead_workers_are_enough(
 def test_a_job_that_was_to_be_cancelled_is_not_started_again(
     api: httpx.Client, submit: Callable[..., str], worker: Any, look: Look, make_frames: Any, uploads: Path
 ) -> None:
-    """Where its worker died before it saw that, it ends as cancelled, with its frames so far, without its input."""
+    """If its worker died before it noticed, the job ends as cancelled, with its frames and without its input."""
     job_id = submit()
     worker.claim(job_id)
     worker.append(job_id, make_frames(3))
@@ -207,7 +207,7 @@ def test_an_unreadable_job_is_left_and_stops_nothing(
 
 
 def test_a_round_that_fails_is_not_the_last() -> None:
-    """Whatever goes wrong in one round is logged, and the next one is done."""
+    """An error of one round is logged, and the next round runs."""
     rounds: list[Exception] = [ValueError("new"), redis.ConnectionError("away"), OSError("full")]
     done = asyncio.Event()
 

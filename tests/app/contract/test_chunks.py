@@ -98,7 +98,7 @@ def test_what_goes_in_comes_out(frames: list[Frame]) -> None:
 @same_every_time
 @given(chunks())
 def test_rounding_happens_once(frames: list[Frame]) -> None:
-    """What was decoded is encoded to the same bytes again, so records never drift."""
+    """Decoded chunks encode to the same bytes, so records never drift."""
     data = encode(frames)
     assert encode(decode(data)) == data
 

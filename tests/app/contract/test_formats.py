@@ -177,7 +177,7 @@ def test_no_frames_are_a_file_too(format: ExportFormat, tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("format", ["srt", "parquet", "eaf", "openface", "textgrid"])
 def test_a_long_job_passes_with_flat_memory(format: ExportFormat) -> None:
-    """Of 100,000 frames no more is held than a few seconds, a row group, or the segments."""
+    """For 100,000 frames only seconds of frames, a row group, or the segments are buffered."""
 
     def lively() -> Iterator[Frame]:
         for i in range(100_000):

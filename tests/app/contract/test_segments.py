@@ -51,7 +51,7 @@ def test_flicker_goes_and_a_real_change_stays_where_it_is() -> None:
 
 
 def test_a_sequence_that_never_settles_is_cut_into_segments_of_the_shortest_length() -> None:
-    """Where no label lasts, the label with the most score in each stretch counts."""
+    """If no run is long enough, the label with the highest total score is chosen."""
     restless = [0, 1, 0, 2, 0] * 20
     assert runs(labels_of(frames_of(restless), Smoothing(0, 0.4))) == [(0, 100)]
     assert len(runs(labels_of(frames_of([0, 1, 2, 2, 1, 0] * 20), Smoothing(0, 0.4)))) <= 120 / FPS / 0.4
@@ -81,7 +81,7 @@ def test_no_segment_is_short_but_a_face_that_is_seen_for_less(
 
 
 def test_memory_is_flat() -> None:
-    """Of 100,000 frames only those of the last seconds are held."""
+    """For 100,000 frames only those of the last seconds are buffered."""
     few = frames_of([0] * 1000)
     tracemalloc.start()
     seen = sum(1 for _ in shown((Frame(i, i / FPS, few[i % 1000].faces) for i in range(100_000)), Smoothing()))

@@ -55,7 +55,7 @@ def test_an_aborted_upload_leaves_nothing(store: UploadStore) -> None:
 
 
 def test_errors_of_the_storages_client_are_os_errors(store: UploadStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a client of object storage raises, callers see OSError, as from a folder; a wrong id stays one."""
+    """Exceptions of object storage clients become OSError, as for a folder; an invalid id stays a ValueError."""
 
     class NoConnectionError(Exception):
         """As botocore has them, which are no OSErrors."""

@@ -134,7 +134,7 @@ def test_forwarded_headers_count_from_trusted_proxies_only(make_api: Any) -> Non
 
 @pytest.mark.parametrize("host", ["evil.example/x", "a b", "<script>", "x" * 300])
 def test_a_forwarded_host_that_is_none_is_passed_over(host: str, make_api: Any) -> None:
-    """What is no host name never comes into links."""
+    """An invalid host name never appears in links."""
     job = make_api().post("/v1/jobs", content=MP4, headers={"X-Forwarded-Host": host}).json()
     assert job["links"]["self"].startswith("http://127.0.0.1:")
 

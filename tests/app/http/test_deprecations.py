@@ -24,7 +24,7 @@ def announced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("announced")
 def test_answers_say_it(api: httpx.Client) -> None:
-    """Of the operation always, of the parameter where it is used; errors say it, too."""
+    """Headers are present for a deprecated operation, for a parameter if it is used, and in errors."""
     answer = api.get("/v1/models")
     assert answer.headers["deprecation"] == "@1796083200"
     assert answer.headers["sunset"] == "Thu, 01 Jul 2027 00:00:00 GMT"

@@ -31,7 +31,7 @@ def test_positions_count_both_queues(api: httpx.Client, submit: Submit) -> None:
 def test_an_interactive_job_is_cancelled_and_recovered_in_its_queue(
     api: httpx.Client, submit: Submit, worker: Any
 ) -> None:
-    """What gives a job back puts it where it came from."""
+    """A job that is handed back returns to its own queue."""
     job_id, other = submit(priority="interactive"), submit(priority="interactive")
     worker.redis.lrem("rq:queue:mien-default:interactive", 0, job_id)
     worker.claim(job_id).hand_back()

@@ -60,7 +60,7 @@ def test_the_queue_limit_holds_for_jobs_that_come_at_once(
 def test_a_job_whose_making_was_not_confirmed_is_made_once(
     make_api: Any, worker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the connection breaks behind the transaction, the job is neither refused nor made twice."""
+    """If the connection breaks after the transaction, the job is neither refused nor created twice."""
     broken: list[bool] = []
     real = Pipeline.execute
 

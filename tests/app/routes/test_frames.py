@@ -43,7 +43,7 @@ def done(submit: Submit, worker: Any, make_frames: Any) -> str:
 
 @pytest.mark.parametrize("limit", [1, 63, 64, 65, 100, 128, 199, 200, 201, 5000])
 def test_pages_of_any_size_hold_every_frame_once(limit: int, api: httpx.Client, done: str) -> None:
-    """Whatever the page size, the pages together are all records in order."""
+    """With any page size, the pages together are all records in order."""
     if limit == 1:
         frames = pages(api, f"/v1/jobs/{done}/frames?limit=1&from=190")
         assert [frame["frame_index"] for frame in frames] == list(range(190, 200))
@@ -60,7 +60,7 @@ def test_pages_of_any_size_hold_every_frame_once(limit: int, api: httpx.Client, 
 def test_pages_while_it_runs_equal_those_after(
     api: httpx.Client, submit: Submit, worker: Any, make_frames: Any
 ) -> None:
-    """What is read while the job runs is what is read in the end; `next` is null only at the very end."""
+    """Records read while the job runs equal the final ones; `next` is null only at the very end."""
     job_id = submit()
     frames = make_frames(150)
     page = api.get(f"/v1/jobs/{job_id}/frames").json()

@@ -49,7 +49,7 @@ def test_file_names_are_cleaned(file_name: str, name: str) -> None:
 
 @given(st.text())
 def test_cleaning_twice_changes_nothing(text: str) -> None:
-    """What is clean stays as it is, and is always text that can be sent."""
+    """Cleaning is idempotent, and its result can always be encoded."""
     once = clean_name(text)
     assert clean_name(once) == once
     once.encode()
@@ -179,7 +179,7 @@ def test_jobs_are_found_by_label_and_time(api: httpx.Client, worker: Any, make_f
 def test_one_request_looks_at_a_bounded_number_of_jobs(
     api: httpx.Client, worker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a filter passes over most, pages are short or empty, and following `next` finds every job."""
+    """With a filter that skips most jobs, pages are short or empty, and following `next` finds every match."""
     monkeypatch.setattr("app.jobs.listing.SCAN_LIMIT", 20)
     monkeypatch.setattr("app.jobs.listing.BATCH", 10)
     names = [named(api, f"{'needle' if n % 30 == 0 else 'hay'} {n}")["name"] for n in range(61)]

@@ -1,4 +1,4 @@
-"""What operators see: health, models, metrics, start and stop."""
+"""Operation: health, models, metrics, start and stop."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_ready_tells_what_is_nearly_full(make_api: Any, worker: Any, monkeypatch
 
 
 def test_misspelt_settings_are_named() -> None:
-    """What resembles a setting and is none is found; those of the other side and of compose resemble none."""
+    """Misspelt settings are found; settings of the other side and of compose do not match."""
     assert misspelt(Settings, ["MIEN_REDIS_ULR", "MIEN_API_KEY", "REDIS_ULR", "MIEN_PORT"]) == {
         "MIEN_REDIS_ULR": "MIEN_REDIS_URL",
         "MIEN_API_KEY": "MIEN_API_KEYS",

@@ -116,7 +116,7 @@ def test_a_video_that_is_lost_is_made_once(api: httpx.Client, make_job: MakeJob,
 def test_a_video_that_is_ready_just_now_is_not_made_again(
     api: httpx.Client, make_job: MakeJob, worker: Any, uploads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where it becomes ready between two looks, it is sent."""
+    """A rendition that becomes ready between two polls is sent."""
     job_id = make_job()
     (uploads / job_id / "video").write_bytes(b"frames")
     worker.redis.hset(VIDEO.key(job_id), "state", "done")
@@ -229,7 +229,7 @@ def test_without_a_face_or_the_input_there_is_no_thumbnail(api: httpx.Client, ma
 
 
 def test_the_best_face_is_sure_large_and_clear() -> None:
-    """Of several faces the one that a person would pick to know the video by."""
+    """Of several faces the most representative one."""
     clear, vague = (0.9, 0.1), (0.6, 0.4)
     faces = [
         Face(0, (0, 0, 200, 200), 0.95, vague),

@@ -9,7 +9,7 @@ from app.submission.fields import OptionFields
 
 
 def test_equal_values_in_query_and_form_are_one() -> None:
-    """Whatever way they are written: generated clients send their defaults in both places."""
+    """In any notation: generated clients send their defaults in both places."""
     fields = OptionFields()
     for place, name, value in (
         ("query", "max_faces", "3"),

@@ -134,7 +134,7 @@ def test_a_length_that_is_too_long(api: httpx.Client, uploads: Path, redis_url: 
 
 
 def test_a_length_that_is_too_short(api: httpx.Client, uploads: Path, redis_url: str) -> None:
-    """Of a form, what was declared ends early: 400; what comes behind it is no request and makes no job."""
+    """A form whose body ends early is 400; bytes after a body are no request and create no job."""
     body = FORM + bytes(2000) + b"\r\n--b--\r\n"
     with connect(api, "Content-Type: multipart/form-data; boundary=b", "Content-Length: 500") as connection:
         connection.sendall(body)

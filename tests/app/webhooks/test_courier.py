@@ -219,7 +219,7 @@ def test_dead_receivers_take_nobody_elses_threads(redis_url: str, monkeypatch: p
 def test_a_courier_that_died_is_taken_over(
     receiver: Receiver, make_api: Any, redis_url: str, worker: Any, make_frames: Any
 ) -> None:
-    """What was taken and not finished is due again after its lease, and is sent then."""
+    """An unfinished delivery is due again after its lease, and is sent then."""
     values = allowing(receiver, redis_url)
     job_id = make_api(**values).post("/v1/jobs", content=MP4, params={"callback_url": receiver.url}).json()["id"]
     worker.label(job_id, make_frames(3))

@@ -100,7 +100,7 @@ def test_a_name_that_means_this_machine_is_not_connected_to(
 def test_a_redirection_is_not_followed(
     status: int, inner: Listener, make_api: Any, redis_url: str, worker: Any, make_frames: Any
 ) -> None:
-    """What a receiver answers sends the webhook nowhere else."""
+    """A redirect by the receiver is not followed."""
     location = f"http://127.0.0.1:{inner.port}/"
     outer = Listener(f"HTTP/1.1 {status} Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
     values = {"redis_url": redis_url, "callback_hosts": f"127.0.0.1:{outer.port}", "callback_secret": SECRET}

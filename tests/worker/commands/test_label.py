@@ -135,7 +135,7 @@ def test_an_error_names_the_option_that_was_given(videos: Path) -> None:
 
 
 def test_an_output_is_whole_or_as_it_was(tmp_path: Path) -> None:
-    """What fails halfway leaves the former file and nothing beside it."""
+    """A failed write leaves the former file and no other."""
     clip = Clip(tmp_path / "clip.mp4", Path("clip.mp4"))
     output = FolderOutput(tmp_path, "json", [clip], skip_existing=False)
     output.write(clip, [b"[", b"]"])

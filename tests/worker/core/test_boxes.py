@@ -53,7 +53,7 @@ def test_matching_undoes_a_shuffle(seed: int) -> None:
 
 
 def test_the_closest_pair_is_first() -> None:
-    """Where two could be the same face, the nearer one is."""
+    """Of two candidates for a face, the nearer one is chosen."""
     assert match_boxes(boxes((0, 0, 100, 100)), boxes((40, 0, 140, 100), (10, 0, 110, 100))) == [(0, 1)]
 
 

@@ -16,7 +16,7 @@ TOLERANCE = 2e-6
 
 
 class Awkward(nn.Module):
-    """What must not be fused as a residual block: a sum that is read again, one of two shapes, one with the input."""
+    """Not fused as a residual block: a sum that is used again, one of two shapes, one with the input."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the process frees stays its own until it is given back.  Each test is a process: the choice is for good."""
+"""Freed memory stays with the process until it is released.  Each test is a process, since the setting is permanent."""
 
 from __future__ import annotations
 

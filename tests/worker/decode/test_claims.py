@@ -1,4 +1,4 @@
-"""What a container claims: believed as far as its packets bear it out, and no further."""
+"""Claims of containers are trusted only as far as their packets confirm them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_claims_that_disagree_refuse_nothing(tmp_path: Path) -> None:
 
 
 def test_the_limit_holds_while_decoding(tmp_path: Path) -> None:
-    """Where no claim is made, the work ends at the limit."""
+    """Without a claim, decoding ends at the limit."""
     path = write(tmp_path / "a.ts", scene(60), "mpeg2video")
     source = VideoSource(path, DecodeLimits(50, 1_000_000))
     with pytest.raises(LimitExceededError, match="more than 50 frames"):

@@ -106,7 +106,7 @@ def test_an_unknown_matrix_is_the_nearest(tmp_path: Path, number: int) -> None:
 
 
 def test_a_frame_that_cannot_be_converted_is_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no picture, rather than the one before; a warning counts."""
+    """It has no picture instead of the previous one; a warning has the count."""
     source = VideoSource(write(tmp_path / "a.mp4", scene(5), pix_fmt="yuv444p"), limits())
     usual = source._pictures._reformatter.reformat
     calls: list[int] = []

@@ -82,7 +82,7 @@ def test_what_is_taken_is_read(tmp_path: Path, name: str, muxer: str, codec: str
 
 @pytest.mark.parametrize("muxer", ["nut", "ivf", "mjpeg", "yuv4mpegpipe", "apng", "swf", "rawvideo"])
 def test_other_readers_are_not_reached(tmp_path: Path, muxer: str) -> None:
-    """What FFmpeg could read and no camera writes is refused, whatever it is called."""
+    """Formats that FFmpeg can read but no camera writes are refused under any name."""
     codec = {"ivf": "libvpx", "mjpeg": "mjpeg", "apng": "apng", "swf": "flv"}.get(muxer, "rawvideo")
     pix_fmt = {"apng": "rgb24"}.get(codec)
     path = write(tmp_path / "a.mp4", scene(3), codec, format=muxer, pix_fmt=pix_fmt)

@@ -88,7 +88,7 @@ def test_what_can_be_decoded_is(tmp_path: Path, codec: str, suffix: str, damaged
 def test_errors_in_the_last_packets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: set[int], threads: int
 ) -> None:
-    """What follows them is decoded, however many threads FFmpeg has."""
+    """Later frames are decoded, with any number of FFmpeg's threads."""
     monkeypatch.setenv("DECODING_THREADS", str(threads))
     whole = write(tmp_path / "whole.mp4", scene(60, (96, 64)), options={"g": "20", "bf": "2"})
     path = zeroed(whole, tmp_path / "damaged.mp4", damaged)

@@ -184,7 +184,7 @@ def test_decoding_has_its_memory(process: DecodingProcess, tmp_path: Path) -> No
 
 
 def test_the_kernel_confines_the_child(process: DecodingProcess, make_clip: MakeClip) -> None:
-    """Whatever takes it over writes no file, opens few, leaves no core, and has only so much time and memory."""
+    """A compromised decoder writes no file, opens few, leaves no core, and has limited time and memory."""
     source = IsolatedSource(given(make_clip(200)), LIMITS, process)
     frames = source.frames()
     next(frames)
@@ -234,7 +234,7 @@ def test_the_decoding_process_comes_back(process: DecodingProcess, make_clip: Ma
 
 
 def test_forks_from_a_process_with_one_thread(make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a fork copies is one thread, no password, and few open files."""
+    """A fork copies one thread, no password, and few open files."""
     monkeypatch.setenv("MIEN_REDIS_URL", "redis://:password@127.0.0.1")
     process = DecodingProcess()
     list(IsolatedSource(given(make_clip(20)), LIMITS, process).frames())

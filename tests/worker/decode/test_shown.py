@@ -94,7 +94,7 @@ def test_an_aspect_that_cannot_be() -> None:
 
 
 def test_the_limit_holds_for_square_pixels(tmp_path: Path) -> None:
-    """What is stored small and shown large counts as large."""
+    """A picture that is stored small and shown large counts as large."""
 
     def prepare(stream: Any) -> None:
         stream.codec_context.sample_aspect_ratio = Fraction(4)

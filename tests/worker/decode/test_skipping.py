@@ -1,4 +1,4 @@
-"""What is not sampled need not be decoded, and nothing else changes by it."""
+"""Skipping frames that are not sampled changes no other frame."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_sampled_frames_are_those_of_decoding_everything(tmp_path: Path, name: s
 
 
 def test_pictures_that_stand_alone_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where every picture is a keyframe, those between the sampled ones never reach the decoder."""
+    """If every picture is a keyframe, those between the samples never reach the decoder."""
     path = write(tmp_path / "a.mp4", scene(COUNT, (96, 64)), rate=60, options={"g": "1"})
     source = VideoSource(path, LIMITS, Sampling(sample_fps=5))
     reached: list[int] = []

@@ -137,7 +137,7 @@ def test_sound_keeps_its_time(
 
 @pytest.mark.parametrize(("codec", "sound"), [("libx264", "aac"), ("mpeg2video", "mp2")])
 def test_joined_and_wrapped_clocks(tmp_path: Path, codec: str, sound: str) -> None:
-    """Where a clock begins anew, sound and pictures go on together, also if one of them was shorter."""
+    """If a clock restarts, sound and pictures stay synchronous, also if one of them was shorter."""
     parts = [film(tmp_path / f"{i}.ts", codec, [(sound, tone(LENGTH_S - 0.2 * i))]).read_bytes() for i in range(2)]
     joined = tmp_path / "joined.ts"
     joined.write_bytes(parts[1] + parts[0] + parts[1])

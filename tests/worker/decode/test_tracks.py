@@ -131,7 +131,7 @@ def test_the_default_of_several(tmp_path: Path) -> None:
 
 
 def test_a_codec_that_is_not_decoded_is_named(tmp_path: Path) -> None:
-    """What no camera, phone, browser or editor writes is refused by name."""
+    """Codecs that no camera, phone, browser or editor writes are refused by name."""
     path = write(tmp_path / "a.avi", scene(3), "zmbv", pix_fmt="bgr0")
     with pytest.raises(UndecodableInputError, match="zmbv"):
         read(path)

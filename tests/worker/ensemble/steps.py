@@ -49,7 +49,7 @@ class Watched:
 
     @contextmanager
     def held(self, engine: Engine) -> Iterator[None]:
-        """What is submitted meanwhile waits behind a first step, all together."""
+        """Steps that are submitted during a batch form the next batch."""
         self.go.clear()
         self.reached.clear()
         engine.submit(step_of([np.zeros(SHAPE, np.uint8)]))

@@ -30,7 +30,7 @@ def test_a_full_device_gets_smaller_batches(engine: Engine, watched: Watched, en
 def test_batches_grow_again_once_there_is_room(
     engine: Engine, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever took the device's memory may have ended: after batches that fitted, the next larger size is tried."""
+    """Memory may have been freed by others: after batches that fitted, the next larger size is tried."""
     monkeypatch.setattr(engine_module, "GROW_AFTER", 4)
     watched.room = 3
     for room in (3, 1_000_000):
@@ -74,7 +74,7 @@ def test_a_wrong_step_fails_and_the_next_one_runs(engine: Engine, ensemble: Ense
 def test_a_wrong_step_does_not_fail_those_that_share_its_batch(
     engine: Engine, watched: Watched, ensemble: Ensemble
 ) -> None:
-    """What goes wrong with one clip's rows is no other clip's fault."""
+    """An error in one clip's rows does not affect other clips."""
     good, wrong = step_of(clip(0, 4)), Step(clip(1, 2), np.full((1, 9), 99, np.int64), NO_ROWS, None)
     with watched.held(engine):
         engine.submit(wrong)

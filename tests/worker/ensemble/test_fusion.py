@@ -53,7 +53,7 @@ def test_a_certain_face_stays_certain() -> None:
 
 
 def test_a_bundle_without_a_prior_takes_no_wish() -> None:
-    """Where nothing is asked for its scores are as they are; where something is, that is said."""
+    """Without a request the scores are unchanged; otherwise an error is raised."""
     given, weights = members(), torch.ones(3)
     assert torch.equal(fuse_at(given, weights, None, None)[0], fuse(given, weights))
     assert prior_in_use(None, None) is None

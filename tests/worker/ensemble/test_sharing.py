@@ -45,7 +45,7 @@ def clips(draw: st.DrawFn) -> Clip:
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(jobs=st.lists(clips(), min_size=2, max_size=5), batch=st.sampled_from([1, 5, 32]))
 def test_each_clip_gets_what_it_gets_alone(engine: Engine, jobs: list[Clip], batch: int) -> None:
-    """Whatever else runs at the same time, a clip's records are those of a lone run."""
+    """A clip's records do not depend on concurrent clips."""
     engine.batch = batch
     alone = [label(engine, clip) for clip in jobs]
     with ThreadPoolExecutor(len(jobs)) as threads:

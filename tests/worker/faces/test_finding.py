@@ -100,7 +100,7 @@ def test_the_scan_is_asked_for_more_than_counts() -> None:
 
 @pytest.mark.parametrize("min_score", [None, 0.1, 0.6, 0.95])
 def test_min_score_is_of_both_together(min_score: float | None) -> None:
-    """Whatever the caller asks for is what the faces have, best first."""
+    """The faces have the requested fields, best first."""
     rows = [(100.0 * i, float(score)) for i, score in enumerate(np.linspace(0.15, 0.9, 8))]
     (found,) = finder(Scan(faces(*rows)), Seeing(*((x, 0.7) for x, _ in rows)), judgement=Judgement()).detect(
         [BLANK], min_score
@@ -159,7 +159,7 @@ def test_following_takes_one_view_after_the_other() -> None:
 
 
 def test_the_second_look_sees_what_the_first_does_not() -> None:
-    """Only those faces are looked at again, and what neither sees stays unseen."""
+    """Only those faces are examined again; faces missed by both stay missed."""
     second = Seeing((104, 0.6), (200, 0.0))
     made = finder(Scan(faces()), Seeing((3, 0.5), (100, 0.0), (200, 0.0)), second)
     found, seen = made.follow(BLANK, faces((0, 0.9), (100, 0.9), (200, 0.9)), 0)

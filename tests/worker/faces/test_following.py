@@ -58,7 +58,7 @@ def test_a_face_that_comes_and_goes_is_found_to_the_frame(start: int) -> None:
 
 @pytest.mark.parametrize("start", [3, 11, 17])
 def test_a_moving_face_that_comes_in_at_the_edge(start: int) -> None:
-    """It is followed back from where the scan found it to where it came in."""
+    """It is followed backwards from the scan to its first frame."""
 
     def scene(i: int) -> dict[int, tuple[int, int, int]]:
         return {**standing(i), **({2: (290 - 3 * (i - start), 100, 30)} if i >= start else {})}

@@ -75,7 +75,7 @@ def test_a_slow_change_of_light_is_no_cut() -> None:
 
 
 def test_a_fast_pan_is_no_cut() -> None:
-    """What usually changes from frame to frame is no cut, however much it is; where nothing moves, as much is one."""
+    """A usual amount of change is no cut; in a static scene the same amount is."""
     blocks = np.random.default_rng(2).integers(0, 256, (6, 90, 3), np.uint8)
     wide = np.asarray(cv2.resize(blocks, (4000, 360)), np.uint8)
     places = np.cumsum(np.minimum(np.arange(70), 30))  # it speeds up to 30 pixels a frame

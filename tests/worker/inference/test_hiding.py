@@ -44,7 +44,7 @@ def test_frames_between_two_have_the_face() -> None:
 
 
 def test_faces_come_soon_enough() -> None:
-    """What is held back lasts as long as the longest gap: memory does not grow with the video."""
+    """The buffer covers the longest gap: memory does not grow with the video."""
     read: list[int] = []
 
     def frames() -> Iterable[TrackedFrame]:

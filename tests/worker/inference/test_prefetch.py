@@ -25,7 +25,7 @@ def wait_until_still(values: list[int]) -> None:
 
 @pytest.mark.parametrize("budget", [0, 1, 7, 10_000])
 def test_order_is_kept(budget: int) -> None:
-    """Whatever the budget, every item comes once and in order."""
+    """With any budget, every item is yielded once and in order."""
     with prefetched(range(500), budget, lambda _: 1, "kept") as items:
         assert list(items) == list(range(500))
     assert not alive("kept")

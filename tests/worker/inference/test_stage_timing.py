@@ -51,7 +51,7 @@ def test_each_stage_counts_its_own_time(time: Time) -> None:
 
 
 def test_taking_gives_each_second_once(time: Time) -> None:
-    """What was taken is not given again, so counters that are added to only grow."""
+    """Each value is reported once, so counters only increase."""
     stages = StageClocks()
     working = stages.decode.working(stage(time, 0.25, iter(range(4))))
     next(working)

@@ -1,4 +1,4 @@
-"""What is known at the end of an input: each person's neutral face, from their calmest frames or from a span."""
+"""Results at the end of an input: each person's neutral face, from their calmest frames or from a span."""
 
 from __future__ import annotations
 

@@ -298,7 +298,7 @@ class Repeating:
 
 
 def test_scripts_may_run_twice(connection: redis.Redis) -> None:
-    """Whatever is sent again because its answer was lost counts once: no attempt more, no frame twice."""
+    """A request that is repeated after a lost answer counts once: no extra attempt, no duplicate frame."""
     execution = Execution(cast(redis.Redis, Repeating(connection)), JOB, TTL_S)
     assert execution.claim({}).attempts == 1
     execution.opened(70, {})

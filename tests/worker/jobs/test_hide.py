@@ -1,4 +1,4 @@
-"""What is hidden in a picture is gone from it, and nothing else is."""
+"""Hiding removes the faces from a picture, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:
 
 @pytest.mark.parametrize("how", HOW)
 def test_a_face_and_a_margin_are_hidden(how: Hiding) -> None:
-    """Of the face means of a few cells are left; outside of the margin all is as it was; the source is not changed."""
+    """Only the means of a few cells remain of the face; outside the margin nothing changes; the source stays."""
     picture = noise()
     before = picture.copy()
     made = hide(picture, boxes((50, 40, 80, 80)), how)
@@ -50,7 +50,7 @@ def test_faces_at_the_edge_and_beyond(how: Hiding) -> None:
 
 @pytest.mark.parametrize("how", HOW)
 def test_face_crops_are_hidden_whole(how: Hiding) -> None:
-    """Where every picture is a face, nothing of it is shown."""
+    """If every picture is a face crop, the whole picture is hidden."""
     frames = [DecodedFrame(0, 0.5, noise()), DecodedFrame(1, 0.6, None)]
     ((time, made),) = hidden(frames, None, how)
     assert time == 0.5

@@ -1,4 +1,4 @@
-"""What is loaded is kept while it is used, given back when idle, and loaded again for the next job."""
+"""The model is kept while in use, released when idle, and loaded again for the next job."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def raising(error: Exception) -> Callable[[], None]:
 
 
 def test_a_job_that_comes_while_the_worker_stops(rig: Rig) -> None:
-    """It is handed back before anything is done for it, were it only to load a model."""
+    """It is handed back before any work, even before a model is loaded."""
     rig.stopping.set()
     rig.load = raising(AssertionError("it is not to be loaded"))
     rig.check_handed_back()
@@ -56,7 +56,7 @@ def test_a_job_that_comes_while_the_worker_stops(rig: Rig) -> None:
 def test_a_job_of_a_newer_release_is_left_to_its_workers(
     rig: Rig, fields: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It waits behind the others, with its input, untried; it is not taken again and again without a pause."""
+    """It waits behind the others with its input, without charge; it is not claimed again without a pause."""
     pauses: list[float | None] = []
     monkeypatch.setattr(rig.stopping, "wait", pauses.append)
     rig.connection.hset(keys.job(JOB), mapping=cast(Any, fields))
@@ -76,7 +76,7 @@ def test_a_job_of_a_newer_release_is_left_to_its_workers(
 
 
 def test_a_job_whose_engine_is_stopped(rig: Rig) -> None:
-    """What waits in the engine when the worker stops does not fail."""
+    """Jobs that wait in the engine when the worker stops do not fail."""
 
     def labels() -> Generator[Any, None, None]:
         raise EngineStoppedError
@@ -179,7 +179,7 @@ def test_a_job_that_breaks_every_device_fails_at_last(rig: Rig) -> None:
 def test_a_job_whose_decoder_is_lost_again_and_again(
     rig: Rig, lost: DecoderLostError, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is tried three times, each of which counts; then it has failed for that reason, and its input goes."""
+    """It is attempted three times, each charged; then it fails with the reason, and its input is deleted."""
     monkeypatch.setattr(label_job, "STORE_PAUSE_S", 0)
 
     def labels() -> Generator[Any, None, None]:

@@ -152,7 +152,7 @@ def test_an_idle_worker_stops(connection: redis.Redis, jobs: Jobs) -> None:
 def test_a_job_whose_end_cannot_be_written_stops_nothing(
     connection: redis.Redis, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where Redis is away when a job ends, the worker lives on, its slot is free, and the job has no heartbeats."""
+    """If Redis is unavailable at a job's end, the worker continues with a free slot and stops the job's heartbeats."""
     perform = ResidentWorker.perform_job
 
     def failing(worker: ResidentWorker, job: Job, *rest: Any) -> bool:

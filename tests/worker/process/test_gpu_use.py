@@ -1,4 +1,4 @@
-"""What the driver tells of a worker's GPU; an object plays its part, and on a GPU the driver itself."""
+"""GPU figures from the driver, replaced by a fake; with a GPU from the real driver."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def shown(nice: int, *, leads: bool, before: int = 0) -> list[str]:
 
 
 def test_threads_and_children_inherit_it() -> None:
-    """What starts afterwards has the same niceness; the session's other processes are left alone."""
+    """Later children have the same niceness; other processes of the session are unaffected."""
     here = os.getpriority(os.PRIO_PROCESS, 0)
     nice = min(here + 4, 19)
     thread, child, group = shown(nice, leads=False)
@@ -48,7 +48,7 @@ def test_threads_and_children_inherit_it() -> None:
 
 
 def test_a_session_of_its_own_steps_back_as_a_whole() -> None:
-    """Where Linux weighs sessions, the one that the worker leads has the niceness, too."""
+    """With autogroups, the session that the worker leads also gets the niceness."""
     nice = min(os.getpriority(os.PRIO_PROCESS, 0) + 4, 19)
     group = shown(nice, leads=True)[2]
     if group == "none":

@@ -106,7 +106,7 @@ sys.exit(78)
 
 @pytest.mark.parametrize(("two", "line"), [("broken", "broken"), ("damaged", "broken; damaged")])
 def test_workers_that_cannot_serve_end_it(tmp_path: Path, two: str, line: str) -> None:
-    """Where no worker would serve if it were started again, the supervisor ends with their reasons, each said once."""
+    """If no restart can help, the supervisor ends with the workers' reasons, each once."""
     command = [sys.executable, "-c", SUPERVISOR, REFUSING, "broken", two, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == 1
@@ -115,7 +115,7 @@ def test_workers_that_cannot_serve_end_it(tmp_path: Path, two: str, line: str) -
 
 
 def test_one_that_cannot_serve_ends_no_other(tmp_path: Path) -> None:
-    """It is tried again now and then, while the others serve."""
+    """It is retried with backoff, while the others serve."""
     impatient = SUPERVISOR.replace("FIRST_PAUSE_S =", "FIRST_PAUSE_S = supervisor.LONGEST_PAUSE_S =")
     command = [sys.executable, "-c", impatient, REFUSING, "serves", "broken", str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:

@@ -138,7 +138,7 @@ def test_a_sudden_start_is_not_foreseen() -> None:
 
 @pytest.mark.parametrize("gap", [1, 3, 5])
 def test_a_short_gap_is_filled(gap: int) -> None:
-    """Where the face must have been meanwhile."""
+    """The positions of the face in between."""
     missed = range(30, 30 + gap)
     frames = [frame(i, i / FPS, [(100 + 2 * i, 50)] if i not in missed else []) for i in range(70)]
     steady = run(frames)
@@ -165,7 +165,7 @@ def test_tracks_begin_and_end_in_their_frames(length: int) -> None:
 
 
 def test_faces_keep_their_ids_and_what_was_left_out_its_frame() -> None:
-    """Whatever order they come in, however many there are; one that another replaces does not move to it."""
+    """In any order and number; a face that is replaced does not move to the new one."""
     rng = np.random.default_rng(2)
     frames = []
     for i in range(90):

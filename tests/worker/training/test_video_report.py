@@ -103,7 +103,7 @@ def test_figures_of_clips() -> None:
 
 
 def test_without_labels_there_is_flicker_alone() -> None:
-    """What needs labels is null, and nothing divides by nothing."""
+    """Metrics that need labels are null, and nothing divides by zero."""
     tally = ClipTally(LABELS, ())
     tally.add(Labelled(video(Clip(2, "a.mp4", -1)), seen(1, face(0, 0))))
     report = tally.report()
