@@ -13,5 +13,5 @@ UPLOAD, UPLOAD_TTL = 12, 60  # heartbeat interval and timeout of an upload
 
 # In seconds.
 WORKER_S, WORKER_TTL_S = 5, 20  # heartbeat interval and timeout of a worker
-RQ_WORKER_TTL_S = 30  # time to live of RQ's record of an idle worker; RQ derives its socket timeout from it
+RQ_WORKER_TTL_S = 30  # time to live of RQ's record of an idle worker
 RQ_BUSY_WORKER_TTL_S = 120  # time to live of RQ's record of a busy worker

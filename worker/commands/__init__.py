@@ -13,7 +13,6 @@ import typer
 from pydantic import ValidationError
 
 from worker.core import malloc
-from worker.decode.isolated import PROCESS
 from worker.errors import CommandError, StartAgainError, UsageError
 
 COMMANDS = {
@@ -43,6 +42,8 @@ def main() -> None:
     if name in SERVING:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     if name in DECODING:
+        from worker.decode.isolated import PROCESS  # noqa: PLC0415
+
         PROCESS.start()  # loads concurrently
     with malloc.only_growing():
         module = import_module(f"worker.commands.{MODULES.get(name, name)}")

@@ -17,7 +17,6 @@ import typer
 from app.contract.settings import described, misspelt
 from app.contract.workers import process_name
 from worker.core import malloc
-from worker.decode.isolated import PROCESS
 from worker.errors import CommandError
 from worker.jobs.connection import await_redis
 from worker.process.logs import configure
@@ -47,6 +46,8 @@ def command(
     step_back(settings.nice)
     if supervised is not None:
         end_with_parent()
+    await_redis(settings.redis_url)  # first, so that an unreachable Redis is reported before all that takes time
+    if supervised is not None:
         try:
             _serve(settings, name, lambda: None)
         except CommandError as error:
@@ -69,10 +70,11 @@ def command(
 
 
 def _serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> None:
-    PROCESS.start()  # loads while we do; a supervisor needs neither it nor torch
     with malloc.only_growing():
-        await_redis(settings.redis_url)  # first, so that an unreachable Redis is reported before torch is loaded
-    from worker.process.worker_main import serve  # noqa: PLC0415
+        from worker.decode.isolated import PROCESS  # noqa: PLC0415
+
+        PROCESS.start()  # loads while we do; a supervisor needs neither it nor torch
+        from worker.process.worker_main import serve  # noqa: PLC0415
 
     serve(settings, name, on_stop)
 

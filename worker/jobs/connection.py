@@ -15,8 +15,9 @@ from worker.errors import CommandError
 AT_START = 18  # attempts, about half a minute, so that a wrong address is reported
 LATER = 300  # attempts, about ten minutes
 FIRST_S, LONGEST_S = 0.1, 2.0  # backoff
-WAITING_S = 3 * LONGEST_S
-CONNECT_S = 1.5  # timeout of an address that does not respond
+WAITING_S = 6.0  # longer than from one attempt to the next
+PROBE_S = 1.0  # timeout of an address that does not respond, at the start, so that it is reported soon ...
+CONNECT_S = 2.0  # ... and later, when a packet may have been lost
 FIRST_WORD_S = 4.0  # between the first log line of an outage and the next; doubles each time
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,10 @@ class Patience(AbstractBackoff):
         self._tried = -WAITING_S
         self._since = self._next_word = 0.0
         self._over = False
+
+    def __deepcopy__(self, memo: object) -> Patience:
+        """Itself: redis-py copies it for each connection, but an outage is one for the whole process."""
+        return self
 
     def compute(self, failures: int) -> float:
         """Seconds to wait before the next attempt.  Raises: redis.ConnectionError after `end`."""
@@ -67,7 +72,7 @@ class Patience(AbstractBackoff):
 def reach(redis_url: str, patience: Patience | None = None) -> None:
     """Wait until Redis answers.  Raises: redis.RedisError if it does not within about half a minute."""
     retry = Retry(patience or Patience(address_of(redis_url)), AT_START)
-    with redis.Redis.from_url(redis_url, socket_connect_timeout=CONNECT_S, retry=retry) as probe:
+    with redis.Redis.from_url(redis_url, socket_connect_timeout=PROBE_S, retry=retry) as probe:
         probe.ping()
 
 
@@ -87,4 +92,6 @@ def connect(redis_url: str, patience: Patience | None = None) -> redis.Redis:
     patience = patience or Patience(address_of(redis_url))
     reach(redis_url, patience)
     mended = [redis.ConnectionError, redis.TimeoutError, redis.exceptions.OutOfMemoryError]
-    return redis.Redis.from_url(redis_url, retry=Retry(patience, LATER), retry_on_error=mended)
+    return redis.Redis.from_url(
+        redis_url, socket_connect_timeout=CONNECT_S, retry=Retry(patience, LATER), retry_on_error=mended
+    )

@@ -37,6 +37,7 @@ from app.contract.scripts.workers import EXECUTION_BEAT
 from app.contract.settings import SharedSettings
 
 POLL_S = 1  # timeout of the wait for a slot, and of the wait for a job
+ANSWER_S = 5  # socket timeout of Redis, longer than `POLL_S`
 PAUSE_S = 2  # backoff after a Redis error
 STOP_S = 8  # jobs still running so long after SIGTERM are handed back ...
 GIVING_UP_S = 1  # ... within this time
@@ -196,6 +197,14 @@ class ResidentWorker(SimpleWorker):
             for thread in threads:
                 thread.join()
 
+    @property
+    def connection_timeout(self) -> int:
+        """The socket timeout that RQ needs: its own loop waits longer for a job than this one's `POLL_S`.
+
+        A connection that a broken network has silenced must be given up before the leases of the jobs run out.
+        """
+        return ANSWER_S
+
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         return self._heartbeat_ttl_s
 
@@ -217,6 +226,12 @@ class ResidentWorker(SimpleWorker):
         touched = [keys.rq_running(job.origin), execution.key, self.key]
         said = [execution.composite_key, str(ttl), str(heartbeats.RQ_BUSY_WORKER_TTL_S)]
         self.connection.eval(EXECUTION_BEAT, len(touched), *touched, *said)
+
+    def prepare_execution(self, job: Job) -> Execution:
+        """As RQ does, with a lease by Redis' clock from the start: RQ takes this host's, which may be wrong."""
+        execution = super().prepare_execution(job)
+        self.maintain_heartbeats(job, execution)
+        return execution
 
     def _finalize_failure(
         self,

@@ -54,6 +54,23 @@ def test_a_start_without_redis_fails_after_its_tries(monkeypatch: pytest.MonkeyP
     assert "secret" not in str(lines)
 
 
+def test_all_connections_share_an_outage(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told once for all connections of a client, the watchdog sees it, and a stop ends their waits."""
+    monkeypatch.setattr(connection, "LATER", 1)
+    patience = Patience("here")
+    with connect(redis_url, patience) as client, capture_logs() as lines:
+        assert not patience.waiting
+        client.connection_pool.connection_kwargs["port"] = free_port()
+        for _ in range(2):
+            with pytest.raises(redis.ConnectionError):
+                client.connection_pool.make_connection().connect()
+        assert patience.waiting
+        assert [line["event"] for line in lines] == ["redis_away"]
+        patience.end()
+        with pytest.raises(redis.ConnectionError, match="about to stop"):
+            client.ping()
+
+
 @pytest.mark.slow
 def test_the_command_says_so() -> None:
     """`worker run` names the address before it loads torch, and names unknown settings."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
+import rq.registry
 from rq import Callback, Queue, Webhook
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from app.contract import keys
 from app.contract.renditions import VIDEO
+from app.contract.settings import SharedSettings
 from worker.jobs import label_job
 from worker.jobs.rq_worker import Functions, NotAllowedError, ResidentWorker, allowing
 
@@ -114,6 +117,28 @@ def test_the_contracts_functions_are_run_here(connection: redis.Redis) -> None:
     job = run(connection, keys.LABEL_FUNCTION, "0" * 32, label=called.append)
     assert job.get_status() == JobStatus.FINISHED
     assert called == ["0" * 32]
+
+
+@pytest.mark.parametrize("off_s", [-300, 300])
+def test_a_lease_counts_by_the_clock_of_redis(
+    connection: redis.Redis, monkeypatch: pytest.MonkeyPatch, off_s: int
+) -> None:
+    """From the start of a job, whatever the clock of the worker's host shows: else recovery takes it for lost."""
+    leases_s: list[float] = []
+
+    def look(_: str) -> None:
+        ((_, ends),) = cast(Any, connection.zrange(keys.rq_running(QUEUE), 0, -1, withscores=True))
+        leases_s.append(ends - time.time())
+
+    monkeypatch.setattr(rq.registry, "current_timestamp", lambda: int(time.time()) + off_s)
+    run(connection, keys.LABEL_FUNCTION, "0" * 32, label=look)
+    assert leases_s == [pytest.approx(SharedSettings().heartbeat_ttl_s, abs=5)]
+
+
+def test_a_silent_connection_is_given_up_before_leases_end(connection: redis.Redis) -> None:
+    """RQ would wait for answers of Redis for longer than a lease: a broken network would cost more than it lasts."""
+    ResidentWorker(QUEUE, connection, "worker-of-the-test", LABELS, lambda: None)
+    assert connection.connection_pool.connection_kwargs.get("socket_timeout", 0) <= SharedSettings().heartbeat_s
 
 
 def test_what_a_job_wants_called_at_its_end_is_not(connection: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,9 +127,9 @@ def test_one_that_cannot_serve_ends_no_other(tmp_path: Path) -> None:
             process.terminate()
 
 
-def test_without_a_gpu_cuda_all_says_so() -> None:
+def test_without_a_gpu_cuda_all_says_so(redis_url: str) -> None:
     """`MIEN_DEVICE=cuda:all` without CUDA is an error in one line, never a silent CPU."""
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "MIEN_DEVICE": "cuda:all"}
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "MIEN_DEVICE": "cuda:all", "MIEN_REDIS_URL": redis_url}
     command = [sys.executable, "-m", "worker", "run"]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
