@@ -85,28 +85,28 @@ class FaceRecord(BaseModel):
 
     track_id: int = Field(description="one face over time, from 0")
     bbox: tuple[float, float, float, float] = Field(description="x, y, width, height in shown, square pixels")
-    detection_score: float | None = Field(description="0..1; null where frames were given as crops")
+    detection_score: float | None = Field(description="0..1; null if the frames are face crops")
     label: str = Field(description="the label with the highest score")
     score: float = Field(description="that score")
     scores: dict[str, float] = Field(description="probabilities of all labels, sum 1")
-    members: dict[str, dict[str, float]] | None = Field(None, description="each member's own, with `members=true`")
+    members: dict[str, dict[str, float]] | None = Field(None, description="by member, with `members=true`")
     landmarks: tuple[tuple[float, float], ...] | None = Field(
         None,
         description="with `landmarks=true`: the person's right eye, left eye, nose tip, right and left mouth corner",
     )
-    pose: PoseRecord | None = Field(None, description="with `landmarks=true`: of the five points on a generic head")
+    pose: PoseRecord | None = Field(None, description="with `landmarks=true`: fitted to the five points")
     sharpness: float | None = Field(None, description="with `landmarks=true`: about 0 (blurred) to 1 (sharp)")
     person_id: int | None = Field(
         None,
-        description="with `people=true`: from 0; null until the job has ended, and of faces too small to tell",
+        description="with `people=true`: from 0; null until the job has ended, and for faces that are too small",
     )
     change: dict[str, float] | None = Field(
         None,
         description="with `baseline`: difference of each label's log-odds to the person's own neutral face; null until"
         " the job has ended",
     )
-    size_px: float | None = Field(None, description="with `landmarks=true`: side of a square as large as the box")
-    person_name: str | None = Field(None, description="what the person was called, in a job whose people have names")
+    size_px: float | None = Field(None, description="with `landmarks=true`: side of a square with the box's area")
+    person_name: str | None = Field(None, description="name given to the person, in a job with named people")
 
 
 class FrameRecord(BaseModel):
@@ -115,10 +115,10 @@ class FrameRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     frame_index: int = Field(description="index in the source, from 0")
-    timestamp_s: float = Field(description="the container's own presentation time, seconds")
+    timestamp_s: float = Field(description="the container's presentation time, seconds")
     faces: tuple[FaceRecord, ...]
-    width: int | None = Field(None, description="of a picture whose size is not the job's; boxes lie in it")
-    height: int | None = Field(None, description="likewise")
+    width: int | None = Field(None, description="of a picture whose size differs from the job's; its boxes refer to it")
+    height: int | None = Field(None, description="as `width`")
 
 
 def frame_record(

@@ -76,8 +76,8 @@ class Progress(BaseModel):
 
     frames_done: int = 0
     frames_total: int | None = None
-    bytes_fetched: int | None = Field(None, description="of a video that is fetched, while it is")
-    bytes_total: int | None = Field(None, description="likewise, as far as its host tells")
+    bytes_fetched: int | None = Field(None, description="of the video, while it is fetched")
+    bytes_total: int | None = Field(None, description="as `bytes_fetched`; null if the host does not report it")
     frames_per_second: float | None = None
     eta_s: float | None = None
 
@@ -109,12 +109,12 @@ class Job(BaseModel):
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     id: str
-    name: str | None = Field(None, description="the upload's file name, or what was given; only ever shown")
-    metadata: dict[str, str] = Field(default_factory=dict, description="what the client gave, by key")
-    batch: str | None = Field(None, description="the batch that it belongs to")
-    persons: tuple[PersonNote, ...] = Field((), description="names that tracks were given, and which are one person")
+    name: str | None = Field(None, description="the upload's file name, or the given name; for display only")
+    metadata: dict[str, str] = Field(default_factory=dict, description="the client's texts, by key")
+    batch: str | None = Field(None, description="the job's batch")
+    persons: tuple[PersonNote, ...] = Field((), description="notes on people: names, tracks, visibility")
     state: State
-    stage: Stage | None = Field(None, description="`fetching`: the job is queued once its video is here")
+    stage: Stage | None = Field(None, description="`fetching`: the job is queued once its video has arrived")
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -125,10 +125,10 @@ class Job(BaseModel):
     progress: Progress
     labels: tuple[str, ...] | None = None
     label_shares: dict[str, float] | None = Field(
-        None, description="share of all faces of all frames on which a label comes first, 0..1; null until the end"
+        None, description="share of all faces of all frames on which a label ranks first, 0..1; null until the end"
     )
     detector: str | None = None
-    prior: float | None = Field(None, description="what the scores are given at; null until known, or without meaning")
+    prior: float | None = Field(None, description="prior of the scores; null until known, and for models without one")
     error: JobError | None = None
     warnings: tuple[str, ...] = ()
     attempts: int = 0

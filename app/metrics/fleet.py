@@ -82,13 +82,13 @@ async def _waiting(services: Services, bundles: set[str], workers: list[WorkerIn
 
 
 def _queues(queues: Mapping[str, Queue]) -> list[Metric]:
-    depth = GaugeMetricFamily("mien_queue_jobs", "Jobs that wait.", labels=["queue"])
+    depth = GaugeMetricFamily("mien_queue_jobs", "Waiting jobs.", labels=["queue"])
     age = GaugeMetricFamily("mien_queue_age_seconds", "How long the next job has waited.", labels=["queue"])
-    running = GaugeMetricFamily("mien_queue_jobs_running", "Jobs that workers are at.", labels=["queue"])
+    running = GaugeMetricFamily("mien_queue_jobs_running", "Running jobs.", labels=["queue"])
     slots = GaugeMetricFamily("mien_queue_slots", "Jobs that live workers can label at once.", labels=["queue"])
     load = GaugeMetricFamily(
         "mien_load_ratio",
-        "(running + waiting) / slots, of one slot where there is none: to scale on.",
+        "(running + waiting) / slots, with at least one slot; for scaling.",
         labels=["queue"],
     )
     for name, queue in queues.items():
@@ -106,14 +106,14 @@ def _queues(queues: Mapping[str, Queue]) -> list[Metric]:
 
 def _workers(workers: list[WorkerInfo]) -> list[Metric]:
     states = GaugeMetricFamily("mien_workers", "Live workers.", labels=["bundle", "state"])
-    running = GaugeMetricFamily("mien_jobs_running", "Jobs that workers are at.")
+    running = GaugeMetricFamily("mien_jobs_running", "Running jobs.")
     releases = GaugeMetricFamily("mien_workers_by_release", "Live workers.", labels=["version"])
     frames = CounterMetricFamily("mien_worker_frames", "Sampled frames labelled.", labels=["worker"])
     rss = GaugeMetricFamily("mien_worker_memory_bytes", "Main memory in use.", labels=["worker"])
     of_gpu = {
-        "gpu_memory_bytes": ("mien_worker_gpu_memory_bytes", "GPU memory that the worker holds."),
+        "gpu_memory_bytes": ("mien_worker_gpu_memory_bytes", "GPU memory of the worker."),
         "gpu_memory_total_bytes": ("mien_gpu_memory_bytes", "Memory of the worker's GPU."),
-        "gpu_utilisation": ("mien_gpu_utilisation_ratio", "Share of the time that the worker's GPU computed, 0 to 1."),
+        "gpu_utilisation": ("mien_gpu_utilisation_ratio", "Utilisation of the worker's GPU, 0 to 1."),
     }
     gpu = {field: GaugeMetricFamily(*said, labels=["worker", "device"]) for field, said in of_gpu.items()}
     by_state: dict[tuple[str, str], int] = {}
@@ -141,7 +141,7 @@ def _counters(counts: Mapping[str, float]) -> list[Metric]:
         counted.FACES: ("mien_faces", "Faces labelled."),
         counted.BATCHES: ("mien_batches", "Batches that the backbone ran."),
         counted.BATCH_FILLED: ("mien_batch_crops", "Face crops in those batches."),
-        counted.BATCH_SLOTS: ("mien_batch_slots", "Face crops that those batches could have held."),
+        counted.BATCH_SLOTS: ("mien_batch_slots", "Capacity of those batches in face crops."),
         counted.BUSY_SECONDS: ("mien_busy_seconds", "Time that workers spent on jobs."),
         counted.MODEL_LOADS: ("mien_model_loads", "Bundles loaded."),
     }
@@ -151,9 +151,7 @@ def _counters(counts: Mapping[str, float]) -> list[Metric]:
     ended = CounterMetricFamily("mien_jobs", "Jobs that ended.", labels=["state"])
     for state in sorted(ENDED):
         ended.add_metric([state], counts.get(counted.jobs(state), 0.0))
-    failures = CounterMetricFamily(
-        "mien_job_failures", "Jobs that failed, by the code of their error.", labels=["code"]
-    )
+    failures = CounterMetricFamily("mien_job_failures", "Failed jobs by error code.", labels=["code"])
     stages = CounterMetricFamily("mien_stage_seconds", "Time spent in stages of the pipeline.", labels=["stage"])
     for field, value in sorted(counts.items()):
         for prefix, family in ((_STAGE, stages), (_FAILURE, failures)):
@@ -164,9 +162,9 @@ def _counters(counts: Mapping[str, float]) -> list[Metric]:
 
 def _histograms(counts: Mapping[str, float]) -> list[Metric]:
     meanings = {
-        counted.WAIT: ("mien_job_wait_seconds", "From a job's submission until a worker first took it."),
+        counted.WAIT: ("mien_job_wait_seconds", "From a job's submission until a worker first claimed it."),
         counted.FIRST_RECORD: ("mien_first_record_seconds", "From a job's submission until its first records."),
-        counted.RUN: ("mien_job_run_seconds", "How long the execution took that ended a job."),
+        counted.RUN: ("mien_job_run_seconds", "Duration of the execution that ended a job."),
     }
     families: list[Metric] = []
     for histogram, (name, meaning) in meanings.items():
@@ -182,19 +180,19 @@ def _histograms(counts: Mapping[str, float]) -> list[Metric]:
 
 def _webhooks(waiting: int, lag_s: float) -> list[Metric]:
     return [
-        _gauge("mien_webhooks_waiting", "Webhooks that are to be sent, or sent again.", waiting),
-        _gauge("mien_webhook_lag_seconds", "How long the first webhook has been due.", lag_s),
+        _gauge("mien_webhooks_waiting", "Webhooks that wait for delivery or a retry.", waiting),
+        _gauge("mien_webhook_lag_seconds", "Time since the first webhook became due.", lag_s),
     ]
 
 
 def _room(memory: Mapping[str, Any], space: Space | None) -> list[Metric]:
     families: list[Metric] = [
         _gauge("mien_redis_memory_bytes", "Memory that Redis uses.", memory["used_memory"]),
-        _gauge("mien_redis_memory_limit_bytes", "Most memory that Redis may use; 0: no limit.", memory["maxmemory"]),
+        _gauge("mien_redis_memory_limit_bytes", "Memory limit of Redis; 0: no limit.", memory["maxmemory"]),
     ]
     if space is not None:  # object storage does not tell
-        families.append(_gauge("mien_store_free_bytes", "Room left in the upload store.", space.free))
-        families.append(_gauge("mien_store_size_bytes", "Room of the upload store.", space.total))
+        families.append(_gauge("mien_store_free_bytes", "Free space of the upload store.", space.free))
+        families.append(_gauge("mien_store_size_bytes", "Total space of the upload store.", space.total))
     return families
 
 

@@ -21,12 +21,12 @@ class RequestMetrics:
         self._requests = Counter("mien_requests_total", "Requests answered.", labels, registry=self.registry)
         self._seconds = Histogram(
             "mien_request_seconds",
-            "Time to the end of the answer.",
+            "Time to the end of the response.",
             ("method", "route"),
             buckets=SECONDS,
             registry=self.registry,
         )
-        self._open = Gauge("mien_requests_open", "Requests under way.", registry=self.registry)
+        self._open = Gauge("mien_requests_open", "Open requests.", registry=self.registry)
         self._bytes = Counter("mien_request_body_bytes_total", "Bytes of bodies received.", registry=self.registry)
         built = Gauge("mien_build_info", "1, with the release of this front end.", ("version",), registry=self.registry)
         built.labels(release()).set(1)
@@ -36,7 +36,7 @@ class RequestMetrics:
         self._open.inc()
 
     def received(self, size: int) -> None:
-        """A piece of a body came."""
+        """A piece of a body was received."""
         self._bytes.inc(size)
 
     def end(self, method: str, route: str, status: int, seconds: float) -> None:

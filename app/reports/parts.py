@@ -17,7 +17,7 @@ MOST_PEAKS = 3
 class LabelShare(BaseModel):
     """The share of frames with a label, and its mean score."""
 
-    share: float = Field(description="share of the frames with this face that lie in segments of the label, 0..1")
+    share: float = Field(description="share of the frames with this face in segments of the label, 0..1")
     mean_score: float = Field(description="mean of the label's score over all frames with this face")
 
 
@@ -43,10 +43,10 @@ class Events(BaseModel):
     """The segments of one label."""
 
     count: int
-    per_minute: float | None = Field(description="of the time in which the face is seen; null where that is not known")
+    per_minute: float | None = Field(description="of the time in which the face is visible; null if unknown")
     mean_s: float = Field(description="mean duration")
     longest_s: float
-    onsets_s: tuple[float, ...] = Field(description="when each began")
+    onsets_s: tuple[float, ...] = Field(description="start of each")
     peaks: tuple[Peak, ...] = Field(description=f"the highest of {MOST_PEAKS} segments, the best first")
 
 
@@ -67,12 +67,12 @@ class PartSummary(BaseModel):
     label: str | None = Field(description="the label with the largest share")
     labels: dict[str, LabelShare]
     segments: tuple[Segment, ...]
-    events: dict[str, Events] = Field(description="of the labels that were shown")
+    events: dict[str, Events] = Field(description="of the labels that occur")
     transitions: tuple[Transition, ...] = Field(description="the most frequent first")
     moments: tuple[Moment, ...] | None = Field(
         description="with `baseline`: the largest changes, at least 1 s apart; null until the job has ended"
     )
-    trust: Trust | None = Field(description="with `landmarks=true`: in how much of the frames the face can be trusted")
+    trust: Trust | None = Field(description="with `landmarks=true`: shares of reliable frames")
 
 
 class Part:

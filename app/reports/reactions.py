@@ -18,13 +18,13 @@ MOST_REACTIONS = 100
 class Reaction(BaseModel):
     """How often one face began to show a label within 1 s after another face began to show one."""
 
-    by: Literal["track_id", "person_id"] = Field(description="what `first` and `second` are")
+    by: Literal["track_id", "person_id"] = Field(description="kind of `first` and `second`")
     first: int
     first_label: str
     second: int
     second_label: str
     count: int
-    times_s: tuple[float, ...] = Field(description="when the second began")
+    times_s: tuple[float, ...] = Field(description="onsets of the second face")
 
 
 def reactions(segments: Mapping[int, Sequence[Segment]], by: Literal["track_id", "person_id"]) -> tuple[Reaction, ...]:

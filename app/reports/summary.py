@@ -25,7 +25,7 @@ class TrackSummary(PartSummary):
     """One face over time."""
 
     track_id: int
-    person_name: str | None = Field(None, description="what the person was called")
+    person_name: str | None = Field(None, description="name given to the person")
 
 
 class Appearance(BaseModel):
@@ -63,12 +63,12 @@ class Summary(BaseModel):
     frames: int = Field(description="sampled frames")
     frames_with_faces: int
     frames_without_faces: int
-    left_out: LeftOutFaces | None = Field(description="faces that options left out; null until the job has ended")
+    left_out: LeftOutFaces | None = Field(description="faces that options excluded; null until the job has ended")
     video: PartSummary = Field(description="all faces together; each frame counts once, with their mean scores")
     tracks: tuple[TrackSummary, ...]
     people: tuple[PersonSummary, ...] | None = Field(description="with `people=true`; null until the job has ended")
     reactions: tuple[Reaction, ...] = Field(
-        description="who begins to show what within 1 s after whom, the most frequent first"
+        description="labels that a face began to show within 1 s after another face, the most frequent first"
     )
 
 

@@ -23,7 +23,7 @@ from app.routes.frames import WithMembers, check_written, content_of, pieces
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 BatchFormat = Literal["csv", "ndjson", "parquet"]
-Name = Annotated[str, Path(description="The `batch` that its jobs were submitted with.", pattern=BATCH)]
+Name = Annotated[str, Path(description="The `batch` of its jobs.", pattern=BATCH)]
 
 
 class BatchLinks(BaseModel):
@@ -38,9 +38,9 @@ class Batch(BaseModel):
     """The jobs of a batch."""
 
     name: str
-    jobs: int = Field(description="how many there are; those that were removed or have expired do not count")
-    states: dict[State, int] = Field(description="how many of them are in each state")
-    complete: bool = Field(description="all of them have ended")
+    jobs: int = Field(description="number of jobs, without removed and expired ones")
+    states: dict[State, int] = Field(description="number of jobs in each state")
+    complete: bool = Field(description="all jobs have ended")
     links: BatchLinks
 
 
@@ -71,7 +71,7 @@ async def get_frames(
     name: Name,
     services: ServicesDep,
     owner: OwnerDep,
-    format: Annotated[BatchFormat, Query(description="What the file is.")] = "csv",
+    format: Annotated[BatchFormat, Query(description="Format of the file.")] = "csv",
     members: WithMembers = False,
 ) -> StreamingResponse:
     """One file with the frames so far, job after job, oldest first; every row begins with `job_id` and `name`.

@@ -57,20 +57,20 @@ LinksDep = Annotated[LinkMaker, Depends(_links)]
 
 IfNoneMatch = Annotated[
     str | None,
-    Header(alias="If-None-Match", description="ETag of the version you have; 304 if it is the newest."),
+    Header(alias="If-None-Match", description="ETag of your version; 304 if it is the newest."),
 ]
 
 SmoothS = Annotated[
     float | None,
-    Query(ge=0, le=10, allow_inf_nan=False, description="Instead of the job's option: smooth over so many seconds."),
+    Query(ge=0, le=10, allow_inf_nan=False, description="Overrides the job's option: smooth over this many seconds."),
 ]
 MinSegmentS = Annotated[
     float | None,
-    Query(ge=0, le=60, allow_inf_nan=False, description="Instead of the job's option: the shortest segment, seconds."),
+    Query(ge=0, le=60, allow_inf_nan=False, description="Overrides the job's option: shortest segment, seconds."),
 ]
 UnsureBelow = Annotated[
     float | None,
-    Query(ge=0, le=1, allow_inf_nan=False, description="Instead of the job's option: mark segments below this score."),
+    Query(ge=0, le=1, allow_inf_nan=False, description="Overrides the job's option: mark segments below this score."),
 ]
 
 

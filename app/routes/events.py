@@ -36,7 +36,7 @@ KEEP_ALIVE_S = 15  # proxies close idle connections
 RECONNECT_MS = 2000
 _POSITION = re.compile(r"[0-9]{1,10}")  # at most as many digits as MAX_POSITION
 
-LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="Go on after this event.")]
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="Resume after this event.")]
 AcceptEncoding = Annotated[str | None, Header(include_in_schema=False)]
 From = Annotated[int, Query(alias="from", ge=0, le=MAX_POSITION, description="Position of the first frame.")]
 

@@ -45,10 +45,10 @@ class FramePage(BaseModel):
     job_id: str
     name: str | None = Field(description="of the job")
     metadata: dict[str, str] = Field(description="of the job")
-    labels: tuple[str, ...] | None = Field(description="the labels, in score order; null until a worker took the job")
+    labels: tuple[str, ...] | None = Field(description="in score order; null until a worker has taken the job")
     frames: tuple[FrameRecord, ...]
-    next: str | None = Field(description="where the next page is; null only after the last frame of an ended job")
-    complete: bool = Field(description="the job has ended, so no more frames will come than there are")
+    next: str | None = Field(description="address of the next page; null only after the last frame of an ended job")
+    complete: bool = Field(description="the job has ended: there will be no further frames")
 
 
 From = Annotated[int, Query(alias="from", ge=0, le=MAX_POSITION, description="Position among the sampled frames.")]
@@ -56,10 +56,10 @@ Limit = Annotated[
     int | None,
     Query(ge=1, le=MAX_PAGE_FRAMES, description=f"Most frames in a page; {PAGE_FRAMES} if absent. Streams have none."),
 ]
-WithMembers = Annotated[bool, Query(description="Show each member's own probabilities, too.")]
+WithMembers = Annotated[bool, Query(description="Include each member's probabilities.")]
 Format = Annotated[
     FrameFormat | None,
-    Query(description="Instead of `Accept`. The text formats stream all frames from `from` on, as far as there are."),
+    Query(description="Instead of `Accept`. The text formats stream all existing frames from `from` on."),
 ]
 # OpenAPI describes `Accept` by the media types of the answers, not as a parameter.
 Accept = Annotated[str | None, Header(include_in_schema=False)]

@@ -31,9 +31,9 @@ class Ready(BaseModel):
     """The parts that the service needs, and their state."""
 
     status: Literal["ready", "unavailable"]
-    redis: bool = Field(description="Redis answers")
-    uploads: bool = Field(description="the upload store can be written")
-    missing: tuple[str, ...] = Field(description="what is missing, in words")
+    redis: bool = Field(description="Redis responds")
+    uploads: bool = Field(description="the upload store is writable")
+    missing: tuple[str, ...] = Field(description="what is missing, as text")
     workers: tuple[WorkerInfo, ...] = Field(description="live workers with their state, bundle, device and detector")
 
 
@@ -56,7 +56,7 @@ async def ready(services: ServicesDep, response: Response) -> Ready:
     )
     missing = []
     if workers is None:
-        missing.append("redis: it does not answer")
+        missing.append("redis: it does not respond")
     elif not any(worker.state in {"ready", "busy"} for worker in workers):
         states = ", ".join(f"{w.name} is {w.state}" + (f" ({w.detail})" if w.detail else "") for w in workers)
         missing.append("worker: none is ready" + (f"; {states}" if states else ""))

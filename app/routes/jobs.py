@@ -34,11 +34,11 @@ class JobList(BaseModel):
     """Some of the caller's jobs, newest first."""
 
     jobs: tuple[Job, ...]
-    next: str | None = Field(description="where the next page is; null after the oldest job")
+    next: str | None = Field(description="address of the next page; null after the oldest job")
 
 
 Wait = Annotated[
-    int, Query(ge=0, le=MAX_WAIT_S, description="Wait so many seconds for the state or the progress to change.")
+    int, Query(ge=0, le=MAX_WAIT_S, description="Wait at most this many seconds for a change of state or progress.")
 ]
 Prefer = Annotated[
     str | None,
@@ -62,7 +62,7 @@ Words = Annotated[
     ),
 ]
 ListedLabel = Annotated[
-    str, Query(max_length=64, description="Only ended jobs in which this label comes first on some face.")
+    str, Query(max_length=64, description="Only ended jobs in which this label ranks first on some face.")
 ]
 LeastShare = Annotated[float, Query(ge=0, le=1, description="With `label`: on at least this share of all faces.")]
 
@@ -82,7 +82,7 @@ Since = Annotated[
 ListedBatch = Annotated[str | None, Query(pattern=BATCH, description="Only jobs of this batch.")]
 ListLimit = Annotated[int, Query(ge=1, le=1000, description="Most jobs in a page.")]
 # Their own checks give clearer errors than a pattern.
-Cursor = Annotated[str | None, Query(description="Where to go on, from `next`.", json_schema_extra={"pattern": CURSOR})]
+Cursor = Annotated[str | None, Query(description="From `next`.", json_schema_extra={"pattern": CURSOR})]
 
 
 @router.post(

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 class Model(ModelInfo):
     """A bundle that live workers serve."""
 
-    device: str | None = Field(description="device of its first worker")
+    device: str | None = Field(description="device of the first worker")
     workers: tuple[WorkerInfo, ...]
 
 

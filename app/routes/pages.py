@@ -41,11 +41,11 @@ class PageSettings(BaseModel):
     """Settings of this service for the page."""
 
     version: str
-    keys_needed: bool = Field(description="an API key has to be sent")
+    keys_needed: bool = Field(description="an API key is required")
     max_upload_bytes: int
     result_ttl_s: int
-    inputs: str = Field(description="which files can be labelled, in words")
-    options: dict[str, Any] = Field(description="what an option is where none is given")
+    inputs: str = Field(description="supported files, as text")
+    options: dict[str, Any] = Field(description="default values of options")
 
 
 class PageMember(BaseModel):

@@ -34,15 +34,15 @@ class Rendering(BaseModel):
 
     job_id: str
     state: Literal["queued", "running"]
-    progress: float | None = Field(None, description="share that is made, 0..1; null where that is not known")
+    progress: float | None = Field(None, description="0..1; null if unknown")
 
 
-Wait = Annotated[int, Query(ge=0, le=MAX_WAIT_S, description="Wait so many seconds for it to be ready.")]
+Wait = Annotated[int, Query(ge=0, le=MAX_WAIT_S, description="Wait at most this many seconds until it is ready.")]
 StyleQuery = Annotated[
     Style,
     Query(description="`boxes` and labels of the job, or every face hidden: `blur`, `pixelate`."),
 ]
-Range = Annotated[str | None, Header(alias="Range", description="A part of the video, as players ask for it.")]
+Range = Annotated[str | None, Header(alias="Range", description="A part of the video, as players request it.")]
 
 
 @router.get(

@@ -83,7 +83,7 @@ def render_job(kind: Rendition, job_id: str) -> object:
         except (UndecodableInputError, LimitExceededError, NothingToDrawError) as error:
             say("failed", str(error))
         except FileNotFoundError:
-            say("failed", "the input is not there any more")
+            say("failed", "the input was deleted")
         except Exception:
             log.exception("render_failed", job_id=job_id, kind=kind.name, request_id=record.request_id)
             say("failed", "an unexpected error; it has been logged")
