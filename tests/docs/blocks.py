@@ -1,4 +1,4 @@
-"""The code blocks of README and guides.
+"""The code blocks of README, guides and READMEs of folders.
 
 Blocks are fenced, with their language.  A block that is not to be run has a comment above it, with the reason:
 
@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")] + sorted(
-    ROOT.glob("docs/**/*.md")
-)
+FOLDERS = ("", "docs/**/", "docker/**/", "model_store/**/", "tests/bench/**/")
+PAGES = sorted(path for folder in FOLDERS for path in ROOT.glob(f"{folder}*.md"))
 FENCE = re.compile(r"^```(?P<info>.*)\n(?P<text>(?:(?!```).*\n)*)```$", re.MULTILINE)
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.+) -->\n$")
 URL = "http://127.0.0.1:8000"  # of the service in all examples

@@ -42,7 +42,9 @@ def example(service: Service, clips: Clips, tmp_path: Path) -> Iterator[dict[str
             http.delete(f"/v1/jobs/{left['id']}")
 
 
-@pytest.mark.parametrize("page", [page for page, found in RUNNABLE.items() if found], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page, found in RUNNABLE.items() if found], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_examples_run(page: Path, service: Service, example: dict[str, str], tmp_path: Path) -> None:
     """In order and in one folder, so that a block may use what the ones before it wrote."""
     for block in RUNNABLE[page]:
