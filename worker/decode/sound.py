@@ -1,4 +1,4 @@
-"""The sound of an input, put beside pictures that were made of it: copied where players read it in mp4, else as AAC.
+"""Adds an input's sound to pictures rendered from it: copied if players read it in mp4, otherwise encoded as AAC.
 
 Times are those of `video`: a player's media time, or the container's from its start, continuous over joined clocks.
 """
@@ -29,7 +29,7 @@ from worker.decode.times import BACK_S, PacketClock, zero_s
 
 # Codecs that players read in mp4.
 COPIED = frozenset({"aac", "mp3", "opus", "flac", "alac", "ac3", "eac3"})
-# Decoders for the sound of the containers that are taken: of browsers, cameras, phones, broadcasts and discs.
+# Decoders for the sound of accepted containers: of browsers, cameras, phones, broadcasts and discs.
 SOUND_DECODERS = frozenset(
     {
         "aac", "aac_latm", "ac3", "alac", "amrnb", "amrwb", "dca", "eac3", "flac", "mlp", "mp1", "mp1float", "mp2",
@@ -60,7 +60,7 @@ def add_sound(given: Sound, tick: Callable[[], None]) -> bool:
     """
     try:
         return _add(given, tick, may_copy=True)
-    except av.FFmpegError:  # such as MP3 below 16 kHz, which an mp4 may not hold
+    except av.FFmpegError:  # such as MP3 below 16 kHz, which mp4 cannot hold
         return _add(given, tick, may_copy=False)
 
 
@@ -102,7 +102,7 @@ def _pictures(drawn: InputContainer, made: OutputContainer) -> Iterator[Packet[A
 
 
 def _offsets(path: Path, tick: Callable[[], None]) -> list[float]:
-    """What the clock of the pictures adds to the container's times, seconds: 0, then a value for each jump."""
+    """Offsets of the pictures' clock to the container's times, seconds: 0, then a value per jump."""
     found = [0.0]
     with closing(OpenVideo(path)) as video:
         if not video.plays_in_browsers:
@@ -116,9 +116,9 @@ def _offsets(path: Path, tick: Callable[[], None]) -> list[float]:
 
 
 def _timed(video: OpenVideo, track: AudioStream, offsets: list[float], tick: Callable[[], None]) -> Iterator[Timed]:
-    """Packets of the track with their times, which their timestamps are set to.
+    """Packets of the track with their times; their timestamps are set accordingly.
 
-    A jump of the clock gets the offset, of those not passed yet, that continues the sound best.
+    At a jump of the clock, the later offset that continues the sound best is used.
     """
     video.pass_over_other_tracks(track)
     base = track.time_base or Fraction(1, 90_000)
@@ -141,7 +141,7 @@ def _timed(video: OpenVideo, track: AudioStream, offsets: list[float], tick: Cal
 
 
 def _part(packets: Iterable[Timed], given: Sound) -> Iterator[Timed]:
-    """Those that sound in the part, with increasing timestamps.  Before 0 there may be what a decoder starts with."""
+    """Packets within the part, with increasing timestamps.  A decoder's priming packets may precede 0."""
     start_s, last = given.start_s or -math.inf, None
     for shown_s, packet in packets:
         ends_s = shown_s + float((packet.duration or 0) * (packet.time_base or 0))
@@ -187,7 +187,7 @@ def _decoded(packets: Iterable[Timed], track: AudioStream) -> Iterator[AudioFram
 
 
 def _resampled(frames: Iterable[AudioFrame], rate: int) -> Iterator[tuple[int | None, Samples]]:
-    """One or two channels at the rate, as the first frame has: samples, and the position of the first, if known."""
+    """Resampled to the rate, with one or two channels as the first frame: samples, position of the first if known."""
     resampler, kind, layout = None, None, ""
     for frame in frames:
         layout = layout or ("mono" if frame.layout.nb_channels == 1 else "stereo")
@@ -199,7 +199,7 @@ def _resampled(frames: Iterable[AudioFrame], rate: int) -> Iterator[tuple[int | 
 
 
 def _continuous(pieces: Iterable[tuple[int | None, Samples]], rate: int, given: Sound) -> Iterator[tuple[int, Samples]]:
-    """Samples of the part without gaps: silence where some are missing, none twice."""
+    """Samples of the part without gaps or repetitions; missing ones are silence."""
     start = round((given.start_s or 0.0) * rate)
     end = LONGEST if given.end_s is None else round(given.end_s * rate)
     due = None

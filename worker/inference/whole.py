@@ -1,4 +1,4 @@
-"""Finds out, over one input, what is known when it is over: people, and each person's own neutral face."""
+"""Collects results over a whole input: people, and each person's own neutral face."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class NoNeutralError(ValueError):
 
 
 class WholeTally:
-    """Of one input.  Memory grows with the tracks, not with the frames."""
+    """The tally of one input.  Memory grows with the tracks, not with the frames."""
 
     def __init__(self, options: JobOptions, labels: Sequence[str], people: Gathering | None) -> None:
-        """people: where the options ask for them.  Raises: NoNeutralError."""
+        """people: None unless the options request them.  Raises: NoNeutralError."""
         if options.baseline == "auto" and NEUTRAL not in labels:
             raise NoNeutralError(f"baseline=auto needs a label {NEUTRAL}, which this model lacks")
         self.people = people
@@ -67,7 +67,7 @@ class WholeTally:
             sums[place] += (1.0, *(log_odds(score) for score in face.scores))
 
     def _baselines(self, people: dict[int, int]) -> dict[int, tuple[float, ...]]:
-        """By track; tracks of one person share theirs."""
+        """Log-odds by track; tracks of one person share a baseline."""
         own = {track_id: _owner(track_id, people) for track_id in self._sums}
         joined: dict[tuple[int, int], npt.NDArray[np.float64]] = {}
         for track_id, sums in self._sums.items():
@@ -85,7 +85,7 @@ class WholeTally:
 
 
 def _owner(track_id: int, people: dict[int, int]) -> tuple[int, int]:
-    """Whose baseline a track has: its person's, or its own."""
+    """The key of a track's baseline: its person, or the track itself."""
     return (people[track_id], -1) if track_id in people else (-1, track_id)
 
 

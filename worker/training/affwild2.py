@@ -46,7 +46,7 @@ def read_affwild2(root: Path, split: str) -> Split:
 
 
 def annotation_files(root: Path) -> list[Path]:
-    """The label files of the validation split, or those that lie in the folder itself, as a user's own may.
+    """The label files of the validation split, or those in the folder itself, as in users' own data.
 
     Raises: DataError if there are none.
     """

@@ -1,4 +1,4 @@
-"""The faces that the stills layout trains on, each with what its annotators said of it.
+"""The faces of the stills layout, each with its annotations.
 
 votes: the FER+ taggers'.  fer2013: the older single label of the same image.  portraits: the label of a portrait, by
 one person.  teacher: what a network of others answers, on every face.  An annotator that said nothing of a face has a
@@ -48,7 +48,7 @@ class AnnotatedFaces:
         return AnnotatedFaces(self.crops[rows], self.sharp[rows], targets, self.weights)
 
     def together(self) -> Tensor:
-        """(N, K) weighted mean of what the annotators said of each face, rows sum to 1."""
+        """(N, K) weighted mean of each face's annotations, rows sum to 1."""
         parts = torch.stack([target * self.weights[name] for name, target in self.targets.items()]).sum(dim=0)
         return parts / parts.sum(dim=1, keepdim=True)
 

@@ -1,4 +1,4 @@
-"""Import of the network that tells people apart from the npm package @vladmandic/face-api.
+"""Import of the identity network from the npm package @vladmandic/face-api.
 
 The package is read as data; nothing in it is executed.
 """

@@ -25,7 +25,7 @@ Given = TypeVar("Given", Video, AnnotatedVideo)
 
 @dataclass(frozen=True)
 class Seen:
-    """What the pipeline said of a video: N frames, F faces, K labels, M members.
+    """The pipeline's output for a video: N frames, F faces, K labels, M members.
 
     index, times: (N,) of each frame, in the source and in seconds.  frame: (F,) position of a face's frame.  track,
     area, middle: (F,) its track, its box' pixels, its centre from the left as a share of the width.  fused (F, K) and
@@ -83,7 +83,7 @@ class Following:
     missed: int = 0
 
     def add(self, truth: Indices, said: Indices) -> None:
-        """A video's frames (N,): annotated and said labels, -1 for none."""
+        """A video's frames (N,): annotated and predicted labels, -1 for none."""
         starts = np.flatnonzero(np.diff(truth, prepend=truth[:1] - 1))  # of runs of one label
         ends = np.append(starts[1:], len(truth))
         for before, start, end in zip(starts, starts[1:], ends[1:], strict=False):
@@ -120,7 +120,7 @@ def label_videos(
     journal: Journal,
     at_once: int,
 ) -> Iterator[Labelled[Given]]:
-    """Every video in order, labelled as a job with these options is; what cannot be says why, and the others go on.
+    """Every video in order, labelled like a job with these options; a failure has its reason and does not stop others.
 
     at_once: how many are labelled side by side, at most as many as were loaded for.
     """

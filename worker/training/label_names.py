@@ -1,4 +1,4 @@
-"""What corpora call the expressions: names and codes, in any case, for a bundle's labels."""
+"""Corpora's names and codes of expressions, in any case, for a bundle's labels."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class LabelNames:
         self._index = {name.lower(): k for k, label in enumerate(labels) for name in (label, *SYNONYMS.get(label, ()))}
 
     def index(self, name: str) -> int | None:
-        """The bundle's index of a label, None where it has none of that name."""
+        """The bundle's index of a label, None if it has none of that name."""
         return self._index.get(name.strip().lower())
 
     def accepted(self) -> str:
-        """All names, for whoever wrote another."""
+        """All accepted names, for error messages."""
         return ", ".join("/".join((label, *SYNONYMS.get(label, ()))) for label in self._labels)

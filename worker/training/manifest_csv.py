@@ -62,7 +62,7 @@ def read_table(path: Path, convert: Callable[[int, dict[str, str | None]], Conve
 
 
 def label_names(rows: Sequence[Row]) -> tuple[str, ...]:
-    """The seven labels where all rows use them (by name or index), else every name in the alphabet's order."""
+    """The seven labels if all rows use them (by name or index), otherwise all names in alphabetical order."""
     used = {row.label for row in rows} - {"", "-1"}
     known = set(LABELS) | {str(k) for k in range(len(LABELS))}
     return LABELS if used <= known else tuple(sorted(used))
@@ -87,7 +87,7 @@ def split_of(rows: Sequence[Row], name: str, labels: tuple[str, ...]) -> Split:
 
 
 def train_and_validation(rows: list[Row], seed: int) -> tuple[list[Row], list[Row]]:
-    """By the column `split`; where it is not used, whole videos are drawn for validation."""
+    """Split by the column `split`; without it, whole videos are drawn for validation."""
     if any(row.split for row in rows):
         parts = tuple([row for row in rows if row.split == name] for name in ("train", "validation"))
     else:

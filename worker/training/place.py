@@ -1,4 +1,4 @@
-"""Where a training runs: its device, its place among `torchrun`'s processes, and seeds that do not depend on either."""
+"""The device of a training, its rank among `torchrun`'s processes, and seeds that are independent of both."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Place:
 
     @property
     def first(self) -> bool:
-        """True in the one process that writes files and talks to the user."""
+        """True in the only process that writes files and output."""
         return self.rank == 0
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model as it is trained: with gradients averaged over the processes where there are several."""
+        """The model for training; with several processes, their gradients are averaged."""
         if self.world == 1:
             return model
         ids = [self.device.index] if self.device.type == "cuda" else None
@@ -46,7 +46,7 @@ class Place:
         return value if self.world == 1 else self._reduced(value if self.first else 0.0, dist.ReduceOp.SUM)
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait for every process."""
         if self.world > 1:
             dist.barrier()
 
@@ -57,7 +57,7 @@ class Place:
 
 
 def find_place(device: str) -> Place:
-    """Join `torchrun`'s processes where there are any, and choose the device.
+    """Join `torchrun`'s processes, if any, and choose the device.
 
     device: `auto`, `cpu`, `cuda` or `cuda:1`; under torchrun each process takes the GPU of its local rank.
 
@@ -73,10 +73,10 @@ def find_place(device: str) -> Place:
         raise TrainingError(f"no device {device!r}: name auto, cpu, cuda or cuda:N") from None
     if chosen.type == "cuda":
         if not torch.cuda.is_available():
-            raise TrainingError(f"device {device!r} was asked for, but torch finds no CUDA device")
+            raise TrainingError(f"device {device!r} was requested, but torch finds no CUDA device")
         chosen = torch.device("cuda", local if world > 1 else chosen.index or 0)
         if chosen.index >= torch.cuda.device_count():
-            raise TrainingError(f"device {chosen} was asked for, there are {torch.cuda.device_count()} CUDA devices")
+            raise TrainingError(f"device {chosen} was requested; there are {torch.cuda.device_count()} CUDA devices")
         torch.cuda.set_device(chosen)
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=RENDEZVOUS_TIMEOUT)
@@ -90,7 +90,7 @@ def leave(place: Place) -> None:
 
 
 def generator(*parts: int) -> torch.Generator:
-    """Randomness that depends on these whole numbers alone, so that a resumed training draws what it would have."""
+    """A generator seeded by these integers only, so that a resumed training draws the same numbers."""
     state = np.random.SeedSequence(parts).generate_state(2, np.uint32)
     return torch.Generator().manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
 

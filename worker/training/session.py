@@ -1,4 +1,4 @@
-"""What is around every training: its place, its journal, its run folder, and one line for the user where it fails."""
+"""The environment of a training: its place, journal and run folder, and one-line errors for the user."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Session:
     commit: str | None
 
     def run(self, settings: Settings, signature: str) -> Run:
-        """Take the run folder; in all processes, once the first one has.
+        """Claim the run folder, in the first process before the others.
 
-        Raises: CheckpointError if an earlier run lies there that is not to be resumed.
+        Raises: CheckpointError if the folder has an earlier run that is not to be resumed.
         """
         if self.place.first:
             self._prepare({"signature": signature, "commit": self.commit, "settings": asdict(settings)})
@@ -61,17 +61,17 @@ class Session:
 
 @contextmanager
 def training_session(device: str, run_dir: Path, *, resume: bool) -> Iterator[Session]:
-    """From the choice of the device to the farewell to `torchrun`'s other processes, who wait for the first at the end.
+    """Choose the device, run the body, and leave `torchrun`'s other processes, which wait for the first at the end.
 
     Raises: TrainingError, also where a bundle cannot be read or written.
     """
-    commit = current_commit()  # now: the checkout may move on while this process trains
+    commit = current_commit()  # now, since the checkout may change during the training
     place = find_place(device)
     journal = Journal(run_dir, shown=place.first)
-    cv2.setNumThreads(1)  # decoding and drawing share the machine with the networks
+    cv2.setNumThreads(1)  # decoding and drawing share the CPU with the networks
     try:
         yield Session(run_dir, resume, place, journal, commit)
-        if dist.is_initialized():  # unless the body has let the others go already
+        if dist.is_initialized():  # unless the body has released the others already
             place.wait()
     except BundleError as error:
         raise TrainingError(str(error)) from None

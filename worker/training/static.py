@@ -78,7 +78,7 @@ class StaticNet(nn.Module):
 
     @torch.no_grad()
     def served(self) -> Served:
-        """What is served: the backbone itself, with the weighted mean of the classifiers as its head."""
+        """The served network: the backbone, with the weighted mean of the classifiers as its head."""
         head = build_head(FrameHeadSpec(), self.backbone.feature_size, self.labels).to(self.normalise.gain.device)
         states = {name: classifier.state_dict() for name, classifier in self.classifiers.items()}
         for key, value in head.state_dict().items():

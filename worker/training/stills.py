@@ -54,7 +54,7 @@ class Stills:
         return np.where(decided, self.label_votes.argmax(axis=1), -1)
 
     def vote_shares(self) -> Shares:
-        """(N, 7) shares of the seven labels among the votes for them, single votes left out; zeros where none is left.
+        """(N, 7) shares of the seven labels among the votes for them, without single votes; zeros if none remains.
 
         Rows where half of the taggers or more saw none of the seven are zeros too.
         """

@@ -90,7 +90,7 @@ class StillsSource:
         return StillsTask(self, net, place)
 
     def completed(self, served: Served) -> Served:
-        """The trained static CNN, with the teacher beside it where the recipe says so."""
+        """The trained static CNN, with the teacher beside it if the recipe requests it."""
         share = self.settings.stills.teacher_beside
         if self.teacher is None or not share:
             return served
@@ -265,7 +265,7 @@ def joined(first: WindowSet, second: WindowSet) -> WindowSet:
 
 
 def _grey(crops: Image) -> Image:
-    """(N, S, S, C) -> (N, S, S): stills have no colour, whatever their crops repeat."""
+    """(N, S, S, C) -> (N, S, S): stills are grey, and the channels of their crops are equal."""
     return crops[..., 0]
 
 

@@ -62,7 +62,7 @@ class Teacher:
 
 
 def crops_for(spec: CropSpec) -> CropSpec:
-    """The crops that the teacher looks at, where a bundle's are cut by `spec`."""
+    """The teacher's crops, for a bundle whose crops have `spec`."""
     return CropSpec(DENSE_SIDE, "grey", spec.landmarks)
 
 

@@ -33,7 +33,7 @@ def evaluate_videos(
     journal: Journal,
     at_once: int,
 ) -> Report:
-    """What `evaluate --json` prints of labelled videos.  name: of the data.  at_once: see `label_videos`.
+    """The report of `evaluate --json` on labelled videos.  name: of the data.  at_once: see `label_videos`.
 
     Raises: DataError where nothing could be judged; NoPriorError.
     """
@@ -186,7 +186,7 @@ def as_text(report: Report) -> str:
 
 
 def _video_lines(result: Report) -> list[str]:
-    """What videos tell beside the figures of labels: flicker, changes, frames without faces, failures."""
+    """Further figures of videos: flicker, changes, frames without faces, failures."""
     changes = result["changes"]
     lines = ["", f"{'label changes a second':34}{_shown(result['label_changes_per_s'])}"]
     if "unlabelled" in result:
@@ -222,7 +222,7 @@ def _clip_lines(result: Report) -> list[str]:
 
 
 def _measured(scores: np.ndarray, truth: np.ndarray, labels: Sequence[str]) -> Report:
-    """Scores (N, K).  Means over labels count those that a clip has: a corpus without Surprise tells nothing of it."""
+    """Scores (N, K).  Means over labels include only labels that a clip has: a corpus may lack Surprise."""
     if not len(truth):
         return dict.fromkeys((*SINGLE, "per_class", "confusion"))
     found = measure(scores, truth, labels)

@@ -25,7 +25,7 @@ from worker.training.label_names import LabelNames
 from worker.training.manifest_csv import read_table
 from worker.training.video_index import UNLABELLED
 
-GAP_S = 1.0  # clips of a video that lie closer than that are labelled in one go
+GAP_S = 1.0  # clips of a video with a smaller gap are labelled together
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".flv", ".wmv", ".mpg", ".ts"})
 NOT_SCORED = "other"  # Aff-Wild2's eighth label, which bundles with seven do not have
 Side = Literal["", "left", "right"]
@@ -103,7 +103,7 @@ def read_affwild2_videos(root: Path, names: LabelNames) -> list[AnnotatedVideo]:
         side: Side = "left" if file.stem.endswith("_left") else "right" if file.stem.endswith("_right") else ""
         shown = videos.get(file.stem) or videos.get(re.sub("_(left|right)$", "", file.stem))
         if shown is None:
-            raise DataError(f"{file} labels a video that is not there: no {file.stem}.mp4, .avi, ... below {root}")
+            raise DataError(f"{file} labels a missing video: no {file.stem}.mp4, .avi, ... below {root}")
         if file.stem in videos:
             side = ""
         found.append(AnnotatedVideo(shown, file.stem, _indices(file, header, names)[labels], side))

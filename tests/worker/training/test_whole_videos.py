@@ -125,7 +125,7 @@ def test_label_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no annotation files"):
         read_affwild2_videos(tmp_path, NAMES)
     root = affwild2(tmp_path, alone="0")
-    with pytest.raises(DataError, match=r"alone\.txt labels a video that is not there: no alone\.mp4"):
+    with pytest.raises(DataError, match=r"alone\.txt labels a missing video: no alone\.mp4"):
         read_affwild2_videos(root, NAMES)
     (root / "alone.mp4").touch()
     file = next(root.rglob("alone.txt"))
