@@ -5,6 +5,7 @@ An operation is a generator: it yields a `Call`, is sent the response, and retur
 
 from __future__ import annotations
 
+import base64
 import random
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
@@ -99,7 +100,9 @@ def text(value: Any) -> str:
 
 def _upload(file: IO[bytes], length: int) -> Steps[str]:
     """Send a large file; after an interruption the upload is resumed -> the upload's id."""
-    created = yield Call("POST", "/v1/uploads", headers={**TUS, "Upload-Length": str(length)})
+    name = base64.b64encode(Path(file.name).name.encode()).decode()
+    headers = {**TUS, "Upload-Length": str(length), "Upload-Metadata": f"filename {name}"}
+    created = yield Call("POST", "/v1/uploads", headers=headers)
     upload = created.headers["location"].rsplit("/", 1)[-1]
     path, offset = f"/v1/uploads/{upload}", 0
     while offset < length:
