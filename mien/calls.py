@@ -6,6 +6,7 @@ An operation is a generator: it yields a `Call`, is sent the response, and retur
 from __future__ import annotations
 
 import base64
+import json
 import random
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ LARGE_BYTES = 50 * 2**20  # files of this size or more are sent as resumable upl
 CHUNK_BYTES = 16 * 2**20  # size of a request of a resumable upload
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 TRIED_AGAIN = frozenset({408, 425, 429, 502, 503, 504, 507})
+GONE = frozenset({404, 410})
+REFUSED = frozenset({400, 404, 410, 413, 415, 422})
 TUS = {"Tus-Resumable": "1.0.0"}
 
 Result = TypeVar("Result")
@@ -29,7 +32,10 @@ Steps = Generator["Call", httpx.Response, Result]
 
 @dataclass(frozen=True)
 class Call:
-    """A request.  file: sent as the form's `file`, from its beginning.  takes: error statuses that count as success."""
+    """A request.  file: sent as the form's `file`, from its beginning.  takes: error statuses that count as success.
+
+    again: further statuses after which it is retried.
+    """
 
     method: str
     path: str
@@ -40,7 +46,7 @@ class Call:
     json: Any = None
     content: bytes | None = None
     takes: frozenset[int] = frozenset()
-    retried: bool = True
+    again: frozenset[int] = frozenset()
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments for httpx."""
@@ -57,8 +63,8 @@ class Call:
 
 def pause_s(call: Call, attempt: int, outcome: httpx.Response | httpx.TransportError, retries: int) -> float | None:
     """The backoff before a retry of the call; None if its outcome is final.  attempt: from 0."""
-    failed = isinstance(outcome, httpx.TransportError) or outcome.status_code in TRIED_AGAIN - call.takes
-    if not failed or not call.retried or attempt >= retries:
+    failed = isinstance(outcome, httpx.TransportError) or outcome.status_code in TRIED_AGAIN | call.again
+    if not failed or attempt >= retries:
         return None
     wanted = "" if isinstance(outcome, httpx.TransportError) else outcome.headers.get("retry-after", "")
     if wanted.isdecimal():
@@ -75,17 +81,19 @@ def checked(call: Call, outcome: httpx.Response | httpx.TransportError) -> httpx
     return outcome
 
 
-def submit(file: IO[bytes], options: Mapping[str, Any], key: str) -> Steps[tuple[Job, bool]]:
-    """Submit a video with its options -> the job, and whether a request with the same key had created it."""
+def submit(file: IO[bytes], options: Mapping[str, Any], key: str, note: Path | None = None) -> Steps[tuple[Job, bool]]:
+    """Submit a video -> the job, and whether an earlier request with the same key had created it.
+
+    note: a file that stores the id of a large file's upload, so that a later call with the same key continues it; the
+    caller removes it.
+    """
     file.seek(0, 2)
-    headers = {"Idempotency-Key": key}
-    if file.tell() >= LARGE_BYTES:
-        upload = yield from _upload(file, file.tell())
-        call = Call("POST", "/v1/jobs", headers=headers, json={**options, "upload": upload})
-    else:
+    length = file.tell()
+    if length < LARGE_BYTES:
         form = {name: text(value) for name, value in options.items() if value is not None}
-        call = Call("POST", "/v1/jobs", headers=headers, form=form, file=file)
-    response = yield call
+        response = yield Call("POST", "/v1/jobs", headers={"Idempotency-Key": key}, form=form, file=file)
+    else:
+        response = yield from _submit_large(file, length, options, key, note)
     return cast(Job, response.json()), response.headers.get("idempotency-replayed") == "true"
 
 
@@ -98,22 +106,61 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def _upload(file: IO[bytes], length: int) -> Steps[str]:
-    """Send a large file; after an interruption the upload is resumed -> the upload's id."""
-    name = base64.b64encode(Path(file.name).name.encode()).decode()
-    headers = {**TUS, "Upload-Length": str(length), "Upload-Metadata": f"filename {name}"}
-    created = yield Call("POST", "/v1/uploads", headers=headers)
-    upload = created.headers["location"].rsplit("/", 1)[-1]
-    path, offset = f"/v1/uploads/{upload}", 0
+def _submit_large(
+    file: IO[bytes], length: int, options: Mapping[str, Any], key: str, note: Path | None
+) -> Steps[httpx.Response]:
+    """Send the file as a resumable upload, and make a job of it."""
+    upload, offset = _noted(note, key), 0
+    if upload:
+        head = yield Call("HEAD", f"/v1/uploads/{upload}", headers=TUS, takes=GONE)
+        if head.is_success:
+            offset = int(head.headers["upload-offset"])
+        else:  # it has expired, or there is a job of it already
+            response = yield _job_of(upload, options, key)
+            if response.is_success:
+                return response
+            upload = ""
+    if not upload:
+        name = base64.b64encode(Path(file.name).name.encode()).decode()
+        headers = {**TUS, "Upload-Length": str(length), "Upload-Metadata": f"filename {name}"}
+        created = yield Call("POST", "/v1/uploads", headers=headers)
+        upload = created.headers["location"].rsplit("/", 1)[-1]
+        if note is not None:
+            note.write_text(json.dumps({"key": key, "upload": upload}))
+    yield from _send_from(file, offset, length, upload)
+    response = yield _job_of(upload, options, key)
+    if response.is_error:  # a retry cannot succeed
+        yield Call("DELETE", f"/v1/uploads/{upload}", headers=TUS, takes=GONE)
+        raise ApiError(response)
+    return response
+
+
+def _send_from(file: IO[bytes], offset: int, length: int, upload: str) -> Steps[None]:
+    path = f"/v1/uploads/{upload}"
     while offset < length:
         file.seek(offset)
         headers = {**TUS, "Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
-        # A retry after a lost answer is a conflict, since the bytes had arrived.
+        # 409 if a cut request had stored bytes.
         response = yield Call("PATCH", path, headers=headers, content=file.read(CHUNK_BYTES), takes=frozenset({409}))
         if "upload-offset" not in response.headers:
             response = yield Call("HEAD", path, headers=TUS)
         offset = int(response.headers["upload-offset"])
-    return upload
+
+
+def _job_of(upload: str, options: Mapping[str, Any], key: str) -> Call:
+    """Its error responses are returned.  409: a cut request is still being processed."""
+    content = {**options, "upload": upload}
+    headers = {"Idempotency-Key": key}
+    return Call("POST", "/v1/jobs", headers=headers, json=content, takes=REFUSED, again=frozenset({409}))
+
+
+def _noted(note: Path | None, key: str) -> str:
+    """The id of the upload in a note, or an empty string."""
+    try:
+        noted = json.loads(note.read_text()) if note is not None else {}
+        return str(noted["upload"]) if noted.get("key") == key else ""
+    except (FileNotFoundError, ValueError):
+        return ""
 
 
 def job(job_id: str, wait: float = 0) -> Steps[Job]:
@@ -143,7 +190,7 @@ def cancel(job_id: str) -> Steps[Job]:
 
 def delete(path: str) -> Steps[None]:
     """Remove a resource, which may already be gone."""
-    yield Call("DELETE", path, takes=frozenset({404, 410}))
+    yield Call("DELETE", path, takes=GONE)
 
 
 def batch(name: str) -> Steps[Batch]:

@@ -7,14 +7,14 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 
 from mien import calls
 from mien.calls import Call, Result, Steps
 from mien.errors import JobFailedError
-from mien.types import ENDED, Batch, Job, Record
+from mien.types import ENDED, Batch, Format, Job, Record
 
 URL = "http://127.0.0.1:8000"
 TIMEOUT_S = 90.0  # longer than the longest poll
@@ -64,10 +64,16 @@ class Client:
         """Submit a video, an archive or an image; options as in the API's table.  The same key returns the same job."""
         return self.submit_once(video, idempotency_key or uuid.uuid4().hex, **options)[0]
 
-    def submit_once(self, video: str | Path, idempotency_key: str, **options: Any) -> tuple[Job, bool]:
-        """As `submit` -> the job, and whether an earlier request had created it."""
+    def submit_once(
+        self, video: str | Path, idempotency_key: str, *, note: Path | None = None, **options: Any
+    ) -> tuple[Job, bool]:
+        """As `submit` -> the job, and whether an earlier request had created it.
+
+        note: a file that stores the state of a large upload, so that another process can continue it; remove it when
+        the job is no longer needed.
+        """
         with open(video, "rb") as file:
-            return self._run(calls.submit(file, options, idempotency_key))
+            return self._run(calls.submit(file, options, idempotency_key, note))
 
     def job(self, job: Job | str, *, wait_s: float = 0) -> Job:
         """The job now, or when its state or progress changes, at most after `wait_s` seconds (60 at most)."""
@@ -97,12 +103,12 @@ class Client:
             if more and not page["frames"]:
                 self.job(job, wait_s=POLL_S)
 
-    def save(self, job: Job | str, path: str | Path, *, format: str = "csv", members: bool = False) -> None:
-        """Write the frame records to a file atomically, in a format of the API."""
+    def save(self, job: Job | str, path: str | Path, *, format: Format = "csv", members: bool = False) -> None:
+        """Write the frame records so far to a file, atomically."""
         query = {"format": format, **({"members": "true"} if members else {})}
         self._save(f"/v1/jobs/{_id(job)}/frames", query, Path(path))
 
-    def save_batch(self, name: str, path: str | Path, *, format: str = "csv") -> None:
+    def save_batch(self, name: str, path: str | Path, *, format: Literal["csv", "ndjson", "parquet"] = "csv") -> None:
         """Write the frame records of all jobs of a batch to a file."""
         self._save(f"/v1/batches/{name}/frames", {"format": format}, Path(path))
 
@@ -155,7 +161,7 @@ class Client:
             attempt += 1
 
     def _save(self, url: str, query: dict[str, str], path: Path) -> None:
-        part = path.with_name(f"{path.name}.part")
+        part = part_of(path)
         call = Call("GET", url, query)
         attempt = 0
         try:
@@ -299,3 +305,8 @@ def _id(job: Job | str) -> str:
 def _next(filters: dict[str, Any], link: str | None) -> dict[str, Any] | None:
     """The query of the next page; only the cursor is taken from the link, since a proxy may change its address."""
     return None if link is None else {**filters, "cursor": httpx.URL(link).params["cursor"]}
+
+
+def part_of(path: Path) -> Path:
+    """The name of a file while it is written."""
+    return path.with_name(f"{path.name}.part")

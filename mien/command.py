@@ -1,7 +1,7 @@
 """`mien label`: label files by a service, several at once; a second run resumes the first.
 
-Each file's `Idempotency-Key` is derived from its content and the options, so that a second run finds the jobs of the
-first; files with an existing output are not sent again.
+Each file's `Idempotency-Key` is derived from its name, content and options, so that a second run finds the jobs of the
+first; a large file's upload is noted beside its output and continued.  Files whose output exists are not sent again.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import httpx
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mien.client import URL, Client
-from mien.errors import MienError
-from mien.types import Job
+from mien.client import URL, Client, part_of
+from mien.errors import ApiError, MienError
+from mien.types import SUFFIXES, Format, Job
 
 AT_ONCE = 4
 READ_BYTES = 2**20
 BAD_USAGE = 2
+INTERRUPTED = 130
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -44,7 +45,7 @@ def label(
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="videos, archives or images")],
     server: Annotated[str, typer.Option(envvar="MIEN_SERVER", help="address of the service")] = URL,
     key: Annotated[str | None, typer.Option(envvar="MIEN_API_KEY", help="API key", show_envvar=True)] = None,
-    format: Annotated[str, typer.Option(help="csv, ndjson, vtt, or another format of the API")] = "csv",
+    format: Annotated[Format, typer.Option(help="of the files")] = "csv",
     out: Annotated[Path, typer.Option(help="folder for one file per video")] = Path(),
     members: Annotated[bool, typer.Option("--members", help="also write each member's scores")] = False,
     option: Annotated[
@@ -57,31 +58,31 @@ def label(
     """Label every video; exit status 1 if one of them could not be labelled."""
     options = _options(option or [], batch)
     missing = [str(video) for video in videos if not video.is_file()]
-    names = [f"{video.stem}.{format}" for video in videos]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    outputs = [out / f"{video.stem}.{SUFFIXES.get(format, format)}" for video in videos]
+    twice = next((output for output in outputs if outputs.count(output) > 1), None)
     if missing:
         _refuse(f"no such file: {', '.join(missing)}")
     if twice:
-        _refuse(f"several videos would be written to {out / twice}: label them into separate folders")
+        _refuse(f"several videos would be written to {twice}: label them into separate folders")
     if out.exists() and not out.is_dir():
         _refuse(f"--out {out} is a file: name a folder")
+    _check_server(server, key)
     out.mkdir(parents=True, exist_ok=True)
     with Client(server, key=key) as client, _Report(len(videos)) as report:
-        run = _Run(client, options, format, out, members, delete, report)
+        run = _Run(client, options, format, members, delete, report)
         with ThreadPoolExecutor(jobs) as threads:
-            started = [threads.submit(run.label, video) for video in videos]
+            started = [threads.submit(run.label, *both) for both in zip(videos, outputs, strict=True)]
             try:
                 for done in as_completed(started):
                     done.result()
-            except (
-                BaseException
-            ):  # Ctrl-C or an error: running jobs continue at the service, and a later run finds them
-                threads.shutdown(wait=False, cancel_futures=True)
-                run.stopped.set()
-                raise
+            except KeyboardInterrupt:
+                report.interrupt()
+                for output in outputs:
+                    part_of(output).unlink(missing_ok=True)
+                os._exit(INTERRUPTED)  # threads that wait for the service would delay the end
+    report.summarise()
     if report.failed:
-        print(f"error: {report.failed} of {len(videos)} videos could not be labelled", file=sys.stderr)
-        raise typer.Exit(1)
+        _end(f"{len(report.failed)} of {len(videos)} videos could not be labelled")
 
 
 def _options(given: list[str], batch: str | None) -> dict[str, str]:
@@ -91,9 +92,26 @@ def _options(given: list[str], batch: str | None) -> dict[str, str]:
     return {name: value for name, _, value in pairs} | ({"batch": batch} if batch else {})
 
 
-def _refuse(why: str) -> None:
+def _check_server(server: str, key: str | None) -> None:
+    """End the command if the service cannot be reached, refuses the key, or is none."""
+    try:
+        with Client(server, key=key, retries=0) as client:
+            next(client.jobs(limit=1), None)
+    except ApiError as error:
+        _end(f"{server}: {error}")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        _end(f"{server} cannot be reached: {error or type(error).__name__}")
+    except (ValueError, LookupError, TypeError):  # an answer of something else
+        _end(f"{server} is not a Mien service")
+
+
+def _refuse(why: str) -> NoReturn:
+    _end(why, BAD_USAGE)
+
+
+def _end(why: str, status: int = 1) -> NoReturn:
     print(f"error: {why}", file=sys.stderr)
-    raise typer.Exit(BAD_USAGE)
+    raise typer.Exit(status)
 
 
 @dataclass
@@ -102,49 +120,46 @@ class _Run:
 
     client: Client
     options: dict[str, str]
-    format: str
-    out: Path
+    format: Format
     members: bool
     delete: bool
     report: _Report
-    stopped: threading.Event = field(default_factory=threading.Event)
 
-    def label(self, video: Path) -> None:
-        """Label one video and write its file, unless the file exists."""
-        path = self.out / f"{video.stem}.{self.format}"
-        if path.exists():
-            self.report.end(video, f"{path} exists already")
+    def label(self, video: Path, output: Path) -> None:
+        """Label one video and write its file, unless it exists."""
+        if output.exists():
+            self.report.skip(video, output)
             return
+        note = output.with_name(f".{output.name}.upload")
         try:
-            job = self._label(video)
-            if job["state"] != "succeeded":
-                error = job["error"]
-                self.report.end(video, error["detail"] if error else f"the job was {job['state']}", failed=True)
-                return
-            self.client.save(job, path, format=self.format, members=self.members)
-            if self.delete:
-                self.client.delete(job)
+            job = self._label(video, note)
+            if job["state"] == "succeeded":
+                self.client.save(job, output, format=self.format, members=self.members)
+                if self.delete:
+                    self.client.delete(job)
         except (MienError, httpx.HTTPError, OSError) as error:
-            self.report.end(video, str(error) or type(error).__name__, failed=True)
+            self.report.fail(video, str(error) or type(error).__name__)
+            return
+        note.unlink(missing_ok=True)
+        if job["state"] == "succeeded":
+            self.report.succeed(video, job["progress"]["frames_done"], output)
         else:
-            self.report.end(video, f"{job['progress']['frames_done']} frames, {path}")
+            self.report.fail(video, job["error"]["detail"] if job["error"] else f"the job was {job['state']}")
 
-    def _label(self, video: Path) -> Job:
+    def _label(self, video: Path, note: Path) -> Job:
         """The video's ended job: the one of an earlier run, unless that failed."""
         with self.report.following(video) as show:
-            job, former = self.client.submit_once(video, key_of(video, self.options), **self.options)
+            job, former = self.client.submit_once(video, key_of(video, self.options), note=note, **self.options)
             if former and job["state"] in {"failed", "canceled"}:
                 job = self.client.submit(video, idempotency_key=uuid.uuid4().hex, **self.options)
             for now in self.client.watch(job):
                 show(now)
-                if self.stopped.is_set():
-                    break
         return now
 
 
 def key_of(video: Path, options: dict[str, str]) -> str:
-    """An idempotency key that is equal for equal content and options."""
-    digest = hashlib.sha256(repr(sorted(options.items())).encode())
+    """An idempotency key that is equal for equal name, content and options."""
+    digest = hashlib.sha256(repr((video.name, sorted(options.items()))).encode())
     with video.open("rb") as file:
         while data := file.read(READ_BYTES):
             digest.update(data)
@@ -166,8 +181,10 @@ class _Report:
         )
         self._lock = threading.Lock()
         self._total = total
-        self._done = 0
-        self.failed = 0
+        self._frames = 0
+        self._labelled = 0
+        self._skipped = 0
+        self.failed: list[tuple[Path, str]] = []
 
     def __enter__(self) -> _Report:
         self._bars.start()
@@ -195,18 +212,48 @@ class _Report:
         finally:
             self._bars.remove_task(task)
 
-    def end(self, video: Path, words: str, *, failed: bool = False) -> None:
-        """Report a finished video."""
+    def succeed(self, video: Path, frames: int, output: Path) -> None:
+        """A video's file is written."""
         with self._lock:
-            self._done += 1
-            self.failed += failed
-            line = f"[{self._done}/{self._total}] {video}: {words}"
-            self._console.print(line, style="red" if failed else None, markup=False)
+            self._labelled += 1
+            self._frames += frames
+            self._say(f"{self._count()} {video}: {frames} frames, {output}")
+
+    def skip(self, video: Path, output: Path) -> None:
+        """A video's file exists already."""
+        with self._lock:
+            self._skipped += 1
+            self._say(f"{self._count()} {video}: {output} exists already")
+
+    def fail(self, video: Path, why: str) -> None:
+        """A video could not be labelled."""
+        with self._lock:
+            self.failed.append((video, why))
+            self._say(f"{self._count()} {video}: {why}", "red")
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self._bars.stop()
+        self._say("interrupted; run the same command again to continue", "yellow")
+
+    def summarise(self) -> None:
+        """Of several videos: how many were labelled, and which could not be."""
+        if self._total == 1:
+            return
+        parts = [f"{self._labelled} labelled ({self._frames} frames)"]
+        parts += [f"{self._skipped} skipped"] if self._skipped else []
+        parts += [f"{len(self.failed)} failed:"] if self.failed else []
+        self._say(f"{self._total} videos: {', '.join(parts)}")
+        for video, why in self.failed:
+            self._say(f"  {video}: {why}", "red")
+
+    def _count(self) -> str:
+        return f"[{self._labelled + self._skipped + len(self.failed)}/{self._total}]"
+
+    def _say(self, line: str, style: str | None = None) -> None:
+        self._console.print(line, style=style, markup=False)
 
 
 def main() -> None:
     """Entry point."""
-    try:
-        app(prog_name="mien")
-    except KeyboardInterrupt:
-        os._exit(130)
+    app(prog_name="mien")

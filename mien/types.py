@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 State = Literal["queued", "running", "succeeded", "failed", "canceled"]
+Format = Literal["csv", "ndjson", "vtt", "srt", "parquet", "eaf", "openface", "textgrid"]
+SUFFIXES: dict[Format, str] = {"openface": "openface.csv", "textgrid": "TextGrid"}  # of files; others are the format
 ENDED = frozenset({"succeeded", "failed", "canceled"})
 
 

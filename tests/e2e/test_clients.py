@@ -58,7 +58,12 @@ def test_mien_label_labels_many_and_goes_on(api: Api, clips: Clips, tmp_path: Pa
     status, lines = label("a.mp4", "bad.mp4", "b.mp4")
     assert status == 1
     assert any(re.fullmatch(r"\[./3\] bad\.mp4: The file's type is not supported; .*", line) for line in lines)
-    assert lines[-1] == "error: 1 of 3 videos could not be labelled"
+    assert lines[3:] == [
+        "3 videos: 2 labelled (10 frames), 1 failed:",
+        f"  {lines[4].strip()}",
+        "error: 1 of 3 videos could not be labelled",
+    ]
+    assert lines[4].startswith("  bad.mp4: The file's type is not supported; ")
     written = {path.name: len(path.read_text().splitlines()) - 1 for path in (tmp_path / "results").iterdir()}
     assert written == {"a.csv": 6, "b.csv": 4}
     assert api.http.get("/v1/batches/pilot").status_code == 404
@@ -70,8 +75,6 @@ def test_mien_label_labels_many_and_goes_on(api: Api, clips: Clips, tmp_path: Pa
     status, lines = label("a.mp4", "c.mp4")
     assert status == 0
     assert "[1/2] a.mp4: results/a.csv exists already" in lines
+    assert lines[-1] == "2 videos: 1 labelled (5 frames), 1 skipped"
     assert (tmp_path / "results" / "c.csv").exists()
     assert api.http.get(f"/v1/jobs/{job['id']}").status_code == 404
-
-    status, lines = label("a.mp4", "x.mp4")
-    assert (status, lines) == (2, ["error: no such file: x.mp4"])

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -195,3 +195,48 @@ def test_a_large_file_goes_on_after_a_cut(
     assert (job["input"]["sha256"], job["options"]["max_faces"]) == (hashlib.sha256(MP4).hexdigest(), 2)
     assert {request.method for request in transport.requests} == {"POST", "PATCH", "HEAD"}
     assert [path.name for path in uploads.iterdir()] == [job["id"]]
+
+
+def test_another_process_continues_an_upload(
+    api: httpx.Client, video: Path, uploads: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By a note of its id; also where the job was made and its answer is lost, but not of another file."""
+    monkeypatch.setattr(calls, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(calls, "CHUNK_BYTES", 300)
+    note = tmp_path / "note"
+    inner = httpx.HTTPTransport()
+
+    def cut(number: int, request: httpx.Request) -> httpx.Response | None:
+        if request.url.path == "/v1/jobs":
+            inner.handle_request(request).read()
+        if number == 4 or request.url.path == "/v1/jobs":
+            raise httpx.ReadError("cut")
+        return None
+
+    sent: list[list[str]] = []
+    for _ in range(2):
+        transport = Flaky(cut)
+        with through(mien.Client(str(api.base_url), retries=0), transport) as client, pytest.raises(httpx.ReadError):
+            client.submit_once(video, "key", note=note)
+        sent.append([request.method for request in transport.requests])
+    inner.close()
+    assert sent == [["POST", "PATCH", "PATCH", "PATCH"], ["HEAD", "PATCH", "PATCH", "PATCH"]]
+    with mien.Client(str(api.base_url)) as client:
+        for _ in range(2):
+            client.submit_once(video, "key", note=note)
+        video.write_bytes(MP4 + b"other")
+        other, former = client.submit_once(video, "other", note=note)
+    assert not former
+    assert len(api.get("/v1/jobs").json()["jobs"]) == 2
+    assert len(list(uploads.iterdir())) == 2
+    assert other["input"]["bytes"] == len(MP4) + 5
+
+
+def test_a_refused_upload_is_removed(api: httpx.Client, video: Path, uploads: Path, monkeypatch: Any) -> None:
+    """It would count as open for a day."""
+    monkeypatch.setattr(calls, "LARGE_BYTES", 1000)
+    video.write_bytes(bytes(2000))
+    with mien.Client(str(api.base_url)) as client, pytest.raises(mien.ApiError) as refused:
+        client.submit(video)
+    assert refused.value.code == "unsupported_media"
+    assert list(uploads.iterdir()) == []
