@@ -18,6 +18,7 @@ from app.middleware.drain import DrainMiddleware
 from app.middleware.forwarded import ForwardedMiddleware
 from app.middleware.head import HeadMiddleware
 from app.middleware.request_id import RequestIdMiddleware
+from app.middleware.tus import TusMiddleware
 from app.middleware.unexpected import UnexpectedMiddleware
 from app.routes import batches, digests, events, frames, health, jobs, metrics, models, pages, renditions, uploads
 from app.services import open_services
@@ -73,6 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.request_metrics = RequestMetrics()
     # Each middleware wraps the ones above.
     app.add_middleware(HeadMiddleware)
+    app.add_middleware(TusMiddleware)
     app.add_middleware(DeprecationMiddleware)
     app.add_middleware(UnexpectedMiddleware)
     app.add_middleware(DrainMiddleware)

@@ -22,6 +22,7 @@ SMOOTH_S, MIN_SEGMENT_S, UNSURE_BELOW = 0.3, 0.4, 0.4
 # `smooth_s` is the full width at half maximum, 2.355 standard deviations; the Gaussian is truncated at three of them.
 _DEVIATIONS = 2 * math.sqrt(2 * math.log(2))
 _CUT = 3.0
+_LEAST_DEVIATION_S = 1e-6  # the resolution of times; a narrower Gaussian weighs its own frame alone
 
 
 class SmoothingOptions(Protocol):
@@ -139,7 +140,8 @@ class _Presence:
     """A face, from its first frame until a frame in which it is missing."""
 
     def __init__(self, smoothing: Smoothing) -> None:
-        self._deviation_s = smoothing.smooth_s / _DEVIATIONS
+        deviation_s = smoothing.smooth_s / _DEVIATIONS
+        self._deviation_s = deviation_s if deviation_s > _LEAST_DEVIATION_S else 0.0
         self._least_s = smoothing.min_segment_s
         self._near: deque[_Entry] = deque()  # entries within the Gaussian of the next one to be smoothed
         self._coming = 0  # number of these that are not yet smoothed

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from app.http import deprecations
 from app.http.errors import Problem
+from app.http.openapi_examples import submission_schema
 
 _JOB_ID = "7c9e6679f7424de2944be07fc1f90ae7"
 _LABELS = ["Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise"]
@@ -242,6 +243,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     components = made.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas["Submission"] = submission_schema()
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

@@ -92,16 +92,12 @@ def frame_formats() -> dict[int | str, dict[str, Any]]:
 def event_stream() -> dict[int | str, dict[str, Any]]:
     """The `responses` entry of an event stream."""
     example = 'id: 64\nevent: frames\ndata: {"job_id":"7c9e6679f7424de2944be07fc1f90ae7","from":0,"frames":[]}\n\n'
-    event = {
-        "type": "object",
-        "properties": {
-            "event": {"enum": ["progress", "frames", "succeeded", "failed", "canceled"]},
-            "id": {"type": "string", "description": "position after the last frame; for Last-Event-ID"},
-            "data": {"type": "string", "description": "JSON: the job, or frames"},
-            "retry": {"type": "integer"},
-        },
-    }
-    content = {"text/event-stream": {"schema": event, "example": example}}
+    # A string: generated clients would parse the stream as one event if it were described as an object.
+    described = (
+        "Events `progress`, `frames`, `succeeded`, `failed`, `canceled`; `data` is the job or frames as JSON; "
+        "`id` is the position after the last frame, for `Last-Event-ID`."
+    )
+    content = {"text/event-stream": {"schema": {"type": "string", "description": described}, "example": example}}
     return {200: {"content": content, "description": "Events, until the job has ended."}}
 
 
@@ -139,11 +135,7 @@ def metadata_filter() -> dict[str, Any]:
 
 def submission_docs() -> dict[str, Any]:
     """Parameters and bodies of `POST /v1/jobs`, which the route parses itself from the stream."""
-    options = {
-        name: _plain(option)
-        for kind in (JobOptions, Naming, Source)
-        for name, option in kind.model_json_schema()["properties"].items()
-    }
+    options = _options()
     options["metadata"] = {"type": "string", "description": options["metadata"]["description"]}
     binary = {"type": "string", "format": "binary"}
     form = {
@@ -185,12 +177,35 @@ def submission_docs() -> dict[str, Any]:
         ],
         "requestBody": {
             "required": True,
+            "description": "A form, or the file itself with the options in the query. If `upload` or `url` names the "
+            "content, the options may also be a JSON object (`application/json`): the schema `Submission`.",
             "content": {
                 "multipart/form-data": form_content,
-                # JSON is accepted too, but omitted here: generators that find JSON offer no other body.
+                # JSON is not listed: generators such as @hey-api/openapi-ts then offer no other body.
                 **{name: {"schema": binary} for name in (*_FILE_TYPES, "application/octet-stream")},
             },
         },
+    }
+
+
+def submission_schema() -> dict[str, Any]:
+    """The schema of `POST /v1/jobs` as JSON, which no operation refers to: see `submission_docs`."""
+    return {
+        "title": "Submission",
+        "description": "The body of `POST /v1/jobs` as `application/json`: all options, and `upload` or `url`.",
+        "type": "object",
+        "properties": _options(),
+        "additionalProperties": False,
+        "anyOf": [{"required": [name]} for name in Source.model_fields],
+    }
+
+
+def _options() -> dict[str, dict[str, Any]]:
+    """The schemas of all fields of a submission except its files."""
+    return {
+        name: _plain(option)
+        for kind in (JobOptions, Naming, Source)
+        for name, option in kind.model_json_schema()["properties"].items()
     }
 
 

@@ -15,15 +15,15 @@ from starlette.requests import ClientDisconnect
 from app.contract.naming import name_of_file
 from app.http.errors import BadRequest, UnsupportedMedia, UnsupportedVersion
 from app.http.openapi_examples import problems
+from app.middleware.tus import VERSION
 from app.routes.dependencies import LinksDep, OwnerDep, ServicesDep
 from app.submission import resumable
 from app.submission.pace import paced
 from app.submission.resumable import Digest, Upload
 
-VERSION = "1.0.0"
 CHUNK = "application/offset+octet-stream"
 EXTENSIONS = "creation,expiration,checksum,termination"
-_TUS = {"Tus-Resumable": VERSION, "Cache-Control": "no-store"}
+_TUS = {"Cache-Control": "no-store"}
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -159,14 +159,16 @@ class _Writer:
     async def flush(self) -> None:
         if self._start + len(self._buffer) <= self.offset:
             return
+        taken_over = Conflict("Another request is sending this upload.")
+        # In a folder all requests write to one file, so that a former one must not write first and ask then.
+        if await cast(Awaitable[bytes | None], self._redis.hget(self._key, "writer")) != self._token.encode():
+            raise taken_over
         data = bytes(self._buffer)
         await asyncio.to_thread(self._pieces.write, self._start, data, self._token)
         offset = self._start + len(data)
-        if (
-            await self._redis.register_script(ADVANCE)(keys=[self._key], args=[self._token, self._start, offset])
-            != b"ok"
-        ):
-            raise Conflict("Another request is sending this upload.")
+        advance = self._redis.register_script(ADVANCE)
+        if await advance(keys=[self._key], args=[self._token, self._start, offset]) != b"ok":
+            raise taken_over
         self.offset = self._start = offset
         self._buffer.clear()
 

@@ -35,10 +35,11 @@ def runs(labels: Sequence[int | None]) -> list[tuple[int | None, int]]:
     return [(label, len(list(group))) for label, group in itertools.groupby(labels)]
 
 
-def test_without_smoothing_labels_are_raw() -> None:
-    """With smooth_s 0, a frame's label is the one with its highest score."""
+@pytest.mark.parametrize("smooth_s", [0, 5e-324, 2e-313, 6e-179, 1e-9])
+def test_without_smoothing_labels_are_raw(smooth_s: float) -> None:
+    """With smooth_s 0, or next to it, a frame's label is the one with its highest score."""
     labels = [0, 1, 1, None, 2, 0, 1]
-    assert labels_of(frames_of(labels), Smoothing(0, 0)) == labels
+    assert labels_of(frames_of(labels), Smoothing(smooth_s, 0)) == labels
 
 
 def test_flicker_goes_and_a_real_change_stays_where_it_is() -> None:

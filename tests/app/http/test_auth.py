@@ -93,6 +93,9 @@ def test_cors_allows_the_named_origins_and_no_others(make_api: Any) -> None:
     assert preflight.status_code == 200
     assert preflight.headers["access-control-allow-origin"] == "https://page.example"
     assert "x-api-key" in preflight.headers["access-control-allow-headers"].lower()
+    for method in ("HEAD", "PATCH"):  # of resumable uploads
+        wish = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": "tus-resumable"}
+        assert api.options("/v1/uploads/none", headers={**page, **wish}).status_code == 200
     for path in ("/v1/jobs", "/v1/jobs/none"):
         answer = api.get(path, headers=page)
         assert answer.headers["access-control-allow-origin"] == "https://page.example"

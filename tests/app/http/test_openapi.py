@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
+import httpx
+import jsonschema_rs
 import pytest
 
 from app.contract.exports import MEDIA_TYPES
@@ -124,7 +126,7 @@ ANSWERS = {
 # Shown otherwise: as examples, in the table of options, in the text on `hume`.
 ELSEWHERE = {
     *("Job", "InputInfo", "Progress", "Links", "ModelRef", "FrameRecord", "FaceRecord"),
-    *("JobOptions", "NamingPatch", "PersonNote", "HumeSource"),
+    *("JobOptions", "NamingPatch", "PersonNote", "HumeSource", "Submission"),
 }
 
 
@@ -221,3 +223,22 @@ def test_examples_show_members_that_there_can_be() -> None:
         assert (member["title"], member["short"], member["note"]) == (kind.title, kind.short, kind.note)
         assert member["head"] == kind.architecture
     assert {member["backbone"] for member in members} <= backbones
+
+
+def test_json_submissions_are_described(api: httpx.Client) -> None:
+    """A Submission may have every option, and the service accepts them all; without a source it is none."""
+    schema = jsonschema_rs.validator_for({**SCHEMAS["Submission"], "components": {"schemas": SCHEMAS}})
+    defaults = json.loads(JobOptions().model_dump_json(exclude_none=True))
+    whole = defaults | {
+        "members": ["cnn"],
+        "metadata": {"subject": "P07"},
+        "batch": "pilot",
+        "name": "a",
+        "baseline": "2-5",
+    }
+    assert set(SCHEMAS["Submission"]["properties"]) == FIELDS
+    assert schema.is_valid(whole | {"upload": "0" * 32})
+    assert api.post("/v1/jobs", json=whole | {"upload": "0" * 32}).json()["field"] == "upload"  # there is none
+    assert not schema.is_valid(whole)
+    assert not schema.is_valid({"url": "ftp://example.org/a.mp4"})
+    assert not schema.is_valid({"url": "https://example.org/a.mp4", "max_face": 3})

@@ -124,13 +124,34 @@ def test_what_the_protocol_asks_for(api: httpx.Client) -> None:
     assert send(api, url, 0, b"0", **{"Upload-Checksum": "crc32 AA=="}).status_code == 400
     sent = send(api, url, 0, b"01234", **{"Upload-Checksum": f"sha1 {right}"})
     assert (sent.status_code, sent.headers["upload-offset"]) == (204, "5")
+    post = {**TUS, "Upload-Offset": "5", "Content-Type": CHUNK}
+    refused = api.post(url, content=b"56", headers=post)
+    assert (refused.status_code, refused.headers["tus-resumable"]) == (405, "1.0.0")
+    assert api.post(url, content=b"56", headers=post | {"X-HTTP-Method-Override": "PATCH"}).status_code == 204
     head = api.head(url, headers=TUS)
-    assert (head.headers["upload-offset"], head.headers["upload-length"]) == ("5", "10")
+    assert (head.headers["upload-offset"], head.headers["upload-length"]) == ("7", "10")
     assert head.headers["cache-control"] == "no-store"
     early = api.post("/v1/jobs", json={"upload": url.rsplit("/", 1)[-1]})
     assert (early.status_code, early.json()["code"]) == (409, "conflict")
     assert api.delete(url, headers=TUS).status_code == 204
     assert api.head(url, headers=TUS).status_code == 404
+
+
+def test_the_newest_request_sends_the_upload(api: httpx.Client) -> None:
+    """A former one that hangs changes nothing any more, also where both send the same bytes."""
+    content = video(20 * 2**20)
+    url = create(api, len(content)).headers["location"]
+    base = urlsplit(str(api.base_url))
+    head = f"PATCH {url} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nContent-Type: {CHUNK}\r\nUpload-Offset: 0\r\n"
+    with socket.create_connection((base.hostname, base.port), 30) as former:
+        former.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + b"x" * 2**20)
+        time.sleep(0.2)  # until it is the writer
+        assert send(api, url, 0, content[: 9 * 2**20]).status_code == 204
+        former.sendall(b"x" * (len(content) - 2**20))
+        assert former.recv(100).startswith(b"HTTP/1.1 409 ")
+    assert send(api, url, 9 * 2**20, content[9 * 2**20 :]).status_code == 204
+    job = api.post("/v1/jobs", json={"upload": url.rsplit("/", 1)[-1]}).json()
+    assert job["input"]["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 def test_limits(make_api: MakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
