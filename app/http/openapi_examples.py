@@ -92,12 +92,17 @@ def frame_formats() -> dict[int | str, dict[str, Any]]:
 def event_stream() -> dict[int | str, dict[str, Any]]:
     """The `responses` entry of an event stream."""
     example = 'id: 64\nevent: frames\ndata: {"job_id":"7c9e6679f7424de2944be07fc1f90ae7","from":0,"frames":[]}\n\n'
-    # A string: generated clients would parse the stream as one event if it were described as an object.
-    described = (
-        "Events `progress`, `frames`, `succeeded`, `failed`, `canceled`; `data` is the job or frames as JSON; "
-        "`id` is the position after the last frame, for `Last-Event-ID`."
-    )
-    content = {"text/event-stream": {"schema": {"type": "string", "description": described}, "example": example}}
+    event = {
+        "type": "object",
+        "properties": {
+            "event": {"enum": ["progress", "frames", "succeeded", "failed", "canceled"]},
+            "id": {"type": "string", "description": "position after the last frame; for Last-Event-ID"},
+            "data": {"type": "string", "description": "JSON: the job, or frames"},
+            "retry": {"type": "integer"},
+        },
+    }
+    # `itemSchema` is of OpenAPI 3.2.  With the event as `schema`, generated clients parse the stream as one event.
+    content = {"text/event-stream": {"schema": {}, "itemSchema": event, "example": example}}
     return {200: {"content": content, "description": "Events, until the job has ended."}}
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
@@ -84,7 +84,7 @@ def test_a_refused_file_is_an_api_error(
         job = client.submit(video)
         worker.label(job["id"], make_frames(2))
         with pytest.raises(mien.ApiError) as caught:
-            client.save(job, video.with_name("x.xls"), format="xls")
+            client.save(job, video.with_name("x.xls"), format=cast(Any, "xls"))
     assert (caught.value.status, caught.value.code) == (422, "invalid_option")
     assert not list(video.parent.glob("x.xls*"))
 
