@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 MAX_NAME_CHARACTERS = 200
 MAX_GIVEN_CHARACTERS = 4000  # of a name before it is cleaned
 MAX_METADATA = 16
-BATCH = r"^[A-Za-z0-9_.-]{1,64}$"
+BATCH = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$"  # clients would resolve /v1/batches/.. as a relative path
 MAX_PERSONS, MAX_TRACKS = 500, 5000  # notes on people of a job, and tracks of a note
 METADATA_PREFIX = "metadata."  # precedes a key in form fields and query parameters
 _JOINERS = "\u200c\u200d"  # format characters that words and emoji require

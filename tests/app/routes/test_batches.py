@@ -146,7 +146,7 @@ def test_a_batch_is_its_keys_own(make_api: MakeApi) -> None:
     assert api.get("/v1/batches/pilot", headers=second).status_code == 404
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a/b", "x" * 65, "ä"])
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "x" * 65, "ä", ".", "..", ".a"])
 def test_a_wrong_name_is_refused(api: httpx.Client, name: str) -> None:
     """Before the body."""
     answer = api.post("/v1/jobs", params={"batch": name}, content=b"x")
