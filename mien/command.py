@@ -29,6 +29,7 @@ from mien.types import SUFFIXES, Format, Job
 
 AT_ONCE = 4
 READ_BYTES = 2**20
+CHECK_S = 15.0  # timeout of the first request
 BAD_USAGE = 2
 INTERRUPTED = 130
 
@@ -95,7 +96,7 @@ def _options(given: list[str], batch: str | None) -> dict[str, str]:
 def _check_server(server: str, key: str | None) -> None:
     """End the command if the service cannot be reached, refuses the key, or is none."""
     try:
-        with Client(server, key=key, retries=0) as client:
+        with Client(server, key=key, retries=0, timeout_s=CHECK_S) as client:
             next(client.jobs(limit=1), None)
     except ApiError as error:
         _end(f"{server}: {error}")
