@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 RUN = {"bash", "python"}
 RUNNABLE = {page: [b for b in blocks(page) if b.language in RUN and b.not_run is None] for page in PAGES}
 # curl exits with 0 whatever the status of the answer; here a problem fails the example.
-STRICT_CURL = 'curl() { command curl --fail-with-body --silent --show-error --max-time 60 "$@"; }\n'
+STRICT_CURL = 'curl() { command curl --fail-with-body --silent --show-error --max-time 100 "$@"; }\n'
 
 
 @pytest.fixture
