@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.stored import crowd, invented, store
 from tests.waiting import until
@@ -126,7 +126,40 @@ def test_people_are_named_merged_hidden_and_shown_alone(open_page: OpenPage, api
     page.locator(".lane", has_text="Ana").click()
     page.click("#person-split")
     expect(page.locator("#lanes .lane")).to_have_count(3)
+    page.locator(".lane", has_text="Face 1").click()
+    page.click("#person-hide")
+    expect(page.locator("#person-same option")).to_have_text(["the same as …", "Face 2"])
+    page.click("#unhide")
+    expect(page.locator("#person-same option")).to_have_text(["the same as …", "Face 1", "Face 2"])
     kept(api, three, [])
+
+
+def test_a_late_answer_does_not_undo_a_change(open_page: OpenPage, api: Api, three: str) -> None:
+    """A job that was requested before a person got a name, and arrives later, does not take the name away."""
+    visit = open_page()
+    loaded(visit, three, 1499)
+    page = visit.page
+    former, held = api.job(three), []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "GET":
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route(f"**/v1/jobs/{three}", hold)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    while not held:
+        page.wait_for_timeout(20)
+    page.fill("#person-name", "Ana")
+    with page.expect_response(lambda answer: answer.request.method == "PATCH"):
+        page.press("#person-name", "Enter")
+    name = page.locator("#lanes .lane-name").first
+    expect(name).to_have_text(re.compile("^Ana · "))
+    with page.expect_response(lambda answer: answer.request.method == "GET"):
+        held[0].fulfill(json=former)
+    page.wait_for_timeout(200)
+    expect(name).to_have_text(re.compile("^Ana · "))
 
 
 def segments(api: Api, job_id: str, track: int) -> list[dict[str, Any]]:
@@ -149,6 +182,11 @@ def test_one_finds_when_the_second_person_first_shows_a_label(open_page: OpenPag
     page.click("#jump-on")
     assert visit.time == pytest.approx(wanted["start_s"], abs=0.05)
     expect(page.locator("#values-caption")).to_have_text("Values of Face 1 at the current time")
+    page.click("#jump-back")
+    expect(page.locator("#jump-words")).to_have_text("No earlier change of label to Sadness of Face 1.")
+    page.click("#jump-on")
+    page.click("#jump-back")
+    expect(page.locator("#jump-words")).to_have_text("")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.click("#copy-moment")
     link = page.evaluate("navigator.clipboard.readText()")
@@ -285,6 +323,7 @@ def test_two_jobs_are_on_one_clock(open_page: OpenPage, api: Api, three: str) ->
     assert shown == [f"{round(100 * score + 1e-9)} %" for score in record["faces"][0]["scores"].values()]
     page.click("#compare-end")
     expect(page.locator("#compare")).to_be_hidden()
+    expect(page.locator("#compare-with")).to_have_value("")
     assert "with=" not in page.url
     api.http.delete(f"/v1/jobs/{twin}")
 

@@ -66,6 +66,17 @@ def test_fifty_files_are_a_queue_that_stays_usable(open_page: OpenPage, api: Api
     expect(visit.page.locator("#queue")).to_be_hidden()
 
 
+def test_what_was_not_sent_goes_when_the_connection_is_back(open_page: OpenPage, clips: Clips) -> None:
+    """By itself, without a press of a button."""
+    visit = open_page(expected=("net::ERR_INTERNET_DISCONNECTED",))
+    visit.page.context.set_offline(True)
+    file = {"name": "a.mp4", "mimeType": "video/mp4", "buffer": clips.video(clips.pictures(2))}
+    visit.page.set_input_files("#files", [file])  # type: ignore[arg-type]
+    expect(visit.page.locator(".upload-state")).to_contain_text("The service does not respond. Try again")
+    visit.page.context.set_offline(False)
+    expect(visit.page.locator(".upload-state")).to_have_text("Sent")
+
+
 def test_leaving_while_files_are_sent_is_warned_of(open_page: OpenPage, api: Api) -> None:
     """And only then; meanwhile the header of other views and the tab's title say how far it is."""
     visit = open_page()

@@ -58,6 +58,7 @@ export class Compare {
   show(job) {
     if (this.own?.id !== job.id) byId("compare-with").replaceChildren(new Option("Compare with …", ""));
     this.own = job;
+    byId("compare-with-box").hidden = !job.progress.frames_done;
   }
 
   /** The offered jobs, those of the same video first. */
@@ -82,6 +83,7 @@ export class Compare {
     const { own } = this;
     this.close();
     this.own = own;
+    byId("compare-with").value = "";
   }
 
   /** @param {string} jobId */

@@ -146,9 +146,8 @@ export class JobView {
     this.actions.show(job);
     byId("job-body").hidden = job.state === "failed" && !job.progress.frames_done;
     this.lanes.ended = this.values.ended = hasEnded(job);
-    const { people } = this.shown;
     if (job.labels && !this.records) this.#begin(job.labels);
-    else if (people && JSON.stringify(job.persons) !== JSON.stringify(people.notes)) this.shown.regroup(job.persons);
+    else this.shown.take(job.persons);
     if (hasEnded(job)) this.#summarise(job);
     this.stage.update(job);
     this.takeAway.show(job);

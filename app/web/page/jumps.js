@@ -1,6 +1,6 @@
 // Jump targets: changes of a person's label, beginnings of disagreement between models, peaks of a label.
 
-import { announce, byId } from "./dom.js";
+import { announce, byId, setText } from "./dom.js";
 import { segmentsOf } from "./segments.js";
 
 /** @typedef {import("./records.js").Records} Records */
@@ -21,7 +21,10 @@ export function jumpFrom(records, person, source, label, time, direction) {
   const kind = byId("jump-kind");
   const found = nextOf(moments(records, person, source, kind.value, label), time, direction);
   const what = kind.selectedOptions[0].textContent;
-  if (found === null) announce(`No ${direction > 0 ? "further" : "earlier"} ${what} of ${person.name}.`);
+  const wanted = label < 0 ? what : `${what} to ${records.labels[label]}`;
+  const words = found === null ? `No ${direction > 0 ? "further" : "earlier"} ${kind.value === "change" ? wanted : what} of ${person.name}.` : "";
+  setText(byId("jump-words"), words);
+  if (words) announce(words);
   return found;
 }
 

@@ -55,8 +55,8 @@ export class PersonBar {
    * @param {number} source
    */
   show(records, people, person, source) {
-    const changed = person !== this.person || people.all.length !== this.count || people.version !== this.version;
-    [this.people, this.count, this.version] = [people, people.all.length, people.version];
+    const changed = person !== this.person || people.version !== this.version || people.notes !== this.notes;
+    [this.people, this.version, this.notes] = [people, people.version, people.notes];
     byId("person-bar").hidden = !person;
     const hidden = people.all.filter((each) => each.hidden).length;
     byId("unhide").hidden = !hidden;

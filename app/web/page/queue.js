@@ -25,6 +25,8 @@ import { counted, percent, size } from "./words.js";
  * @property {HTMLElement} title
  */
 
+const OFFLINE = "The service does not respond. Try again; this happens by itself when your connection is back.";
+
 export class Queue {
   /** @param {{onSent: (job: any, alone: boolean) => void}} events alone: nothing else was added with it */
   constructor(events) {
@@ -34,6 +36,7 @@ export class Queue {
     this.running = false;
     byId("retry-failed").onclick = () => this.#retry(this.items.filter(({ state }) => state === "failed"));
     byId("clear-sent").onclick = () => this.#drop(this.items.filter(({ state }) => state === "sent"));
+    addEventListener("online", () => this.#retry(this.items.filter(({ row }) => row.dataset.code === "offline")));
     addEventListener("beforeunload", (event) => {
       if (this.#count("waiting") + this.#count("sending")) event.preventDefault();
     });
@@ -102,7 +105,8 @@ export class Queue {
     } catch (error) {
       if (error instanceof DOMException && error.name === "AbortError") return announce(`${name} is not sent.`);
       if (!(error instanceof Problem)) throw error;
-      return this.#show(item, "failed", error.words, error.code);
+      const words = error.code === "offline" ? OFFLINE : error.words;
+      return this.#show(item, "failed", words, error.code);
     }
     announce(`${name} is sent.`);
     this.#show(item, "sent", "Sent");
@@ -115,10 +119,11 @@ export class Queue {
   #show(item, state, words, code = "") {
     item.state = state;
     item.row.dataset.state = state;
+    item.row.dataset.code = code;
     item.words.replaceChildren(words, ...(code ? [" ", make("code", { text: code })] : []));
     item.bar.hidden = state !== "sending";
     item.again.hidden = state !== "failed";
-    /** @type {Text} */ (item.away.firstChild).data = state === "waiting" || state === "sending" ? "Cancel" : "Take away";
+    /** @type {Text} */ (item.away.firstChild).data = state === "waiting" || state === "sending" ? "Cancel" : "Remove";
     if (state === "failed") announce(`${item.name}: ${words}`);
     this.#summary();
   }

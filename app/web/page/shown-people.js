@@ -30,6 +30,7 @@ export class ShownPeople {
     /** @type {number | null} a track of the person whose values are shown */
     this.chosen = null;
     this.picked = false; // whether the user selected the track
+    this.edited = false; // whether the user changed people: jobs that were requested before may arrive later
     /** @type {Person | null} the only one that is shown */
     this.solo = null;
   }
@@ -71,6 +72,11 @@ export class ShownPeople {
     if (face >= 0) this.chosen = people.records.trackIds.data[face];
   }
 
+  /** Show a job's people, unless the user has changed them since it was opened. @param {Note[]} notes */
+  take(notes) {
+    if (this.people && !this.edited && JSON.stringify(notes) !== JSON.stringify(this.people.notes)) this.regroup(notes);
+  }
+
   /** Group anew. @param {Note[]} [notes] */
   regroup(notes = this.people?.notes ?? []) {
     const { people } = this;
@@ -96,14 +102,15 @@ export class ShownPeople {
   /** @param {Note[]} notes */
   async #keep(notes) {
     const { jobId } = this;
+    this.edited = true;
     const former = this.people?.notes ?? [];
     this.regroup(notes);
     // Sequentially, so that the last change wins.
     const keeping = (this.keeping = this.keeping.then(() => keepNotes(jobId, notes)).catch((error) => error));
     const kept = await keeping;
     if (keeping !== this.keeping || jobId !== this.jobId) return;
-    if (!(kept instanceof Error)) return this.events.onKept(kept);
-    this.regroup(former);
-    if (kept instanceof Problem) this.events.onProblem(kept);
+    this.regroup(kept instanceof Error ? former : kept.persons);
+    if (!(kept instanceof Error)) this.events.onKept(kept);
+    else if (kept instanceof Problem) this.events.onProblem(kept);
   }
 }

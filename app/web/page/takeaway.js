@@ -67,7 +67,8 @@ export class TakeAway {
     const kept = job.options.keep_input;
     const ended = ["succeeded", "failed", "canceled"].includes(job.state);
     byId("save-video").disabled = !kept || job.state !== "succeeded";
-    const note = kept ? "Ready when the job is done." : "Only for videos that the service was asked to keep.";
+    const note = kept ? "Ready when the job is done." : "A video with its faces marked or blurred can be made of videos that the service was asked to keep.";
+    byId("video-style-box").hidden = !kept;
     setText(byId("video-note"), kept && ended ? "" : note);
     const { options } = await pageSettings().catch(() => ({ options: {} }));
     if (this.job === job) setText(byId("curl"), curlCommands(job, options));
