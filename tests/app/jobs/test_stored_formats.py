@@ -27,6 +27,8 @@ def stored(request: pytest.FixtureRequest, worker: Any) -> dict[str, Any]:
     worker.redis.zadd(keys.jobs(content["hash"]["owner"]), {job_id: 1})
     for chunk in content["chunks"]:
         worker.redis.rpush(keys.frames(job_id, execution), base64.b64decode(chunk))
+    if "whole" in content:
+        worker.redis.set(keys.whole(job_id, execution), base64.b64decode(content["whole"]))
     return content
 
 
@@ -34,7 +36,8 @@ def test_every_format_has_its_file() -> None:
     """The formats that this release writes are among those that are kept."""
     assert f"format_{RECORD_FORMAT}" in {path.stem for path in STORED}
     written = {base64.b64decode(chunk)[0] for path in STORED for chunk in json.loads(path.read_text())["chunks"]}
-    assert chunks.VERSION in written
+    assert written == {chunks.VERSION, chunks.WITH_SIZES, chunks.WITH_LOOKS}
+    assert any("whole" in json.loads(path.read_text()) for path in STORED)
 
 
 def test_old_results_read_as_they_did(stored: dict[str, Any], api: httpx.Client) -> None:
