@@ -15,7 +15,7 @@ import csv
 import itertools
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,7 +132,7 @@ class Watched(Gathering):
         self.seconds = 0.0
         self.places: dict[int, list[int]] = {}
 
-    def see(self, tracked: TrackedFrame, sharpness: list[float]) -> None:
+    def see(self, tracked: TrackedFrame, sharpness: Callable[[int], float]) -> None:
         for track_id in tracked.track_ids:
             self.places.setdefault(track_id, []).append(tracked.frame.frame_index)
         began = time.thread_time()

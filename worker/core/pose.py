@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -23,6 +22,7 @@ HEAD = np.array(
 )
 _POINTS = HEAD - HEAD.mean(axis=0)
 _FROM_POINTS = np.linalg.pinv(_POINTS)  # (3, 5)
+_SAME, _DAMPING, _TINY = np.eye(3), 1e-9 * np.eye(4), 1e-24
 _STEPS = 2  # more steps change the angles by less than a tenth of a degree
 
 Pose = tuple[float, float, float]
@@ -30,27 +30,44 @@ Pose = tuple[float, float, float]
 
 def poses(landmarks: Floats) -> list[Pose]:
     """Landmarks (N, 5, 2) in pixels -> yaw, pitch, roll in degrees: positive to the picture's right, up, clockwise."""
-    return [_pose(np.asarray(points, np.float64)) for points in landmarks]
-
-
-def _pose(points: npt.NDArray[np.float64]) -> Pose:
-    points = points - points.mean(axis=0)
+    if not len(landmarks):
+        return []
+    points = np.asarray(landmarks, np.float64)
+    points = points - points.mean(axis=1, keepdims=True)
     # The rotation nearest to the affine map from head to points, then Gauss-Newton steps of rotation and scale.
-    left, sizes, right = np.linalg.svd((_FROM_POINTS @ points).T, full_matrices=False)
-    first, second = left @ right
-    turn = np.array([first, second, np.cross(first, second)])
-    scale = float(sizes.mean())
-    slopes = np.zeros((5, 2, 4))
+    left, sizes, right = np.linalg.svd((_FROM_POINTS @ points).transpose(0, 2, 1), full_matrices=False)
+    rows = left @ right  # (N, 2, 3)
+    across = _skew(rows[:, 0]) @ rows[:, 1, :, None]  # (N, 3, 1)
+    turns = np.concatenate([rows, across.transpose(0, 2, 1)], axis=1)  # (N, 3, 3)
+    scales = sizes.mean(axis=1)[:, None]  # (N, 1)
+    slopes = np.zeros((len(points), 5, 2, 4))
     for _ in range(_STEPS):
-        x, y, z = (_POINTS @ turn.T).T
-        slopes[:, 0, 1], slopes[:, 0, 2], slopes[:, 0, 3] = scale * z, -scale * y, x
-        slopes[:, 1, 0], slopes[:, 1, 2], slopes[:, 1, 3] = -scale * z, scale * x, y
-        off = (points - scale * np.stack([x, y], axis=1)).ravel()
-        jacobian = slopes.reshape(10, 4)
-        step = np.linalg.solve(jacobian.T @ jacobian + 1e-9 * np.eye(4), jacobian.T @ off)
-        turn = cv2.Rodrigues(step[:3])[0] @ turn
-        scale += float(step[3])
-    return _angles(turn)
+        turned = _POINTS @ turns.transpose(0, 2, 1)  # (N, 5, 3)
+        x, y, z = turned[:, :, 0], turned[:, :, 1], scales * turned[:, :, 2]
+        slopes[:, :, 0, 1], slopes[:, :, 0, 2], slopes[:, :, 0, 3] = z, -scales * y, x
+        slopes[:, :, 1, 0], slopes[:, :, 1, 2], slopes[:, :, 1, 3] = -z, scales * x, y
+        off = (points - scales[:, :, None] * turned[:, :, :2]).reshape(-1, 10, 1)
+        jacobian = slopes.reshape(-1, 10, 4)
+        transposed = jacobian.transpose(0, 2, 1)
+        steps = np.linalg.solve(transposed @ jacobian + _DAMPING, transposed @ off)[:, :, 0]  # (N, 4)
+        turns = _rotations(steps[:, :3]) @ turns
+        scales = scales + steps[:, 3:]
+    return [_angles(turn) for turn in turns.tolist()]
+
+
+def _rotations(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Rotations (N, 3, 3) about the vectors (N, 3) by their lengths in radians.  Source: Rodrigues' formula."""
+    cross = _skew(vectors)
+    angles = np.sqrt((vectors * vectors).sum(axis=1) + _TINY)[:, None, None]
+    first, second = np.sin(angles) / angles, (1 - np.cos(angles)) / angles**2
+    return np.asarray(_SAME + first * cross + second * (cross @ cross), np.float64)
+
+
+def _skew(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(N, 3, 3) matrices whose product with a vector is the cross product of `vectors` (N, 3) with it."""
+    made = np.zeros((len(vectors), 3, 3))
+    made[:, 2, 1], made[:, 0, 2], made[:, 1, 0] = vectors.T
+    return made - made.transpose(0, 2, 1)
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> npt.NDArray[np.float64]:
@@ -62,9 +79,9 @@ def rotation(yaw: float, pitch: float, roll: float) -> npt.NDArray[np.float64]:
     return np.asarray(about_x @ about_y @ about_z, np.float64)
 
 
-def _angles(turn: npt.NDArray[np.float64]) -> Pose:
+def _angles(turn: list[list[float]]) -> Pose:
     """The angles of a rotation (3, 3)."""
-    yaw = -math.asin(min(max(turn[0, 2], -1.0), 1.0))
-    pitch = math.atan2(turn[1, 2], turn[2, 2])
-    roll = math.atan2(-turn[0, 1], turn[0, 0])
+    yaw = -math.asin(min(max(turn[0][2], -1.0), 1.0))
+    pitch = math.atan2(turn[1][2], turn[2][2])
+    roll = math.atan2(-turn[0][1], turn[0][0])
     return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)

@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -168,8 +169,7 @@ class Pipeline:
                 with clocks.faces.lent(clocks.crops):
                     cropped = self.cut(tracked, looks=options.landmarks)
                 if people is not None:
-                    sharp = [sharpness(f.crop) if f.looks is None else f.looks.sharpness for f in cropped.faces]
-                    people.see(tracked, sharp)
+                    people.see(tracked, partial(_sharpness, cropped))
                 yield cropped
             if people is not None:
                 people.end()
@@ -201,6 +201,11 @@ class Pipeline:
                 crop = crop_whole(frame.picture, self._crops)
                 faces = (CroppedFace(0, (0.0, 0.0, float(width), float(height)), None, crop),)
             yield CroppedFrame(frame.frame_index, frame.timestamp_s, faces, (), _size(frame))
+
+
+def _sharpness(frame: CroppedFrame, i: int) -> float:
+    face = frame.faces[i]
+    return sharpness(face.crop) if face.looks is None else face.looks.sharpness
 
 
 def _size(frame: DecodedFrame) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import cv2
@@ -12,7 +13,9 @@ from worker.core.records import Floats, Image
 from worker.people.identity import SIDE, TEMPLATE
 
 FACES = 3  # most faces per track
+OFFER_S = 0.1  # minimum interval of the faces of a track that are considered
 APART_S = 0.4  # minimum distance in time of two faces of a track
+SLACK_S = 1e-3  # rounding of timestamps
 BETTER = 1.15  # a face replaces another if its quality is this many times higher
 LEAST_WIDTH_PX = 24.0  # width of a box; smaller faces do not distinguish people
 
@@ -32,6 +35,14 @@ class BestFaces:
     """The best faces of one track."""
 
     faces: list[BestFace] = field(default_factory=list)
+    _next_s: float = -math.inf
+
+    def is_due(self, time_s: float) -> bool:
+        """Whether a face at this time is to be considered; if so, none of the next `OFFER_S` is."""
+        due = time_s >= self._next_s
+        if due:
+            self._next_s = time_s + OFFER_S - SLACK_S
+        return due
 
     def offer(self, quality: float, frame_index: int, time_s: float, picture: Picture, landmarks: Floats) -> None:
         """Add a face of the track; it is cropped only if it is kept."""

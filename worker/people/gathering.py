@@ -5,6 +5,7 @@ Embeddings are biometric data: they stay in this object, which is freed with the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,8 +46,8 @@ class Gathering:
         self._together: tuple[int, ...] = ()
         self._apart: set[tuple[int, int]] = set()
 
-    def see(self, tracked: TrackedFrame, sharpness: list[float]) -> None:
-        """Add a frame with its tracks.  sharpness: of the crop of each face."""
+    def see(self, tracked: TrackedFrame, sharpness: Callable[[int], float]) -> None:
+        """Add a frame with its tracks.  sharpness: of the crop of the i-th face; asked for where it matters."""
         frame, faces, ids = tracked.frame, tracked.faces, tracked.track_ids
         for track_id in tracked.ended:
             self._finish(track_id)
@@ -57,9 +58,11 @@ class Gathering:
             self._apart |= {(a, b) for a in ids for b in ids if a < b}
         for i, track_id in enumerate(ids):
             self._frames[track_id] = self._frames.get(track_id, 0) + 1
-            quality = quality_of(float(faces.widths[i]), faces.landmarks[i], sharpness[i])
+            best = self._open.setdefault(track_id, BestFaces())
+            if not best.is_due(frame.timestamp_s):
+                continue
+            quality = quality_of(float(faces.widths[i]), faces.landmarks[i], sharpness(i))
             if quality:
-                best = self._open.setdefault(track_id, BestFaces())
                 best.offer(quality, frame.frame_index, frame.timestamp_s, frame.picture, faces.landmarks[i])
 
     def end(self) -> None:
@@ -87,7 +90,7 @@ class Gathering:
 
     def _finish(self, track_id: int) -> None:
         best = self._open.pop(track_id, None)
-        if best is None:
+        if best is None or not best.faces:
             return
         embedding = self._identity.embed([face.picture for face in best.faces]).mean(axis=0)
         face = max(best.faces, key=lambda face: face.quality)

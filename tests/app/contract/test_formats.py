@@ -189,7 +189,7 @@ def test_a_long_job_passes_with_flat_memory(format: ExportFormat) -> None:
     tracemalloc.stop()
     print(f"{format}: {size / 2**20:.1f} MiB, peak {peak / 2**20:.1f} MiB")
     assert size > 2**16
-    assert peak < 24 * 2**20
+    assert peak < 8 * 2**20
 
 
 def test_over_http_with_name_and_type(

@@ -151,7 +151,7 @@ def test_people_over_cuts() -> None:
         boxes = np.concatenate([box * (size, 1, size, 1) + (100 * i, 0, 100 * i, 0) for i in range(len(shades))])
         points = np.stack([LANDMARKS + np.array([100 * i, 0]) for i in range(len(shades))])
         faces = Detections(boxes.astype(np.float32), np.ones(len(shades), np.float32), points.astype(np.float32))
-        gathering.see(TrackedFrame(DecodedFrame(index, index / 25, image), faces, tuple(shades), ended), [0.3] * 2)
+        gathering.see(TrackedFrame(DecodedFrame(index, index / 25, image), faces, tuple(shades), ended), lambda _: 0.3)
 
     for index in range(20):
         frame(index, {0: 40, 1: 200})
