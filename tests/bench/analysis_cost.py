@@ -4,9 +4,9 @@
 
 Labels each video (without any: the demo's clip, and nine of it side by side, each in its own phase) without options,
 with `people` alone and with everything, in turns.  Prints the medians over the rounds of the processor seconds of this
-process and of its decoders, from the opened input to the last encoded chunk, the ratio of the least seconds to the least
-without options (other processes only add to them), and median and range of the ratios within a round.  Loading the
-bundle does not count.
+process and of its decoders, from the opened input to the last encoded chunk; the ratio of the least seconds to the
+least without options (other processes only add to them); and median and range of the ratios within a round.  Loading
+the bundle does not count.
 """
 
 from __future__ import annotations

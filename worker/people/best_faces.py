@@ -12,7 +12,7 @@ from worker.core.picture import Picture
 from worker.core.records import Floats, Image
 from worker.people.identity import SIDE, TEMPLATE
 
-FACES = 3  # most faces per track
+FACES = 2  # most faces per track
 OFFER_S = 0.1  # minimum interval of the faces of a track that are considered
 APART_S = 0.4  # minimum distance in time of two faces of a track
 SLACK_S = 1e-3  # rounding of timestamps

@@ -109,7 +109,7 @@ def test_many_tracks_are_grouped_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_best_faces_are_kept_and_not_all_of_one_moment() -> None:
-    """At most three, each better than its neighbours in time."""
+    """At most two, each better than its neighbours in time."""
     picture = Picture.of(np.zeros((100, 100, 3), np.uint8))
     best = BestFaces()
     for i in range(100):
