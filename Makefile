@@ -6,11 +6,14 @@ INSTALLED := .venv/.installed
 # process, so that fixtures are made once, and files keep their order, so that files with few long tests do not run last.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+# S3 on this machine, for `test-hosts` alone: it brings more packages than it is worth having in every environment.
+MOTO := 5.2.5
+
 # Version of a retrained bundle; never that of a released one.
 VERSION ?= $(shell date +%Y-%m-%d)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-long test-gpu test-docker fuzz fuzz-api soak lint train-default environment redis
+.PHONY: help demo run test test-long test-gpu test-docker test-hosts fuzz fuzz-api soak lint train-default environment redis
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +38,11 @@ test-gpu: $(INSTALLED) ## on a GPU: its tests, then the speed of ensemble and pi
 
 test-docker: $(INSTALLED) ## build the images, run docker-compose.yml, label a video, kill and stop its services
 	$(PYTHON) -m pytest -m docker tests/docker
+
+test-hosts: $(INSTALLED) ## as root: cut several hosts (network namespaces) off from each other for half an hour; prints figures
+	MIEN_REDIS_URL= .make/find_redis.sh
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt s3fs 'moto[server]==$(MOTO)'
+	$(PYTHON) -m pytest -s -m hosts tests/hosts
 
 fuzz: $(INSTALLED) ## fuzz the readers of manifests, chunks, archives, videos, photographs and options for ten minutes each, or MINUTES
 	$(PYTHON) tests/bench/fuzz.py --minutes $(or $(MINUTES),10)

@@ -1,13 +1,15 @@
-"""Load: pollers and uploaders at once, against a running service whose worker labels what they send.
+"""Load: pollers, event streams and uploaders at once, against a running service whose worker labels what they send.
 
-    python tests/bench/load.py http://127.0.0.1:8000 --video clip.mp4 [--pollers 100] [--uploaders 10] [--seconds 60]
+    python tests/bench/load.py http://127.0.0.1:8000 --video clip.mp4 [--pollers 100] [--streams 20] [--uploaders 10]
+        [--seconds 60]
 
 A poller is a client that asks for a job, and again as long after the answer as the service's `Retry-After` told it
-(one second; `--pause` chooses otherwise).  An uploader sends the video again half a second after its answer.  Uploaders
-run in a process of their own, so that pollers measure the service and not each other.
+(one second; `--pause` chooses otherwise).  An uploader sends the video again half a second after its answer.  A stream
+reads the events of a job until its end, then those of the next one, in the order in which the worker takes them.
+Uploaders and streams run in a process of their own, so that pollers measure the service and not each other.
 
 Prints one JSON object: the idle and the loaded latency of `GET /v1/jobs/{id}`, answers by status, what the workers were
-at, and whether every accepted job is still known.  Exits 1 if there was a 5xx, a lost job, or a loaded p99 above 10
+at, and whether every accepted job is still known.  Exits 1 if there was a 5xx, a lost job, or a loaded p99 above 6
 times the idle p50.
 """
 
@@ -22,6 +24,7 @@ import statistics
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +32,7 @@ from urllib.parse import urlsplit
 UPLOAD_PAUSE_S = 0.5
 IDLE_LOOKS = 300
 ENDED_S = 120
-WORST_RATIO = 10
+WORST_RATIO = 6
 OK, ACCEPTED, SERVER_ERROR = 200, 202, 500
 
 
@@ -72,6 +75,7 @@ class Load:
         self.statuses: Counter[str] = Counter()
         self.seconds: list[float] = []
         self.retry_after_s = 0.0
+        self._followed = 0
 
     def connection(self) -> Connection:
         """A new connection, closed at the end."""
@@ -122,6 +126,21 @@ class Load:
             await self.upload(connection)
             await asyncio.sleep(UPLOAD_PAUSE_S)
 
+    async def streamer(self, until: float) -> None:
+        """Reads the events of one job after another until the time is up."""
+        while time.monotonic() < until:
+            if self._followed >= len(self.jobs):
+                await asyncio.sleep(UPLOAD_PAUSE_S)
+                continue
+            job_id, self._followed = self.jobs[self._followed], self._followed + 1
+            reader, writer = await asyncio.open_connection(*self._address)
+            writer.write(f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: load\r\nConnection: close\r\n\r\n".encode())
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + until - time.monotonic()):
+                    answer = await reader.read()
+                    self.statuses[f"events {int(answer.split(b' ', 2)[1])}"] += 1
+            writer.close()
+
     async def workers(self) -> dict[str, int]:
         """How many workers are in which state."""
         _, body, _ = await self.connection().ask("GET", "/health/ready")
@@ -145,7 +164,7 @@ async def run(given: argparse.Namespace) -> dict[str, Any]:
         await load.look(first, idle)
     pause_s = given.pause or load.retry_after_s
     command = [sys.executable, __file__, given.base, "--video", str(given.video), "--seconds", str(given.seconds)]
-    command += ["--uploaders", str(given.uploaders), "--only-upload"]
+    command += ["--uploaders", str(given.uploaders), "--streams", str(given.streams), "--only-upload"]
     uploading = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     until = time.monotonic() + given.seconds
     pollers = [asyncio.create_task(load.poller(until, pause_s)) for _ in range(given.pollers)]
@@ -158,7 +177,9 @@ async def run(given: argparse.Namespace) -> dict[str, Any]:
     load.statuses.update(uploaded["statuses"])
     lost = await load.lost()
     load.close()
-    return {"pollers": given.pollers, "uploaders": given.uploaders, "pause_s": pause_s, "seconds": given.seconds} | {
+    return {"pollers": given.pollers, "streams": given.streams, "uploaders": given.uploaders} | {
+        "pause_s": pause_s,
+        "seconds": given.seconds,
         "statuses": dict(sorted(load.statuses.items())),
         "jobs": len(load.jobs),
         "jobs_lost": lost,
@@ -179,12 +200,14 @@ def latencies(idle: list[float], loaded: list[float]) -> dict[str, float]:
 
 
 async def upload(given: argparse.Namespace) -> dict[str, Any]:
-    """The uploaders alone: what the process that `run` starts does."""
+    """Uploaders and streams alone: what the process that `run` starts does."""
     load = Load(given.base, given.video.read_bytes())
     until = time.monotonic() + given.seconds
     async with asyncio.TaskGroup() as tasks:
         for _ in range(given.uploaders):
             tasks.create_task(load.uploader(until))
+        for _ in range(given.streams):
+            tasks.create_task(load.streamer(until))
     load.close()
     return {"jobs": load.jobs, "statuses": dict(load.statuses)}
 
@@ -195,6 +218,7 @@ def main() -> None:
     parser.add_argument("base")
     parser.add_argument("--video", type=Path, required=True)
     parser.add_argument("--pollers", type=int, default=100)
+    parser.add_argument("--streams", type=int, default=20)
     parser.add_argument("--uploaders", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--pause", type=float, default=0.0, help="seconds between a poller's looks")

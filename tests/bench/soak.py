@@ -41,6 +41,8 @@ FEW = 3  # threads or descriptors that come and go with what happens to run
 ENDED = frozenset({"succeeded", "failed", "canceled"})
 WORKER = (sys.executable, "-m", "worker", "run")
 
+Sample = dict[str, dict[str, int]]  # of each process, what it holds
+
 
 @dataclass
 class Soak:
@@ -55,7 +57,7 @@ class Soak:
     deleted: set[str] = field(default_factory=set)
     kills: int = 0
     recoveries_s: list[float] = field(default_factory=list)
-    samples: list[dict[str, dict[str, int]]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
     def submit(self, count: int, seconds: float) -> None:
@@ -106,7 +108,7 @@ class Soak:
     def sample(self) -> None:
         """Memory, threads and descriptors of those that live from beginning to end."""
         while not self.over.wait(SAMPLE_S):
-            self.samples.append({name: _usage(self.api.service.process(name)) for name in ("api", "steady")})
+            self.samples.append({name: usage(self.api.service.process(name)) for name in ("api", "steady")})
 
     def wait_for_all(self) -> dict[str, str]:
         """State of every job that was not deleted, once all have ended or time is up."""
@@ -177,7 +179,8 @@ class Soak:
                 return
 
 
-def _usage(process: Process) -> dict[str, int]:
+def usage(process: Process) -> dict[str, int]:
+    """Memory, threads and descriptors of a process."""
     folder = Path(f"/proc/{process.pid}")
     status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
     return {
@@ -187,7 +190,7 @@ def _usage(process: Process) -> dict[str, int]:
     }
 
 
-def _thirds(samples: list[dict[str, dict[str, int]]], name: str, what: str) -> tuple[float, float]:
+def thirds(samples: list[Sample], name: str, what: str) -> tuple[float, float]:
     """Means over the first and the last third of the time."""
     values = [sample[name][what] for sample in samples]
     third = max(len(values) // 3, 1)
@@ -197,7 +200,7 @@ def _thirds(samples: list[dict[str, dict[str, int]]], name: str, what: str) -> t
 def report(soak: Soak, states: dict[str, str], leaked: list[str]) -> dict[str, Any]:
     """What is printed; `ok` is the verdict."""
     usage = {
-        f"{name}_{what}": [round(value) for value in _thirds(soak.samples, name, what)]
+        f"{name}_{what}": [round(value) for value in thirds(soak.samples, name, what)]
         for name in ("api", "steady")
         for what in ("rss_kb", "threads", "descriptors")
     }

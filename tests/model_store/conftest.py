@@ -24,8 +24,7 @@ HEADS: dict[str, dict[str, Any]] = {
 ZERO_SHA256 = "0" * 64
 
 
-@pytest.fixture
-def manifest_fields() -> dict[str, Any]:
+def tiny_fields() -> dict[str, Any]:
     """The fields of a valid manifest without its files."""
     members = [
         {
@@ -69,26 +68,33 @@ def manifest_fields() -> dict[str, Any]:
     }
 
 
+def write_tiny(folder: Path, fields: dict[str, Any]) -> Manifest:
+    """Write a bundle of untrained networks into an existing folder -> its manifest."""
+    torch.manual_seed(0)
+    manifest = Manifest.model_validate(fields)
+    backbone = build_backbone(manifest.members[0].backbone, manifest.input.channels)
+    initialise(backbone)
+    shared = write_tensors(folder, "backbone.safetensors", module_tensors(backbone))
+    members: list[Member] = []
+    for member in manifest.members:
+        head = build_head(member.head, backbone.feature_size, len(manifest.labels))
+        weights = write_tensors(folder, f"{member.name}.safetensors", module_tensors(head))
+        members.append(member.model_copy(update={"backbone_weights": shared, "head_weights": weights}))
+    written = manifest.model_copy(update={"members": tuple(members)})
+    write_manifest(folder, written)
+    return written
+
+
+@pytest.fixture
+def manifest_fields() -> dict[str, Any]:
+    """See `tiny_fields`."""
+    return tiny_fields()
+
+
 @pytest.fixture
 def write_bundle(manifest_fields: dict[str, Any]) -> Callable[[Path], Manifest]:
-    """Write a bundle of untrained networks into an existing folder -> its manifest."""
-
-    def write(folder: Path) -> Manifest:
-        torch.manual_seed(0)
-        manifest = Manifest.model_validate(manifest_fields)
-        backbone = build_backbone(manifest.members[0].backbone, manifest.input.channels)
-        initialise(backbone)
-        shared = write_tensors(folder, "backbone.safetensors", module_tensors(backbone))
-        members: list[Member] = []
-        for member in manifest.members:
-            head = build_head(member.head, backbone.feature_size, len(manifest.labels))
-            weights = write_tensors(folder, f"{member.name}.safetensors", module_tensors(head))
-            members.append(member.model_copy(update={"backbone_weights": shared, "head_weights": weights}))
-        written = manifest.model_copy(update={"members": tuple(members)})
-        write_manifest(folder, written)
-        return written
-
-    return write
+    """See `write_tiny`; a test may change the fields before."""
+    return lambda folder: write_tiny(folder, manifest_fields)
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ class ResidentWorker(SimpleWorker):
         self._heartbeat_s, self._heartbeat_ttl_s = settings.heartbeat_s, settings.heartbeat_ttl_s
         self._on_stop, self._on_giving_up = on_stop, on_giving_up
         self._is_drained = is_drained
-        self._taken = self._looks = 0
+        self._taken = 0
         self._slots = threading.Semaphore(concurrency)
         self._pool = ThreadPoolExecutor(concurrency, "job")
         self._running: dict[str, tuple[Job, Execution]] = {}  # by execution
@@ -289,10 +289,9 @@ class ResidentWorker(SimpleWorker):
         first = self.queues if turn < TURNS else self.queues[::-1]
         found = next((popped for queue in first if (popped := self._pop_from(queue, None))), None)
         if found is None and timeout is not None:
-            # A while for each queue in turn: what comes into the other one meanwhile waits for no longer.
-            self._looks += 1
-            share = timeout / len(self.queues)
-            found = self._pop_from(self.queues[self._looks % len(self.queues)], share)
+            # For the bundle's own queue alone: next to workers that know no other one (0.1.0) it would rarely get a job
+            # that they refuse, if it waited there for half of the time.
+            found = self._pop_from(self.queues[-1], timeout / len(self.queues))
         self._taken += found is not None
         return found
 
