@@ -34,8 +34,8 @@ SECONDS, FPS = 9, 25
 ZOOM = 1.15
 ONE = ((0, SMILE), (1.2, SMILE), (2.4, WONDER), (3.2, WONDER), (4.2, SMILE), (5.6, SMILE), (7.4, GRIEF), (9, GRIEF))
 OTHER = ((0, FLAT), (1, FLAT), (2.2, RAGE), (3.4, RAGE), (4.4, FLAT), (5.6, SMILE), (9, SMILE))
-SHOWN_S = 6.3
-WIDE: ViewportSize = {"width": 1280, "height": 1046}
+SHOWN_S = 4.0
+WIDE: ViewportSize = {"width": 1280, "height": 1136}
 PHONE: ViewportSize = {"width": 390, "height": 1220}
 COLOURS = 200  # in a picture's palette: the pictures are in git, so they are to be small
 
@@ -92,7 +92,9 @@ def take(browser: Browser, url: str, clip: bytes, out: Path) -> None:
             page.wait_for_timeout(500)
             save(page, out / "page-start.png")
         page.close()
-    page = browser.new_page(viewport=PHONE, color_scheme="light", device_scale_factor=1.5, has_touch=True)
+    page = browser.new_page(
+        viewport=PHONE, color_scheme="light", device_scale_factor=1.5, has_touch=True, is_mobile=True
+    )
     look(page, url, clip)
     save(page, out / "page-phone.png")
 
