@@ -7,6 +7,8 @@ import { segmentsOf } from "./segments.js";
 /** @typedef {import("./people.js").Person} Person */
 
 const NEAR_S = 0.02; // a moment this near is the current one
+const SHOWN_MS = 4000; // words about what is not there
+let fading = 0;
 
 /**
  * Time of the next moment of the chosen kind, s; null, with an announcement, if there is none.
@@ -24,6 +26,8 @@ export function jumpFrom(records, person, source, label, time, direction) {
   const wanted = label < 0 ? what : `${what} to ${records.labels[label]}`;
   const words = found === null ? `No ${direction > 0 ? "further" : "earlier"} ${kind.value === "change" ? wanted : what} of ${person.name}.` : "";
   setText(byId("jump-words"), words);
+  clearTimeout(fading);
+  fading = setTimeout(() => setText(byId("jump-words"), ""), SHOWN_MS);
   if (words) announce(words);
   return found;
 }
