@@ -191,14 +191,21 @@ def _frames(
 def _counted(
     connection: redis.Redis, kind: Rendition, record: JobRecord, frames: Iterable[DecodedFrame]
 ) -> Iterator[DecodedFrame]:
-    """Yield the frames, and publish the rendered share every `TELL_S` if the duration is known."""
+    """Yield the frames, and publish the rendered share every `TELL_S` if the duration is known.
+
+    Raises: FileNotFoundError if the job was removed meanwhile.
+    """
     options, whole_s = record.options, record.input.duration_s or 0.0
     start_s, end_s = options.start_s or 0.0, min(whole_s, options.end_s or whole_s)
     told = 0.0
     for frame in frames:
         yield frame
-        if end_s > start_s and time.monotonic() - told >= TELL_S:
-            told = time.monotonic()
+        if time.monotonic() - told < TELL_S:
+            continue
+        told = time.monotonic()
+        if not connection.exists(keys.job(record.id)):
+            raise FileNotFoundError("the job was removed")
+        if end_s > start_s:
             share = min(max((frame.timestamp_s - start_s) / (end_s - start_s), 0.0), 1.0)
             if connection.exists(kind.key(record.id)):
                 connection.hset(kind.key(record.id), "share", f"{share:.3f}")

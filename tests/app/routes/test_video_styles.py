@@ -150,6 +150,36 @@ def test_each_style_is_made_for_itself(
     assert [key for key in worker.redis.keys("mien:*") if job_id.encode() in key] == []
 
 
+def test_a_job_that_is_removed_meanwhile_is_rendered_no_further(
+    api: httpx.Client,
+    labelled: Callable[..., str],
+    worker: Any,
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rest of its frames is not drawn, and nothing of it is left."""
+    monkeypatch.setenv("MIEN_REDIS_URL", redis_url)
+    monkeypatch.setenv("MIEN_UPLOADS", str(tmp_path / "uploads"))
+    monkeypatch.setattr(render_job, "TELL_S", 0)
+    job_id = labelled(written(tmp_path / "a.mp4", [crowd()] * 20))
+    drawn: list[int] = []
+
+    def removing(frames: Iterable[DecodedFrame], *_: Any) -> Iterator[tuple[float, Image]]:
+        for frame in frames:
+            drawn.append(frame.frame_index)
+            if frame.frame_index == 3:
+                assert api.delete(f"/v1/jobs/{job_id}").status_code == 204
+            if frame.image is not None:
+                yield frame.timestamp_s, frame.image
+
+    monkeypatch.setattr(render_job, "drawn", removing)
+    render_job.render_job(VIDEOS["boxes"], job_id)
+    assert drawn == [0, 1, 2, 3]
+    assert list((tmp_path / "uploads").iterdir()) == []
+    assert [key for key in worker.redis.keys("mien:*") if job_id.encode() in key] == []
+
+
 def test_an_unknown_style_is_refused(api: httpx.Client, labelled: Callable[..., str], tmp_path: Path) -> None:
     """As other words that an option does not have; and without the input no style is made."""
     job_id = labelled(written(tmp_path / "a.mp4", [crowd()]))
