@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 
 import structlog
 from redis.exceptions import RedisError
+
+VARIED = 0.2  # of the interval between two rounds
 
 log = structlog.get_logger(__name__)
 
@@ -23,4 +26,6 @@ async def repeat(what: str, do: Callable[[], Awaitable[object]], every_s: float)
         task = asyncio.current_task()
         if task is not None and task.cancelling():  # a library swallowed the cancellation as its own timeout
             raise asyncio.CancelledError
-        await asyncio.sleep(every_s)
+        # Varied, since workers wait for jobs in a fixed rhythm: a job that recovery queues again would reach the same
+        # worker each time, also one of another release that refuses it.
+        await asyncio.sleep(every_s * random.uniform(1 - VARIED, 1 + VARIED))  # noqa: S311 (not a secret)
