@@ -100,7 +100,7 @@ def _of_packets(path: Path, tick: Callable[[], None]) -> Claims:
         zero = zero_s(video.container, plays_in_browsers=video.plays_in_browsers)
         clock = video.packet_clock()
         count, at, first_s, last_s, any_s = 0, 0, math.inf, -math.inf, -math.inf
-        with suppress(av.FFmpegError, OSError):
+        with suppress(av.FFmpegError, OSError, IndexError):  # the last: see `OpenVideo.packets`
             for packet in video.container.demux():
                 tick()
                 if not packet.size:

@@ -128,6 +128,9 @@ class OpenVideo:
                 failures += 1
                 packets = self.container.demux()
                 continue
+            except IndexError:
+                # At the end PyAV reads beyond an array where a track has appeared meanwhile, as in FLV and MPEG-TS.
+                return
             if packet is None:
                 return
             failures = 0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import pytest
 
 from tests.worker.decode.scenes import read, remux, scene, write
 from worker.decode import DecodeLimits
+from worker.decode.container import OpenVideo
 from worker.decode.video import VideoSource
 
 COUNT = 472
@@ -111,3 +112,33 @@ def test_noise_between_packets_of_a_broadcast(tmp_path: Path) -> None:
     frames = read(path)
     assert len(frames) >= 85
     assert frames[-1].timestamp_s == pytest.approx(99 / 25, abs=0.05)
+
+
+class Late:
+    """A container in which a track appears while it is read: PyAV ends with an error that nothing is wrong with."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def demux(self) -> Any:
+        yield from self._container.demux()
+        raise IndexError("list index out of range")
+
+
+def test_a_track_that_appears_late_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pictures are there, and the claims."""
+    path = write(tmp_path / "a.ts", scene(10), "mpeg2video")
+    real = OpenVideo.__init__
+
+    def opened(self: OpenVideo, *given: Any) -> None:
+        real(self, *given)
+        self.container = cast(Any, Late(self.container))
+
+    monkeypatch.setattr(OpenVideo, "__init__", opened)
+    source = VideoSource(path, LIMITS)
+    assert source.info.frame_count == 10
+    assert len(list(source.frames())) == 10
+    assert source.warnings == []
