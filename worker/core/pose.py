@@ -23,7 +23,6 @@ HEAD = np.array(
 _POINTS = HEAD - HEAD.mean(axis=0)
 _FROM_POINTS = np.linalg.pinv(_POINTS)  # (3, 5)
 _SAME, _DAMPING, _TINY = np.eye(3), 1e-9 * np.eye(4), 1e-24
-_STEPS = 2  # more steps change the angles by less than a tenth of a degree
 
 Pose = tuple[float, float, float]
 
@@ -34,25 +33,22 @@ def poses(landmarks: Floats) -> list[Pose]:
         return []
     points = np.asarray(landmarks, np.float64)
     points = points - points.mean(axis=1, keepdims=True)
-    # The rotation nearest to the affine map from head to points, then Gauss-Newton steps of rotation and scale.
+    # The rotation nearest to the affine map from head to points, then a Gauss-Newton step of rotation and scale.
     left, sizes, right = np.linalg.svd((_FROM_POINTS @ points).transpose(0, 2, 1), full_matrices=False)
     rows = left @ right  # (N, 2, 3)
     across = _skew(rows[:, 0]) @ rows[:, 1, :, None]  # (N, 3, 1)
     turns = np.concatenate([rows, across.transpose(0, 2, 1)], axis=1)  # (N, 3, 3)
-    scales = sizes.mean(axis=1)[:, None]  # (N, 1)
+    scales = (sizes[:, :1] + sizes[:, 1:]) / 2  # (N, 1)
+    turned = _POINTS @ turns.transpose(0, 2, 1)  # (N, 5, 3)
+    x, y, z = scales * turned[:, :, 0], scales * turned[:, :, 1], scales * turned[:, :, 2]
     slopes = np.zeros((len(points), 5, 2, 4))
-    for _ in range(_STEPS):
-        turned = _POINTS @ turns.transpose(0, 2, 1)  # (N, 5, 3)
-        x, y, z = turned[:, :, 0], turned[:, :, 1], scales * turned[:, :, 2]
-        slopes[:, :, 0, 1], slopes[:, :, 0, 2], slopes[:, :, 0, 3] = z, -scales * y, x
-        slopes[:, :, 1, 0], slopes[:, :, 1, 2], slopes[:, :, 1, 3] = -z, scales * x, y
-        off = (points - scales[:, :, None] * turned[:, :, :2]).reshape(-1, 10, 1)
-        jacobian = slopes.reshape(-1, 10, 4)
-        transposed = jacobian.transpose(0, 2, 1)
-        steps = np.linalg.solve(transposed @ jacobian + _DAMPING, transposed @ off)[:, :, 0]  # (N, 4)
-        turns = _rotations(steps[:, :3]) @ turns
-        scales = scales + steps[:, 3:]
-    return [_angles(turn) for turn in turns.tolist()]
+    slopes[:, :, 0, 1], slopes[:, :, 0, 2], slopes[:, :, 1, 0], slopes[:, :, 1, 2] = z, -y, -z, x
+    slopes[:, :, :, 3] = turned[:, :, :2]
+    off = (points - scales[:, :, None] * turned[:, :, :2]).reshape(-1, 10, 1)
+    jacobian = slopes.reshape(-1, 10, 4)
+    transposed = jacobian.transpose(0, 2, 1)
+    steps = np.linalg.solve(transposed @ jacobian + _DAMPING, transposed @ off)[:, :, 0]  # (N, 4)
+    return [_angles(turn) for turn in (_rotations(steps[:, :3]) @ turns).tolist()]
 
 
 def _rotations(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
