@@ -233,6 +233,13 @@ class ResidentWorker(SimpleWorker):
         self.maintain_heartbeats(job, execution)
         return execution
 
+    def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:
+        """As RQ does for a worker of one queue: it removes the job from the list of popped ones.
+
+        This worker has two queues, but pops from one at a time.
+        """
+        super().prepare_job_execution(job, remove_from_intermediate_queue=True)
+
     def _finalize_failure(
         self,
         job: Job,
