@@ -72,8 +72,8 @@ def label(
     with Client(server, key=key) as client, _Report(len(videos)) as report:
         run = _Run(client, options, format, members, delete, report)
         with ThreadPoolExecutor(jobs) as threads:
-            started = [threads.submit(run.label, *both) for both in zip(videos, outputs, strict=True)]
             try:
+                started = [threads.submit(run.label, *both) for both in zip(videos, outputs, strict=True)]
                 for done in as_completed(started):
                     done.result()
             except KeyboardInterrupt:
