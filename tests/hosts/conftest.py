@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,13 @@ class Hosts:
                 return job
             time.sleep(0.25)
         raise AssertionError(f"{job_id} did not end")
+
+    def succeeded(self, job_ids: Iterable[str], frames: int, attempts: int) -> list[Record]:
+        """The jobs once all have ended, each checked."""
+        done = [self.ended(job_id) for job_id in job_ids]
+        for job in done:
+            self.check(job, frames, attempts)
+        return done
 
     def check(self, job: Record, frames: int, attempts: int = 1) -> None:
         """It succeeded within so many attempts, and has each record once."""

@@ -67,9 +67,7 @@ def test_a_worker_is_cut_off(hosts: Hosts, seconds: int) -> None:
     if seconds < LEASE_S:
         hosts.ended(jobs[0])
         took_s = time.monotonic() - began
-    done = [hosts.ended(job_id) for job_id in jobs]
-    for job in done:
-        hosts.check(job, LONG, attempts=1 if seconds < LEASE_S else 2)
+    done = hosts.succeeded(jobs, LONG, attempts=1 if seconds < LEASE_S else 2)
     until(lambda: takes_jobs(hosts, host), 120)
     lab.figure(
         f"a worker cut off for {seconds} s",
@@ -96,9 +94,7 @@ def test_redis_is_cut_off(hosts: Hosts) -> None:
     back = time.monotonic()
     until(lambda: lab.front(FRONTS[0], "/health/ready").status_code == 200)
     ready_s = time.monotonic() - back
-    done = [hosts.ended(job_id) for job_id in jobs]
-    for job in done:
-        hosts.check(job, LONG, attempts=2)
+    done = hosts.succeeded(jobs, LONG, attempts=2)
     lab.figure(
         "Redis cut off for 30 s",
         ready_after_s=round(ready_s, 1),
@@ -128,9 +124,7 @@ def test_storage_is_cut_off(hosts: Hosts) -> None:
         refused_s = time.monotonic() - began
     assert answer.status_code == 503
     back = time.monotonic()
-    done = [hosts.ended(job_id) for job_id in jobs]
-    for job in done:
-        hosts.check(job, LONG, attempts=3)
+    done = hosts.succeeded(jobs, LONG, attempts=3)
     lab.figure(
         "S3 cut off for 60 s",
         upload_refused_after_s=round(refused_s, 1),

@@ -60,9 +60,7 @@ def test_flat(hosts: Hosts) -> None:
     over.set()
     for thread in threads:
         thread.join()
-    done = [hosts.ended(job_id) for job_id in jobs]
-    for job in done:
-        hosts.check(job, SHORT, MOST_ATTEMPTS)
+    done = hosts.succeeded(jobs, SHORT, MOST_ATTEMPTS)
     grown = {f"{host} {what}": thirds(samples, host, what) for host in samples[0] for what in samples[0][host]}
     hosts.lab.figure(
         f"{SECONDS:.0f} s of cuts at random",

@@ -31,11 +31,13 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
 ) -> None:
     """Figures are comparable within one run, not between machines or times."""
+    named = {"bundle": bundle, "device": device, "precision": precision}
+    wanted = {name: value for name, value in named.items() if value is not None}
     if against is not None:
-        _beside(against, turns, bundle, device, precision, video, crops, as_json=as_json)
+        options = [part for name, value in wanted.items() for part in (f"--{name}", value)]
+        _beside(against, turns, [*options, "--crops", str(crops)], video, as_json=as_json)
         return
-    wanted = {"bundle": bundle, "device": device, "precision": precision}
-    settings = WorkerSettings(**{name: value for name, value in wanted.items() if value is not None})  # type: ignore[arg-type]
+    settings = WorkerSettings(**wanted)  # type: ignore[arg-type]
     try:
         figures = measure(settings, video, crops)
     except (
@@ -54,23 +56,12 @@ def command(
         _show(figures)
 
 
-def _beside(
-    checkout: Path,
-    turns: int,
-    bundle: str | None,
-    device: str | None,
-    precision: str | None,
-    video: Path | None,
-    crops: int,
-    *,
-    as_json: bool,
-) -> None:
+def _beside(checkout: Path, turns: int, options: list[str], video: Path | None, *, as_json: bool) -> None:
+    """options: further ones of `worker bench`."""
     if not (checkout / "worker" / "__main__.py").exists():
         raise CommandError(f"--against {checkout}: no checkout of this repository")
-    chosen = {"--bundle": bundle, "--device": device, "--precision": precision, "--crops": str(crops)}
-    arguments = [part for name, value in chosen.items() if value is not None for part in (name, value)]
     try:
-        found = compare(checkout, turns, arguments, video)
+        found = compare(checkout, turns, options, video)
     except BuildError as error:
         raise CommandError(str(error)) from None
     if as_json:
