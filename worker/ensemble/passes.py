@@ -1,13 +1,16 @@
 """The frame pass: from uint8 crops to every member's per-frame states, by the fastest method of the device.
 
-`EagerPass` is plain PyTorch and works everywhere; on a CPU its convolutions are fused.  `GraphPass` is for CUDA: crops
+`EagerPass` is plain PyTorch and works everywhere; on a CPU its convolutions are fused.  `ThreadedPass` is for a CPU:
+each of several threads takes a part of the batch through all layers.  `GraphPass` is for CUDA: crops
 are copied as bytes from pinned memory on a separate stream while the GPU computes the previous batch, and each batch
 size is a CUDA graph recorded once, so that the GPU never waits for Python.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +29,7 @@ Encode = Callable[[Tensor], Tensor]
 Heads = Sequence[tuple[str, str, Encode]]  # member, its backbone, features -> states
 
 CPU_BATCH = 32  # larger batches leave the cache and are slower
+CPU_PART = 4  # fewest crops of a thread: below, Python takes longer than the layers
 CUDA_BUCKETS = (1, 8, 32, 64, 128, 256)
 CPU_BUCKETS = (1, CPU_BATCH)
 # Tolerance between a graph and the same kernels run eagerly, relative to the largest state: bfloat16's rounding.
@@ -90,6 +94,33 @@ class EagerPass:
         images = self._normalise(pixels).to(self._dtype)
         features = {key: backbone(images) for key, backbone in self._backbones.items()}
         return {name: encode(features[key]) for name, key, encode in self._heads}
+
+
+class ThreadedPass:
+    """Parts of a batch side by side on a CPU, each on threads of its own from the first layer to the last.
+
+    Threads that share a layer wait for each other at its end, at each of a hundred layers; where a stage before the
+    ensemble needs one of the cores, all wait for that one.  Here a part that is late delays nobody until the end.
+    """
+
+    def __init__(self, eager: EagerPass, threads: int) -> None:
+        self.mode, self.batch, self.buckets = eager.mode, eager.batch, eager.buckets
+        self._eager = eager
+        self._parts = min(threads, CPU_BATCH // CPU_PART)
+        # PyTorch has a number of threads for each thread that calls it.
+        each = (threads // self._parts,)
+        self._pool = ThreadPoolExecutor(self._parts, "ensemble", torch.set_num_threads, each)
+
+    def __call__(self, crops: Crops) -> dict[str, Tensor]:
+        parts = max(1, min(self._parts, len(crops) // CPU_PART))
+        bounds = [len(crops) * i // parts for i in range(parts + 1)]
+        running = [self._pool.submit(self._part, crops[i:j]) for i, j in itertools.pairwise(bounds)]
+        done = [part.result() for part in running]
+        return done[0] if parts == 1 else {name: torch.cat([part[name] for part in done]) for name in done[0]}
+
+    @torch.inference_mode()
+    def _part(self, crops: Crops) -> dict[str, Tensor]:
+        return self._eager(crops)
 
 
 @dataclass
@@ -214,8 +245,9 @@ def frame_pass(
     dtype: torch.dtype,
     *,
     graphs: bool = True,
+    threads: int = 1,
 ) -> FramePass:
-    """The fastest pass that works on the device.  graphs: whether to try CUDA graphs.
+    """The fastest pass that works on the device.  graphs: whether to try CUDA graphs.  threads: of a CPU.
 
     backbones: as trained; the pass runs copies in `dtype` on the device.
     Raises: OutOfDeviceMemoryError, GraphError.
@@ -224,6 +256,8 @@ def frame_pass(
         images = example_images(crop_shape, device, dtype)
         ready = {key: for_inference(backbone, images) for key, backbone in backbones.items()}
         eager = EagerPass(normalise, ready, heads, device, dtype, "fused" if can_fuse(device, dtype) else "eager")
+        if device.type == "cpu" and threads > 1:
+            return ThreadedPass(eager, threads)
         if device.type != "cuda" or not graphs:
             return eager
         recorded = GraphPass(eager, crop_shape, device)

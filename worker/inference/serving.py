@@ -123,16 +123,16 @@ def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
 def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
     precision = choose_precision(settings.precision, device)
     cv2.setNumThreads(1)  # its threads would spin on the cores of decoding and the ensemble
-    torch.set_num_threads(1)  # loading consists of many small operations, which are slower with threads
+    torch.set_num_threads(1)  # small operations are slower with threads; the ensemble has its own
     bundle = load_bundle(find_bundle(settings.bundle))
     manifest = bundle.manifest
     shape = (manifest.input.size, manifest.input.size, manifest.input.channels)
     finders = [open_finder(settings.detector_model, device) for _ in range(jobs)]
     for finder in finders:  # warm-up: a missing dependency fails now, not in a job
         finder.detect([np.zeros((*(SMALL_SIZE if device.type == "cpu" else USUAL_SIZE), 3), np.uint8)], None)
-    make_pass = partial(frame_pass, graphs=settings.cuda_graphs)
+    threads = settings.threads or os.cpu_count() or 1
+    make_pass = partial(frame_pass, graphs=settings.cuda_graphs, threads=threads)
     engine = Engine(build_ensemble(bundle), shape, device, precision, make_pass)
-    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     engine.warm_up()
     return Serving(manifest, Pipeline(engine, finders, crop_spec(manifest.input)), str(device), precision)
 

@@ -61,13 +61,14 @@ class BackboneSettings:
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """Sizes of the temporal members' heads."""
+    """Sizes of the temporal members' heads.  position_axis: see `TransformerHead`."""
 
     embedding: int = 128
     hidden: int = 64
     attention_heads: int = 4
     depth: int = 2
     mlp_ratio: float = 2.0
+    position_axis: Literal["batch", "time"] = "time"
 
     def specs(self) -> dict[str, HeadSpec]:
         """Every member that is trained, with its head; the frame head is what the static CNN was trained with."""
@@ -79,7 +80,7 @@ class HeadSettings:
                 heads=self.attention_heads,
                 depth=self.depth,
                 mlp_ratio=self.mlp_ratio,
-                position_axis="time",
+                position_axis=self.position_axis,
             ),
         }
 
@@ -287,6 +288,8 @@ def default() -> Settings:
         window=19,
         balanced=True,
         default_prior=0.25,
+        # A mean over the window needs neither positions nor a second block, and most of it is computed once a frame.
+        heads=HeadSettings(depth=1, position_axis="batch"),
         transformer_means=True,
         fusion_weights=(0.05, 0.15, 0.8),
         stills=StillsSettings(votes=0.5, fer2013=0.35, portraits=0.1, teacher=0.05, teacher_beside=0.6),
@@ -296,7 +299,7 @@ def default() -> Settings:
         temporal=dataclasses.replace(base.temporal, epochs=2, learning_rate=2e-4),
         static=dataclasses.replace(
             base.static,
-            epochs=3,
+            epochs=8,
             batch=64,
             optimiser="adamw",
             learning_rate=5e-4,
