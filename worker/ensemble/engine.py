@@ -38,7 +38,7 @@ Floats = npt.NDArray[np.float32]
 
 GROW_AFTER = 256  # successful batches before the next larger size is tried again
 # A clip submits a step at least every so many frames, however few faces they have, so that results keep appearing.
-STEP_FRAMES = 16
+STEP_FRAMES = 32
 CUDA_STEP_FRAMES = 64  # a GPU needs less time for them
 
 

@@ -18,6 +18,7 @@ from worker.core.records import CroppedFrame, Floats, Image, LabelledFrame
 from worker.ensemble.engine import Engine, Step
 
 STEPS_IN_FLIGHT = 2
+FIRST_FRAMES = 16  # of the first step; each next one is twice as long, up to the engine's `step_frames`
 
 
 @dataclass(eq=False)
@@ -42,7 +43,7 @@ class _Track:
 
 @dataclass(eq=False)
 class _Plan:
-    """A step being built.  kept: rows of the previous step.  targets: the face that each window labels.  frames: added
+    """A step being built.  kept: rows of the previous step.  targets: the face that each window labels.  frames: begun
     since the last step."""
 
     kept: int = 0
@@ -62,6 +63,7 @@ class ClipStream:
         self._engine = engine
         self._members = tuple(members)
         self._prior = prior
+        self._step_frames = min(FIRST_FRAMES, engine.step_frames)
         self._tracks: dict[int, _Track] = {}
         self._plan = _Plan()
         self._last: Step | None = None
@@ -89,6 +91,7 @@ class ClipStream:
         fused = np.zeros((faces, labels), np.float32)
         pending = _Pending(frame, fused, np.zeros((len(self._members), faces, labels), np.float32), faces)
         self._pending.append(pending)
+        self._plan.frames += 1
         for index, face in enumerate(frame.faces):
             track = self._tracks.setdefault(face.track_id, _Track())
             track.rows.append(self._plan.kept + len(self._plan.crops))
@@ -98,8 +101,8 @@ class ClipStream:
                 self._window(track)
             if len(self._plan.crops) == self._engine.batch:
                 self._send()
-        self._plan.frames += 1
-        if self._plan.frames >= self._engine.step_frames:
+        if self._plan.frames >= self._step_frames:
+            self._step_frames = min(2 * self._step_frames, self._engine.step_frames)
             self._send()
 
     def _window(self, track: _Track) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from worker.core.records import CroppedFace, CroppedFrame, LabelledFrame
+from worker.ensemble import stream
 from worker.ensemble.engine import Crops, Engine
 from worker.ensemble.stream import STEPS_IN_FLIGHT, ClipStream
 
@@ -76,6 +77,7 @@ class Stepwise:
 def test_an_image_passes_long_clips(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long clips are, and however many: an image waits for a few steps of each, which they had sent before."""
     monkeypatch.setattr(engine, "step_frames", engine.batch)  # each step is a batch of its own
+    monkeypatch.setattr(stream, "FIRST_FRAMES", engine.batch)
     stepwise = Stepwise(engine)
     longs, image = (1, 2, 3), 9
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from worker.core.records import CroppedFace, CroppedFrame, LabelledFrame
-from worker.ensemble.engine import STEP_FRAMES, Engine
+from worker.ensemble.engine import STEP_FRAMES, Engine, Step
 from worker.ensemble.networks import Ensemble
-from worker.ensemble.stream import STEPS_IN_FLIGHT, ClipStream
+from worker.ensemble.stream import FIRST_FRAMES, STEPS_IN_FLIGHT, ClipStream
 
 SHAPE = (16, 16, 1)
 TOLERANCE = 1e-5
@@ -124,6 +124,22 @@ def test_a_subset_of_members(engine: Engine) -> None:
     for a, b in zip(everyone, some, strict=True):
         np.testing.assert_allclose(b.members, a.members[[0, 2]], atol=1e-6)
         np.testing.assert_allclose(b.fused, (a.members[0] * 1.0 + a.members[2] * 0.5) / 1.5, atol=1e-6)
+
+
+def test_a_clip_s_first_step_is_short(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First results appear soon; then steps have the length that is fastest."""
+    sizes: list[int] = []
+    submit = engine.submit
+
+    def noted(step: Step) -> None:
+        sizes.append(len(step.crops))
+        submit(step)
+
+    monkeypatch.setattr(engine, "submit", noted)
+    face = CroppedFace(0, (0, 0, 1, 1), 0.9, np.zeros(SHAPE, np.uint8))
+    clip = [CroppedFrame(i, i / 25, (face,), ()) for i in range(FIRST_FRAMES + 2 * STEP_FRAMES + 5)]
+    list(ClipStream(engine, engine.member_names).run(clip))
+    assert sizes == [FIRST_FRAMES, STEP_FRAMES, STEP_FRAMES, 5]
 
 
 def test_results_appear_while_the_clip_goes_on(engine: Engine) -> None:
