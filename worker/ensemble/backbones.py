@@ -242,26 +242,27 @@ class MobileNetV1Dense(Backbone):
 
 
 @fx.wrap
-def turned_and_enlarged(images: Tensor, side: int) -> Tensor:
+def turned_and_enlarged(images: Tensor, side: int, lower: int = 0) -> Tensor:
     """The input of `MobileNetV1`'s first convolution: (N, C, H, W) -> (N, C, side, side), rotated, resized bicubically.
 
+    lower: cut so many pixels further down, where the last row is repeated.
     Equals `F.interpolate`, computed as two float32 matrix products, which are faster on a CPU.
     """
+    if images.shape[2:] == (side, side):  # nothing to interpolate
+        turned = images.flip((2, 3))
+        return torch.cat((turned[:, :, :1].expand(-1, -1, lower, -1), turned[:, :, : side - lower]), dim=2)
     with torch.autocast(images.device.type, enabled=False):
-        rows, columns = (_enlarging(size, side, 0, images.device) for size in images.shape[2:])
+        rows = _enlarging(images.shape[2], side, lower, images.device)
+        columns = _enlarging(images.shape[3], side, 0, images.device)
         return (rows @ (images.float() @ columns.T)).to(images.dtype)
 
 
-@fx.wrap
 def turned_and_lowered(images: Tensor) -> Tensor:
     """What `DenseFaces` sees: (N, C, H, W) -> (N, C, 112, 112), turned, and cut lower by a tenth of the side.
 
     It was made for crops from the brows to below the chin; ours end at the chin, whose last row is repeated.
     """
-    with torch.autocast(images.device.type, enabled=False):
-        rows = _enlarging(images.shape[2], DENSE_SIDE, DENSE_LOWER, images.device)
-        columns = _enlarging(images.shape[3], DENSE_SIDE, 0, images.device)
-        return (rows @ (images.float() @ columns.T)).to(images.dtype)
+    return turned_and_enlarged(images, DENSE_SIDE, DENSE_LOWER)
 
 
 @cache

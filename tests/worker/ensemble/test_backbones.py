@@ -40,7 +40,7 @@ def test_a_side_that_cannot_be_halved_four_times_is_refused() -> None:
         MobileNetV1(1, width=32, side=100)
 
 
-@pytest.mark.parametrize(("height", "width", "channels"), [(48, 48, 1), (40, 56, 3)])
+@pytest.mark.parametrize(("height", "width", "channels"), [(48, 48, 1), (40, 56, 3), (64, 64, 3)])
 def test_a_crop_is_turned_and_enlarged_as_bicubic_interpolation_does(height: int, width: int, channels: int) -> None:
     """To rounding; in bfloat16 the result alone is rounded."""
     images = torch.randn((2, channels, height, width), generator=torch.Generator().manual_seed(0))
@@ -49,3 +49,12 @@ def test_a_crop_is_turned_and_enlarged_as_bicubic_interpolation_does(height: int
     half = images.bfloat16()
     expected = F.interpolate(half.float().flip((2, 3)), size=(64, 64), mode="bicubic", align_corners=False).bfloat16()
     torch.testing.assert_close(turned_and_enlarged(half, 64), expected)
+
+
+@pytest.mark.parametrize("size", [48, 64])
+def test_a_crop_that_is_cut_lower_repeats_its_last_row(size: int) -> None:
+    """Whether or not it is enlarged."""
+    images = torch.randn((2, 1, size, size), generator=torch.Generator().manual_seed(0))
+    upright = F.interpolate(images, size=(64, 64), mode="bicubic", align_corners=False)
+    expected = torch.cat([upright[:, :, 5:], upright[:, :, -1:].expand(-1, -1, 5, -1)], dim=2).flip((2, 3))
+    torch.testing.assert_close(turned_and_enlarged(images, 64, 5), expected, rtol=0, atol=1e-5)
