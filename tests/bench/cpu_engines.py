@@ -4,8 +4,9 @@
 
 Prints one JSON object: crops a second of each engine, at the batch of 32 and as medians of runs in turns, and the
 greatest difference of ONNX Runtime's features in fp32.  With `--stills`, in the layout that `worker evaluate` takes,
-also how often each int8 variant gives the ensemble's label of fp32, and its accuracy.  int8 is post-training:
-weights by channel, activations by tensor, calibrated on 512 of the `--calibration` stills.
+also how often each variant gives the ensemble's label of fp32, and its accuracy.  int8 is post-training:
+weights by channel, activations by tensor, calibrated on 512 of the `--calibration` stills.  Where the labels change is
+shown by PyTorch in fp32 with the weights, or what the convolutions read, rounded to few bits.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from torch import nn
 
 from model_store.bundle import find_bundle, load_bundle
 from worker.core import malloc
-from worker.core.conv_fusion import for_inference
+from worker.core.conv_fusion import fold, for_inference
 from worker.ensemble.fusion import fuse_at
 from worker.ensemble.networks import Ensemble
 from worker.inference.bundles import build_ensemble, crop_spec
@@ -43,6 +44,16 @@ from worker.training.temporal import WindowSet, centre_logits
 BATCH, THREADS, SECONDS = 32, 2, 2.0
 CALIBRATION, PERCENTILE = 512, 99.99
 Floats = npt.NDArray[np.float32]
+# What is rounded: kernels of one pixel or all; the bits of activations; the bits of weights.
+ROUNDED = {
+    "rounded: activations, 8 bits": (False, 8, 0),
+    "rounded: activations, 9 bits": (False, 9, 0),
+    "rounded: activations, 10 bits": (False, 10, 0),
+    "rounded: pointwise activations, 8 bits": (True, 8, 0),
+    "rounded: weights, 8 bits": (False, 0, 8),
+    "rounded: pointwise weights, 8 bits": (True, 0, 8),
+    "rounded: pointwise activations and weights, 8 bits": (True, 8, 8),
+}
 VARIANTS = {
     "int8": (False, CalibrationMethod.MinMax),
     "int8, pointwise only": (True, CalibrationMethod.MinMax),
@@ -83,7 +94,7 @@ def main() -> int:
         found |= {"onnxruntime": onnxruntime.__version__, "threads": THREADS}
         found |= _speed(ensemble, sessions, noise, given.turns)
         if given.stills is not None:
-            found["labels"] = _labels(ensemble, sessions, *stills(given.stills))
+            found["labels"] = _labels(ensemble, sessions, calibration, *stills(given.stills))
     print(json.dumps(found, indent=2))
     return 0
 
@@ -173,6 +184,7 @@ def _speed(
 def _labels(
     ensemble: Ensemble,
     sessions: dict[str, onnxruntime.InferenceSession],
+    calibration: Floats,
     images: Floats,
     truth: npt.NDArray[np.int64],
 ) -> dict[str, dict[str, float]]:
@@ -180,9 +192,17 @@ def _labels(
     windows = torch.arange(len(images)).unsqueeze(1).expand(-1, ensemble.window)
     weights = torch.tensor([member.weight for member in ensemble.members])
     given, nothing = truth >= 0, torch.empty(0)
+    backbone = next(iter(ensemble.backbones.values()))
+    example = torch.from_numpy(images[:BATCH]).bfloat16().contiguous(memory_format=torch.channels_last)
+    networks: dict[str, Callable[[Floats], npt.NDArray[Any]]] = {
+        name: lambda batch, session=session: session.run(None, {"images": batch})[0]  # type: ignore[misc]
+        for name, session in sessions.items()
+    }
+    networks |= {"torch bf16": _of_torch(for_inference(backbone, example), torch.bfloat16)}
+    networks |= {name: _of_torch(_rounded(backbone, calibration, *how), torch.float32) for name, how in ROUNDED.items()}
     found, plain = {}, None
-    for name, session in sessions.items():
-        parts = [session.run(None, {"images": images[i : i + BATCH]})[0] for i in range(0, len(images), BATCH)]
+    for name, network in networks.items():
+        parts = [network(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
         features = torch.from_numpy(np.concatenate(parts))
         own = []
         for member in ensemble.members:
@@ -195,6 +215,49 @@ def _labels(
             "accuracy": round(float((labels == truth)[given].mean()), 4),
         }
     return found
+
+
+def _of_torch(network: nn.Module, dtype: torch.dtype) -> Callable[[Floats], npt.NDArray[Any]]:
+    def features(batch: Floats) -> npt.NDArray[Any]:
+        given = torch.from_numpy(batch).to(dtype).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            found: npt.NDArray[Any] = network(given).float().numpy()
+        return found
+
+    return features
+
+
+def _rounded(backbone: nn.Module, calibration: Floats, only_pointwise: bool, read: int, held: int) -> nn.Module:
+    """A copy whose convolutions read activations of `read` bits by tensor, and hold weights of `held` by channel."""
+    network = fold(backbone)
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    chosen = [conv for conv in convolutions if not only_pointwise or conv.kernel_size == (1, 1)]
+    ranges: dict[nn.Module, list[torch.Tensor]] = {conv: [] for conv in chosen}
+
+    def note(conv: nn.Module, given: tuple[torch.Tensor]) -> None:
+        values = given[0].flatten()
+        values = values[:: max(len(values) // 100_000, 1)]
+        ranges[conv].append(torch.quantile(values, torch.tensor([1 - PERCENTILE / 100, PERCENTILE / 100])))
+
+    def rounded(conv: nn.Module, given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        lowest, highest = torch.stack(ranges[conv]).mean(dim=0).clamp(min=torch.tensor([-torch.inf, 0])).tolist()
+        step = (highest - min(lowest, 0.0)) / (2**read - 1)
+        levels = ((given[0] - min(lowest, 0.0)) / step).round().clamp(0, 2**read - 1)
+        return (levels * step + min(lowest, 0.0),)
+
+    with torch.no_grad():
+        hooks = [conv.register_forward_pre_hook(note) for conv in chosen if read]
+        for start in range(0, len(calibration) if read else 0, BATCH):
+            network(torch.from_numpy(calibration[start : start + BATCH]))
+        for hook in hooks:
+            hook.remove()
+        for conv in chosen:
+            if read:
+                conv.register_forward_pre_hook(rounded)
+            if held:
+                step = conv.weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12) / (2 ** (held - 1) - 1)
+                conv.weight.copy_((conv.weight / step).round() * step)
+    return network
 
 
 if __name__ == "__main__":

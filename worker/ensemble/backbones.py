@@ -250,6 +250,8 @@ def turned_and_enlarged(images: Tensor, side: int, lower: int = 0) -> Tensor:
     """
     if images.shape[2:] == (side, side):  # nothing to interpolate
         turned = images.flip((2, 3))
+        if not lower:
+            return turned
         return torch.cat((turned[:, :, :1].expand(-1, -1, lower, -1), turned[:, :, : side - lower]), dim=2)
     with torch.autocast(images.device.type, enabled=False):
         rows = _enlarging(images.shape[2], side, lower, images.device)

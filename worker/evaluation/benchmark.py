@@ -39,7 +39,8 @@ STAGE_FRAMES = 240  # frames held in memory to measure the faces stage alone
 def measure(settings: WorkerSettings, video: Path | None, crops: int) -> dict[str, Any]:
     """Everything that `worker bench --json` prints.  crops: of the synthetic clip, at least two windows long."""
     loaded = serving.load(settings)
-    engine = loaded.pipeline.engine
+    engine, threads = loaded.pipeline.engine, serving.cpu_threads(settings)
+    torch.set_num_threads(threads)  # of what runs beside the engine, which has its own
     reference = build_ensemble(load_bundle(find_bundle(settings.bundle)))
     for module in reference.modules():
         module.to(engine.device)
@@ -54,7 +55,7 @@ def measure(settings: WorkerSettings, video: Path | None, crops: int) -> dict[st
         "device": loaded.device,
         "precision": loaded.precision,
         "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "mode": engine.mode,
         "batch": batch,
         "bundle": f"{loaded.manifest.name} {loaded.manifest.version}",

@@ -130,11 +130,15 @@ def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
     finders = [open_finder(settings.detector_model, device) for _ in range(jobs)]
     for finder in finders:  # warm-up: a missing dependency fails now, not in a job
         finder.detect([np.zeros((*(SMALL_SIZE if device.type == "cpu" else USUAL_SIZE), 3), np.uint8)], None)
-    threads = settings.threads or os.cpu_count() or 1
-    make_pass = partial(frame_pass, graphs=settings.cuda_graphs, threads=threads)
+    make_pass = partial(frame_pass, graphs=settings.cuda_graphs, threads=cpu_threads(settings))
     engine = Engine(build_ensemble(bundle), shape, device, precision, make_pass)
     engine.warm_up()
     return Serving(manifest, Pipeline(engine, finders, crop_spec(manifest.input)), str(device), precision)
+
+
+def cpu_threads(settings: WorkerSettings) -> int:
+    """The ensemble's threads on a CPU."""
+    return settings.threads or os.cpu_count() or 1
 
 
 def choose_device(wanted: str) -> torch.device:
