@@ -1,11 +1,11 @@
 #!/bin/bash
 # ONNX Runtime's optimiser removes an Expand that makes a column of one into a column of none.  Expand follows
-# broadcasting, in which 1 and 0 give 0, and alone ONNX Runtime computes that; where another node follows, it takes the
-# Expand for one that changes nothing.  A padding whose width is a setting, written as torch's `x[:, :1].expand(-1, width)`
-# and joined to x, so pads by one where the width is 0: one value too many, at every place shifted, without an error.
+# broadcasting, in which 1 and 0 give 0, and ONNX Runtime computes that where the Expand is the last node.  Where another
+# node follows, the optimiser treats the Expand as one that changes nothing.  A padding whose width is a setting, in torch
+# `x[:, :1].expand(-1, width)` joined to x, therefore adds one column when the width is 0, without an error.
 #
 # Guess before: an optimiser may miss a chance, and never changes what a model computes.
-# Seen with onnxruntime 1.32.0, onnx 1.23.2: widths 0, 1, 2 give 3, 4, 5 columns by onnx' reference evaluator and without
+# Seen with onnxruntime 1.32.0, onnx 1.23.2: widths 0, 1, 2 give 3, 4, 5 columns by ONNX's reference evaluator and without
 # optimisation; with it (the default) 4, 4, 5.
 # Exits 0 while that holds.
 set -euo pipefail

@@ -5,8 +5,8 @@
 Prints one JSON object: crops a second of each engine, at the batch of 32 and as medians of runs in turns, and the
 greatest difference of ONNX Runtime's features in fp32.  With `--stills`, in the layout that `worker evaluate` takes,
 also how often each variant gives the ensemble's label of fp32, and its accuracy.  int8 is post-training:
-weights by channel, activations by tensor, calibrated on 512 of the `--calibration` stills.  Where the labels change is
-shown by PyTorch in fp32 with the weights, or what the convolutions read, rounded to few bits.
+weights by channel, activations by tensor, calibrated on 512 of the `--calibration` stills.  PyTorch in
+fp32, with weights or the inputs of convolutions rounded to few bits, shows which rounding changes labels.
 """
 
 from __future__ import annotations

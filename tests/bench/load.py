@@ -9,7 +9,7 @@ reads the events of a job until its end, then those of the next one, in the orde
 Uploaders and streams run in a process of their own, so that pollers measure the service and not each other.
 
 The idle latency is that of the same pollers at the same pace while nothing else happens.  Requests back to back are
-faster, since processors and caches do not sleep between them; they are measured too, but compare nothing with the load.
+faster, since processors and caches stay awake between them; they are reported, but not compared with the load.
 
 Prints one JSON object: the idle and the loaded latency of `GET /v1/jobs/{id}`, answers by status, what the workers were
 at, and whether every accepted job is still known.  Exits 1 if there was a 5xx, a lost job, or a loaded p99 above 6
@@ -47,10 +47,15 @@ class Connection:
         self._address = (host, port)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes, int]:
-        """One request -> status, body, and `Retry-After` (0 where there is none)."""
+    async def open(self) -> None:
+        """Connect, unless it is connected."""
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._address)
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes, int]:
+        """One request -> status, body, and `Retry-After` (0 where there is none)."""
+        await self.open()
+        assert self._streams is not None
         reader, writer = self._streams
         head = f"{method} {path} HTTP/1.1\r\nHost: load\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
@@ -114,19 +119,19 @@ class Load:
         self.statuses[f"GET {status}"] += 1
         return status
 
-    async def poller(self, until: float, pause_s: float, seconds: list[float]) -> None:
+    async def poller(self, connection: Connection, until: float, pause_s: float, seconds: list[float]) -> None:
         """Looks until the time is up."""
-        connection = self.connection()
+        await connection.open()  # a client connects once, so its looks do not contain it
         await asyncio.sleep(random.uniform(0, pause_s))  # not all at once
         while time.monotonic() < until:
             await self.look(connection, seconds)
             await asyncio.sleep(pause_s)
 
-    async def pollers(self, count: int, duration_s: float, pause_s: float) -> list[float]:
-        """So many pollers for so long -> seconds of each look."""
+    async def pollers(self, connections: list[Connection], duration_s: float, pause_s: float) -> list[float]:
+        """One poller a connection, for so long -> seconds of each look."""
         seconds: list[float] = []
         until = time.monotonic() + duration_s
-        await asyncio.gather(*(self.poller(until, pause_s, seconds) for _ in range(count)))
+        await asyncio.gather(*(self.poller(connection, until, pause_s, seconds) for connection in connections))
         return seconds
 
     async def uploader(self, until: float) -> None:
@@ -173,11 +178,12 @@ async def run(given: argparse.Namespace) -> dict[str, Any]:
     for _ in range(LOOKS_BACK_TO_BACK):
         await load.look(first, back_to_back)
     pause_s = given.pause or load.retry_after_s
-    idle = await load.pollers(given.pollers, IDLE_S, pause_s)
+    connections = [load.connection() for _ in range(given.pollers)]
+    idle = await load.pollers(connections, max(IDLE_S, 3 * pause_s), pause_s)
     command = [sys.executable, __file__, given.base, "--video", str(given.video), "--seconds", str(given.seconds)]
     command += ["--uploaders", str(given.uploaders), "--streams", str(given.streams), "--only-upload"]
     uploading = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    polling = asyncio.create_task(load.pollers(given.pollers, given.seconds, pause_s))
+    polling = asyncio.create_task(load.pollers(connections, given.seconds, pause_s))
     await asyncio.sleep(given.seconds / 2)
     workers = await load.workers()
     loaded = await polling

@@ -245,12 +245,12 @@ class MobileNetV1Dense(Backbone):
 def turned_and_enlarged(images: Tensor, side: int, lower: int = 0) -> Tensor:
     """The input of `MobileNetV1`'s first convolution: (N, C, H, W) -> (N, C, side, side), rotated, resized bicubically.
 
-    lower: cut so many pixels further down, where the last row is repeated.
+    lower: move the cut down by so many pixels of the result; the last row is repeated.
     Equals `F.interpolate`, computed as two float32 matrix products, which are faster on a CPU.
     """
     if images.shape[2:] == (side, side):  # nothing to interpolate
         turned = images.flip((2, 3))
-        if not lower:
+        if not lower:  # ONNX Runtime would pad by one, see findings/onnxruntime_drops_empty_expand.sh
             return turned
         return torch.cat((turned[:, :, :1].expand(-1, -1, lower, -1), turned[:, :, : side - lower]), dim=2)
     with torch.autocast(images.device.type, enabled=False):

@@ -170,9 +170,10 @@ class Engine:
         self._stopped = True
 
     def close(self) -> None:
-        """Join the thread after all submitted steps."""
+        """Join the threads after all submitted steps."""
         self._steps.put(None)
         self._thread.join()
+        self._pass.close()
 
     def _serve(self) -> None:
         launched: deque[_Launched] = deque()

@@ -9,8 +9,10 @@ size is a CUDA graph recorded once, so that the GPU never waits for Python.
 from __future__ import annotations
 
 import itertools
+import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,6 +59,9 @@ class FramePass(Protocol):
 
     def __call__(self, crops: Crops) -> dict[str, Tensor]: ...
 
+    def close(self) -> None:
+        """End threads of its own, after the last call."""
+
 
 class EagerPass:
     """Plain PyTorch.  mode: `fused` if the backbones' convolutions are, else `eager`.
@@ -89,6 +94,9 @@ class EagerPass:
         states = self.compute(pixels.to(self._device))
         return {name: values[: len(crops)] for name, values in states.items()}
 
+    def close(self) -> None:
+        """It has no threads."""
+
     def compute(self, pixels: Tensor) -> dict[str, Tensor]:
         """Pixels (N, size, size, C) uint8 on the device -> {member: (N, S)}."""
         images = self._normalise(pixels).to(self._dtype)
@@ -97,30 +105,48 @@ class EagerPass:
 
 
 class ThreadedPass:
-    """Parts of a batch side by side on a CPU, each on threads of its own from the first layer to the last.
+    """Parts of a batch side by side on a CPU: each thread takes its part through all layers.
 
-    Threads that share a layer wait for each other at its end, at each of a hundred layers; where a stage before the
-    ensemble needs one of the cores, all wait for that one.  Here a part that is late delays nobody until the end.
+    Where threads share each layer instead, and another stage occupies a core, every thread waits at each of a hundred
+    layers.  Here threads wait only once, at the end of the batch.
     """
 
     def __init__(self, eager: EagerPass, threads: int) -> None:
         self.mode, self.batch, self.buckets = eager.mode, eager.batch, eager.buckets
         self._eager = eager
-        self._parts = min(threads, CPU_BATCH // CPU_PART)
-        # PyTorch has a number of threads for each thread that calls it.
-        each = (threads // self._parts,)
-        self._pool = ThreadPoolExecutor(self._parts, "ensemble", torch.set_num_threads, each)
+        each = math.ceil(threads * CPU_PART / CPU_BATCH)  # threads that share the layers of a part
+        self._parts = threads // each
+        self._pool = ThreadPoolExecutor(self._parts, "ensemble")
+        # PyTorch's number of threads belongs to the thread that sets it, and becomes the default of threads that start
+        # later.  So all threads of the pool start now, and the default is set back.
+        default = torch.get_num_threads()
+        started = threading.Barrier(self._parts)
+
+        def start() -> None:
+            torch.get_num_threads()  # a thread's first use of PyTorch takes the default, even after it was set
+            torch.set_num_threads(each)
+            started.wait()
+
+        wait([self._pool.submit(start) for _ in range(self._parts)])
+        torch.set_num_threads(default)
 
     def __call__(self, crops: Crops) -> dict[str, Tensor]:
-        parts = max(1, min(self._parts, len(crops) // CPU_PART))
+        parts = min(self._parts, len(crops) // CPU_PART)
+        if parts < 2:
+            return self._eager(crops)  # the calling thread has PyTorch's usual number of threads
         bounds = [len(crops) * i // parts for i in range(parts + 1)]
         running = [self._pool.submit(self._part, crops[i:j]) for i, j in itertools.pairwise(bounds)]
+        wait(running)  # also where one fails, so that nothing of this batch runs beside the next
         done = [part.result() for part in running]
-        return done[0] if parts == 1 else {name: torch.cat([part[name] for part in done]) for name in done[0]}
+        return {name: torch.cat([part[name] for part in done]) for name in done[0]}
 
     @torch.inference_mode()
     def _part(self, crops: Crops) -> dict[str, Tensor]:
         return self._eager(crops)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown()
 
 
 @dataclass
@@ -218,6 +244,9 @@ class GraphPass:
         # The next replay overwrites the graphs' outputs.
         return {name: values[:count].clone() for name, values in states.items()}
 
+    def close(self) -> None:
+        """It has no threads."""
+
 
 def bucket_for(count: int, buckets: Sequence[int]) -> int:
     """The smallest of `buckets` that is at least `count`."""
@@ -247,7 +276,9 @@ def frame_pass(
     graphs: bool = True,
     threads: int = 1,
 ) -> FramePass:
-    """The fastest pass that works on the device.  graphs: whether to try CUDA graphs.  threads: of a CPU.
+    """The fastest pass that works on the device.  graphs: whether to try CUDA graphs.
+
+    threads: that share a batch on a CPU; with 1 the pass runs on the caller's thread and PyTorch's others.
 
     backbones: as trained; the pass runs copies in `dtype` on the device.
     Raises: OutOfDeviceMemoryError, GraphError.

@@ -18,7 +18,7 @@ from worker.core.records import CroppedFrame, Floats, Image, LabelledFrame
 from worker.ensemble.engine import Engine, Step
 
 STEPS_IN_FLIGHT = 2
-FIRST_FRAMES = 16  # of the first step; each next one is twice as long, up to the engine's `step_frames`
+FIRST_FRAMES = 16  # frames of a clip's first step; the limit doubles with each step, up to the engine's `step_frames`
 
 
 @dataclass(eq=False)

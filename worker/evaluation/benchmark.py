@@ -18,12 +18,11 @@ import torch
 
 from app.contract.options import JobOptions
 from model_store.bundle import find_bundle, load_bundle
-from worker.core.conv_fusion import for_inference
 from worker.core.records import CroppedFace, CroppedFrame, Image
 from worker.ensemble.engine import Engine
 from worker.ensemble.fusion import fuse_at
 from worker.ensemble.networks import Ensemble
-from worker.ensemble.passes import example_images
+from worker.ensemble.passes import frame_pass
 from worker.ensemble.precision import DTYPES
 from worker.ensemble.stream import ClipStream
 from worker.inference import serving
@@ -40,13 +39,12 @@ def measure(settings: WorkerSettings, video: Path | None, crops: int) -> dict[st
     """Everything that `worker bench --json` prints.  crops: of the synthetic clip, at least two windows long."""
     loaded = serving.load(settings)
     engine, threads = loaded.pipeline.engine, serving.cpu_threads(settings)
-    torch.set_num_threads(threads)  # of what runs beside the engine, which has its own
     reference = build_ensemble(load_bundle(find_bundle(settings.bundle)))
     for module in reference.modules():
         module.to(engine.device)
     clip = synthetic_crops(crops, engine.crop_shape)
     batch = min(engine.batch, engine.step_frames)  # of a clip with one face
-    backbone_fps = _backbone_rate(reference, engine, clip, batch)
+    backbone_fps = _backbone_rate(reference, engine, clip[:batch], threads)
     fused, ensemble_fps = _ensemble_rate(engine, clip)
     plain, reference_fps = _reference_rate(reference, clip, engine.device)
     positions = reference_positions(len(clip))
@@ -92,21 +90,34 @@ def _rate(run: Callable[[], int]) -> float:
     return done / elapsed
 
 
-def _backbone_rate(reference: Ensemble, engine: Engine, clip: list[Image], batch: int) -> float:
-    """One bare backbone pass per crop, at the engine's precision and batch size, with the engine's optimisations."""
-    dtype = DTYPES[engine.precision]
-    images = example_images(engine.crop_shape, engine.device, dtype, batch)
-    backbone = for_inference(next(iter(reference.backbones.values())), images)
-    pixels = torch.from_numpy(np.stack([clip[i % len(clip)] for i in range(batch)])).to(engine.device)
+def _backbone_rate(reference: Ensemble, engine: Engine, batch: list[Image], threads: int) -> float:
+    """One backbone without heads per crop, at the engine's precision and batch size, with its optimisations.
+
+    On a GPU without CUDA graphs.
+    """
+    key, backbone = next(iter(reference.backbones.items()))
+    headless = [("backbone", key, lambda features: features)]
+    bare = frame_pass(
+        reference.normalise,
+        {key: backbone},
+        headless,
+        engine.crop_shape,
+        engine.device,
+        DTYPES[engine.precision],
+        graphs=False,
+        threads=threads,
+    )
 
     def run() -> int:
         with torch.inference_mode():
-            backbone(reference.normalise(pixels).to(dtype))
+            bare(batch)
             if engine.device.type == "cuda":
                 torch.cuda.synchronize(engine.device)
-        return batch
+        return len(batch)
 
-    return _rate(run)
+    rate = _rate(run)
+    bare.close()
+    return rate
 
 
 def _ensemble_rate(engine: Engine, clip: list[Image]) -> tuple[np.ndarray, float]:

@@ -123,7 +123,7 @@ def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
 def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
     precision = choose_precision(settings.precision, device)
     cv2.setNumThreads(1)  # its threads would spin on the cores of decoding and the ensemble
-    torch.set_num_threads(1)  # small operations are slower with threads; the ensemble has its own
+    torch.set_num_threads(1)  # loading consists of many small operations, which are slower with threads
     bundle = load_bundle(find_bundle(settings.bundle))
     manifest = bundle.manifest
     shape = (manifest.input.size, manifest.input.size, manifest.input.channels)
@@ -132,6 +132,7 @@ def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
         finder.detect([np.zeros((*(SMALL_SIZE if device.type == "cpu" else USUAL_SIZE), 3), np.uint8)], None)
     make_pass = partial(frame_pass, graphs=settings.cuda_graphs, threads=cpu_threads(settings))
     engine = Engine(build_ensemble(bundle), shape, device, precision, make_pass)
+    torch.set_num_threads(cpu_threads(settings))
     engine.warm_up()
     return Serving(manifest, Pipeline(engine, finders, crop_spec(manifest.input)), str(device), precision)
 

@@ -47,6 +47,10 @@ class Watched:
         self.sizes.append(len(crops))
         return self._inner(crops)
 
+    def close(self) -> None:
+        """The engine is closed."""
+        self._inner.close()
+
     @contextmanager
     def held(self, engine: Engine) -> Iterator[None]:
         """Steps that are submitted during a batch form the next batch."""

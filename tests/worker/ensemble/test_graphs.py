@@ -126,6 +126,9 @@ class Wrong:
         states = self._right(crops)
         return {name: torch.zeros_like(state) for name, state in states.items()} if len(crops) == self._size else states
 
+    def close(self) -> None:
+        self._right.close()
+
 
 @pytest.mark.parametrize("size", passes.CPU_BUCKETS)
 def test_a_pass_that_computes_something_else_is_found_out(ensemble: Ensemble, size: int) -> None:

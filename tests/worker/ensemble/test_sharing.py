@@ -73,6 +73,9 @@ class Stepwise:
         self.first_pixels.append({int(crop[0, 0, 0]) for crop in crops})
         return self._inner(crops)
 
+    def close(self) -> None:
+        self._inner.close()
+
 
 def test_an_image_passes_long_clips(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long clips are, and however many: an image waits for a few steps of each, which they had sent before."""
