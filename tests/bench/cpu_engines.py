@@ -239,11 +239,11 @@ def _rounded(backbone: nn.Module, calibration: Floats, only_pointwise: bool, rea
         values = values[:: max(len(values) // 100_000, 1)]
         ranges[conv].append(torch.quantile(values, torch.tensor([1 - PERCENTILE / 100, PERCENTILE / 100])))
 
+    scales: dict[nn.Module, tuple[float, float]] = {}  # the lowest level, and the step between two
+
     def rounded(conv: nn.Module, given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        lowest, highest = torch.stack(ranges[conv]).mean(dim=0).clamp(min=torch.tensor([-torch.inf, 0])).tolist()
-        step = (highest - min(lowest, 0.0)) / (2**read - 1)
-        levels = ((given[0] - min(lowest, 0.0)) / step).round().clamp(0, 2**read - 1)
-        return (levels * step + min(lowest, 0.0),)
+        lowest, step = scales[conv]
+        return (((given[0] - lowest) / step).round().clamp(0, 2**read - 1) * step + lowest,)
 
     with torch.no_grad():
         hooks = [conv.register_forward_pre_hook(note) for conv in chosen if read]
@@ -253,6 +253,9 @@ def _rounded(backbone: nn.Module, calibration: Floats, only_pointwise: bool, rea
             hook.remove()
         for conv in chosen:
             if read:
+                lowest, highest = torch.stack(ranges[conv]).mean(dim=0).tolist()
+                lowest, highest = min(lowest, 0.0), max(highest, 0.0)
+                scales[conv] = (lowest, (highest - lowest) / (2**read - 1))
                 conv.register_forward_pre_hook(rounded)
             if held:
                 step = conv.weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12) / (2 ** (held - 1) - 1)

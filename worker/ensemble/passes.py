@@ -1,9 +1,9 @@
 """The frame pass: from uint8 crops to every member's per-frame states, by the fastest method of the device.
 
 `EagerPass` is plain PyTorch and works everywhere; on a CPU its convolutions are fused.  `ThreadedPass` is for a CPU:
-each of several threads takes a part of the batch through all layers.  `GraphPass` is for CUDA: crops
-are copied as bytes from pinned memory on a separate stream while the GPU computes the previous batch, and each batch
-size is a CUDA graph recorded once, so that the GPU never waits for Python.
+each of several threads takes a part of the batch through all layers.  `GraphPass` is for CUDA: crops are copied as
+bytes from pinned memory on a separate stream while the GPU computes the previous batch, and each batch size is a CUDA
+graph recorded once, so that the GPU never waits for Python.
 """
 
 from __future__ import annotations
@@ -60,10 +60,11 @@ class FramePass(Protocol):
     def __call__(self, crops: Crops) -> dict[str, Tensor]: ...
 
     def close(self) -> None:
-        """End threads of its own, after the last call."""
+        """End the threads of the pass, after the last call; most have none."""
+        return
 
 
-class EagerPass:
+class EagerPass(FramePass):
     """Plain PyTorch.  mode: `fused` if the backbones' convolutions are, else `eager`.
 
     On a GPU a batch is padded to the next of `buckets`, since cuDNN makes a new plan for each new size.
@@ -94,9 +95,6 @@ class EagerPass:
         states = self.compute(pixels.to(self._device))
         return {name: values[: len(crops)] for name, values in states.items()}
 
-    def close(self) -> None:
-        """It has no threads."""
-
     def compute(self, pixels: Tensor) -> dict[str, Tensor]:
         """Pixels (N, size, size, C) uint8 on the device -> {member: (N, S)}."""
         images = self._normalise(pixels).to(self._dtype)
@@ -104,11 +102,11 @@ class EagerPass:
         return {name: encode(features[key]) for name, key, encode in self._heads}
 
 
-class ThreadedPass:
+class ThreadedPass(FramePass):
     """Parts of a batch side by side on a CPU: each thread takes its part through all layers.
 
-    Where threads share each layer instead, and another stage occupies a core, every thread waits at each of a hundred
-    layers.  Here threads wait only once, at the end of the batch.
+    Where threads share each layer instead, and another stage occupies a core, every thread waits at each layer.
+    Here threads wait only once, at the end of the batch.
     """
 
     def __init__(self, eager: EagerPass, threads: int) -> None:
@@ -162,7 +160,7 @@ class _Upload:
     taken: torch.cuda.Event
 
 
-class GraphPass:
+class GraphPass(FramePass):
     """One CUDA graph for each batch size; a batch is padded to the next size.
 
     Uploads are double-buffered: while the GPU computes one batch, the next one is copied.
@@ -244,9 +242,6 @@ class GraphPass:
         # The next replay overwrites the graphs' outputs.
         return {name: values[:count].clone() for name, values in states.items()}
 
-    def close(self) -> None:
-        """It has no threads."""
-
 
 def bucket_for(count: int, buckets: Sequence[int]) -> int:
     """The smallest of `buckets` that is at least `count`."""
@@ -279,7 +274,6 @@ def frame_pass(
     """The fastest pass that works on the device.  graphs: whether to try CUDA graphs.
 
     threads: that share a batch on a CPU; with 1 the pass runs on the caller's thread and PyTorch's others.
-
     backbones: as trained; the pass runs copies in `dtype` on the device.
     Raises: OutOfDeviceMemoryError, GraphError.
     """

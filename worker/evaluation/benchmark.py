@@ -9,6 +9,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -97,27 +98,17 @@ def _backbone_rate(reference: Ensemble, engine: Engine, batch: list[Image], thre
     """
     key, backbone = next(iter(reference.backbones.items()))
     headless = [("backbone", key, lambda features: features)]
-    bare = frame_pass(
-        reference.normalise,
-        {key: backbone},
-        headless,
-        engine.crop_shape,
-        engine.device,
-        DTYPES[engine.precision],
-        graphs=False,
-        threads=threads,
-    )
+    given = (reference.normalise, {key: backbone}, headless, engine.crop_shape, engine.device, DTYPES[engine.precision])
 
-    def run() -> int:
-        with torch.inference_mode():
+    with torch.inference_mode(), closing(frame_pass(*given, graphs=False, threads=threads)) as bare:
+
+        def run() -> int:
             bare(batch)
             if engine.device.type == "cuda":
                 torch.cuda.synchronize(engine.device)
-        return len(batch)
+            return len(batch)
 
-    rate = _rate(run)
-    bare.close()
-    return rate
+        return _rate(run)
 
 
 def _ensemble_rate(engine: Engine, clip: list[Image]) -> tuple[np.ndarray, float]:
