@@ -42,10 +42,11 @@ class BundleError(Exception):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle: its manifest and the tensors of every file, by file name."""
+    """A verified bundle: its manifest, and by file name the tensors of weights and the bytes of graphs."""
 
     manifest: Manifest
     tensors: Mapping[str, Tensors]
+    graphs: Mapping[str, bytes]
 
 
 def find_bundle(name_or_path: str) -> Path:
@@ -118,12 +119,13 @@ def load_bundle(folder: Path) -> Bundle:
     folder contains a pickle.
     """
     manifest = read_manifest(folder)
-    _refuse_pickles(folder, {weights.file for weights in weight_files(manifest)})
+    stored, graph_files = weight_files(manifest), manifest.graphs.files if manifest.graphs else ()
+    _refuse_pickles(folder, {given.file for given in stored} | {graph.file for graph in graph_files})
     tensors: dict[str, Tensors] = {}
-    for weights in weight_files(manifest):
-        if weights.file not in tensors:
-            tensors[weights.file] = read_verified(folder / weights.file, weights.sha256)
-    return Bundle(manifest, tensors)
+    for given in {given.file: given for given in stored}.values():
+        tensors[given.file] = read_verified(folder / given.file, given.sha256)
+    graphs = {graph.file: verified_bytes(folder / graph.file, graph.sha256) for graph in graph_files}
+    return Bundle(manifest, tensors, graphs)
 
 
 def verified_bytes(path: Path, sha256: str) -> bytes:

@@ -62,6 +62,35 @@ class WeightsFile(_Frozen):
     sha256: Sha256
 
 
+class GraphFile(_Frozen):
+    """One of the two files of an OpenVINO graph."""
+
+    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.(xml|bin)$")
+    sha256: Sha256
+
+
+class Graph(_Frozen):
+    """An OpenVINO graph."""
+
+    topology: GraphFile
+    constants: GraphFile
+
+
+class Graphs(_Frozen):
+    """The members' networks for a CPU, made of the weights by `python -m worker convert`.
+
+    encoding: pixels to each member's states.  decoding: states and windows to probabilities.
+    """
+
+    encoding: Graph
+    decoding: Graph
+
+    @property
+    def files(self) -> tuple[GraphFile, ...]:
+        """All files."""
+        return tuple(file for graph in (self.encoding, self.decoding) for file in (graph.topology, graph.constants))
+
+
 class ResNet50CaffeSpec(_Frozen):
     """The VGGFace2 ResNet-50 of the published ensemble."""
 
@@ -178,6 +207,7 @@ class Manifest(_Frozen):
     window: int = Field(9, ge=1, le=255, description="frames a temporal member sees; odd, its centre is labelled")
     members: tuple[Member, ...] = Field(min_length=1)
     prior: Prior | None = None
+    graphs: Graphs | None = Field(None, description="without them a worker on a CPU starts later, since it makes them")
     provenance: Provenance
     measurements: tuple[Measurement, ...] = ()
     licence: str

@@ -1,10 +1,14 @@
 """The GPU side of Mien: the pipeline from a video to its labels, the worker that runs it, and its training.
 
-OpenCV reads these environment variables at import, so they are set here, before any module imports it.
+Libraries read at import what is set here, before any module imports them.
 """
 
 import os
+import sys
 
 # OpenCV rejects a still image with more pixels before it allocates memory.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", os.environ.get("MIEN_MAX_PIXELS", "33000000"))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+# `import openvino` reports itself to a server on the Internet, unless its package for that is missing: see
+# findings/openvino_reports_its_import.sh.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]

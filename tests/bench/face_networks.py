@@ -1,4 +1,4 @@
-"""What the face networks take on one thread of a CPU, by ONNX Runtime and by torch, and YuNet by OpenCV beside them.
+"""What the face networks take on one thread of a CPU, by ONNX Runtime and by OpenVINO, and YuNet by OpenCV beside them.
 
     python -m tests.bench.face_networks [--yunet face_detection_yunet_2023mar.onnx]
 
@@ -17,11 +17,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
+import onnx
 
-from model_store.detector import DETECTORS_DIR, load_detector
+from model_store.detector import DETECTORS_DIR, StoredDetector, load_detector
 from worker.core import malloc
-from worker.core.conv_fusion import for_inference
+from worker.core.openvino import compiled, core
 from worker.faces.networks import NETWORKS
 from worker.faces.running import Weights, run_on
 
@@ -46,31 +46,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--yunet", type=Path, help="YuNet's ONNX file, for OpenCV")
     given = parser.parse_args()
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)
     malloc.keep()
     rng = np.random.default_rng(0)
     report: dict[str, dict[str, dict[str, float]]] = {}
     for shape, (height, width) in SHAPES.items():
         pixels = rng.integers(0, 256, (1, height, width, 3), np.uint8)
-        planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
+        planes = cv2.dnn.blobFromImages(list(pixels))
         found: dict[str, dict[str, float]] = {}
-        for name, network in NETWORKS.items():
+        for name in NETWORKS:
             stored = load_detector(DETECTORS_DIR / name)
-            by_onnx = run_on(Weights(name, stored.tensors, stored.graph), torch.device("cpu"))
-            module = network.build()
-            module.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in stored.tensors.items()})
-            by_torch = for_inference(module.requires_grad_(requires_grad=False), planes)
-            with torch.inference_mode():
-                found[name] = {
-                    "onnxruntime": milliseconds(partial(by_onnx.maps, pixels)),
-                    "torch": milliseconds(partial(by_torch, planes)),
-                }
+            by_onnx = run_on(Weights(name, stored.tensors, stored.graph), "cpu")
+            found[name] = {"onnxruntime": milliseconds(partial(by_onnx.maps, pixels))}
+            for precision in ("fp32", "bf16"):
+                model = core().read_model(_with_weights(stored))
+                model.reshape(list(planes.shape))
+                request = compiled(model, precision, threads=1).create_infer_request()
+                found[name][f"openvino {precision}"] = milliseconds(partial(request.infer, [planes]))
         if given.yunet is not None:
             detector = cv2.FaceDetectorYN.create(str(given.yunet), "", (width, height), 0.7)
             found["yunet"]["opencv"] = milliseconds(partial(detector.detect, pixels[0]))
         report[shape] = found
     print(json.dumps(report, indent=1))
+
+
+def _with_weights(stored: StoredDetector) -> bytes:
+    """The detector's ONNX network in one piece."""
+    model = onnx.load_from_string(stored.graph)
+    for tensor in model.graph.initializer:
+        if tensor.name in stored.tensors:
+            values = np.ascontiguousarray(stored.tensors[tensor.name])
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    return bytes(model.SerializeToString())
 
 
 if __name__ == "__main__":

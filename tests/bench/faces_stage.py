@@ -108,12 +108,11 @@ def _off_parabola(window: npt.NDArray[np.float64]) -> float:
 def overlap(result: dict[str, Any], clip: Path) -> float | None:
     """See above; faces that are not found in a frame by itself do not count."""
     import cv2
-    import torch
 
     from worker.core.boxes import iou_matrix
     from worker.inference.detectors import open_finder
 
-    finder = open_finder(None, torch.device("cpu"))
+    finder = open_finder(None, "cpu")
     capture = cv2.VideoCapture(str(clip))
     overlaps: list[float] = []
     for boxes in result["boxes"]:

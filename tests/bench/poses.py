@@ -16,7 +16,6 @@ import itertools
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 from skimage import data
 
 from worker.core.pose import HEAD, poses, rotation
@@ -34,7 +33,7 @@ def main() -> None:
     for name, upto in (("turned by up to 15", 15), ("up to 30", 30), ("all", 90)):
         near = np.abs(angles).max(axis=1) <= upto
         print(f"  {name:20} {shown(errors[near])}")
-    finder = open_finder(None, torch.device("cpu"))
+    finder = open_finder(None, "cpu")
     portrait = np.asarray(data.astronaut(), np.uint8)  # type: ignore[no-untyped-call]
     (start,) = poses(finder.detect([portrait], None)[0].landmarks[:1])
     found = []

@@ -15,7 +15,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from app.contract.options import JobOptions
 from worker.core.records import CroppedFace, CroppedFrame
@@ -23,8 +22,8 @@ from worker.crops import crop_aligned, sharpness
 from worker.decode import DecodeLimits
 from worker.ensemble.stream import ClipStream
 from worker.inference import serving
-from worker.inference.bundles import crop_spec
 from worker.inference.detectors import open_finder
+from worker.inference.specs import crop_spec
 from worker.settings import WorkerSettings, decode_limits
 
 EVERY = 10
@@ -57,7 +56,7 @@ def spread(values: list[float]) -> str:
 
 def found(loaded: serving.Serving, path: Path, limits: DecodeLimits) -> Iterator[tuple[Picture, Points, float]]:
     """Pictures with the landmarks and the width of their largest face."""
-    finder = open_finder(None, torch.device("cpu"))
+    finder = open_finder(None, "cpu")
     source = loaded.open_source(path, serving.reading_of(path), JobOptions(), limits)
     for number, frame in enumerate(source.frames()):
         if number % EVERY == 0 and frame.image is not None:

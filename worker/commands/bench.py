@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from model_store.bundle import BundleError
+from worker.core.devices import DeviceError, DeviceFailedError
 from worker.decode import LimitExceededError, UndecodableInputError
 from worker.ensemble.precision import PrecisionError
 from worker.errors import CommandError
 from worker.evaluation.against import BuildError, compare
 from worker.evaluation.benchmark import measure
 from worker.faces import DetectorError
-from worker.inference.serving import DeviceError, DeviceFailedError
 from worker.settings import WorkerSettings
 
 

@@ -12,13 +12,15 @@ import typer
 from app.contract.options import JobOptions
 from model_store.bundle import BundleError, find_bundle, load_bundle, read_manifest
 from worker.commands.job_options import PRIOR_HELP, job_options
-from worker.core.devices import prepare
+from worker.core.cuda import prepare
+from worker.core.devices import DeviceError, DeviceFailedError
 from worker.ensemble.fusion import NoPriorError, prior_in_use
 from worker.ensemble.precision import PrecisionError
 from worker.errors import CommandError
 from worker.faces import DetectorError
 from worker.inference import serving
-from worker.inference.bundles import build_ensemble, crop_spec
+from worker.inference.bundles import build_ensemble
+from worker.inference.specs import crop_spec
 from worker.settings import WorkerSettings, decode_limits
 from worker.training.errors import TrainingError
 from worker.training.evaluate import evaluate
@@ -63,8 +65,8 @@ def command(
         TrainingError,
         BundleError,
         NoPriorError,
-        serving.DeviceError,
-        serving.DeviceFailedError,
+        DeviceError,
+        DeviceFailedError,
         DetectorError,
         PrecisionError,
     ) as error:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import cv2
-import torch
 import typer
 
-from model_store.bundle import BundleError, find_bundle, load_bundle
+from model_store.bundle import BundleError, find_bundle, read_manifest
+from worker.core.devices import CPU
 from worker.core.records import DetectedFrame, Detections, Image
 from worker.decode import LimitExceededError, Sampling, UndecodableInputError
 from worker.decode.isolated import IsolatedSource
@@ -28,14 +28,14 @@ from worker.evaluation.detector_comparison import compare, same_labels
 from worker.evaluation.marked_frames import measure, read_marks
 from worker.faces import Detector, DetectorError
 from worker.faces.shots import ShotCuts, thumbnail
-from worker.inference.bundles import build_ensemble, crop_spec
 from worker.inference.detectors import open_detector, open_finder
+from worker.inference.graphs import open_runtime
 from worker.inference.pipeline import LabelOptions, Pipeline, Source
 from worker.inference.serving import reading_of
+from worker.inference.specs import crop_shape, crop_spec, ensembled
 from worker.settings import WorkerSettings, decode_limits
 from worker.tracks.association import Tracker
 
-CPU = torch.device("cpu")
 FPS = 30.0  # of a folder of images
 NAMES = "default, yunet, retinaface, centerface, cascade, or YuNet's ONNX file"
 
@@ -67,7 +67,6 @@ def command(
         raise typer.BadParameter("name a clip, or --marks and --frames")
     if (marks is None) != (frames is None):
         raise typer.BadParameter("go together", param_hint="--marks, --frames")
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)
     settings = WorkerSettings()
     report: dict[str, Any] = {"detector": detector}
@@ -100,10 +99,11 @@ class _Labelling:
     """The pipeline with the measured detector, and the same with the reference on every frame, nothing followed."""
 
     def __init__(self, bundle: str, detector: str, reference: Detector) -> None:
-        loaded = load_bundle(find_bundle(bundle))
-        size = loaded.manifest.input
-        self._engine = Engine(build_ensemble(loaded), (size.size, size.size, size.channels), CPU, "fp32")
-        self._pipeline = Pipeline(self._engine, [open_finder(detector, CPU)], crop_spec(loaded.manifest.input))
+        folder = find_bundle(bundle)
+        manifest = read_manifest(folder)
+        runtime = open_runtime(folder, "fp32", threads=1)
+        self._engine = Engine(ensembled(manifest), crop_shape(manifest.input), runtime)
+        self._pipeline = Pipeline(self._engine, [open_finder(detector, CPU)], crop_spec(manifest.input))
         self._reference = reference
 
     def agreement(self, clip: Path, settings: WorkerSettings) -> dict[str, float | int | None]:

@@ -39,6 +39,7 @@ def command(
     if (faces is not None) != (backbone is not None and backbone.suffix == ".json"):
         raise typer.BadParameter("belongs to a --backbone that ends in .json", param_hint="--faces")
     from model_store.published import import_backbone, import_published  # noqa: PLC0415  # loads torch
+    from worker.inference.graphs import add_graphs  # noqa: PLC0415
     from worker.training.detector_weights import import_detector  # noqa: PLC0415
     from worker.training.errors import DataError  # noqa: PLC0415
     from worker.training.face_weights import import_face_backbone  # noqa: PLC0415
@@ -55,6 +56,7 @@ def command(
             import_backbone(backbone, out)
         elif name is not None:
             import_published(files, name, out)
+            add_graphs(out)
     except (BundleError, DataError) as error:
         raise CommandError(str(error)) from None
     except ValidationError as error:

@@ -21,6 +21,7 @@ from worker.commands.job_options import PRIOR_HELP, job_options
 from worker.commands.label_inputs import Clip, find_clips
 from worker.commands.label_output import FolderOutput, StreamOutput
 from worker.commands.label_report import Outcome, Report
+from worker.core.devices import DeviceError, DeviceFailedError
 from worker.decode import DecodeLimits
 from worker.ensemble.precision import PrecisionError
 from worker.errors import CommandError, UsageError
@@ -83,7 +84,7 @@ def command(
     settings = WorkerSettings()
     try:
         loaded = serving.load(settings)
-    except (BundleError, serving.DeviceError, serving.DeviceFailedError, DetectorError, PrecisionError) as error:
+    except (BundleError, DeviceError, DeviceFailedError, DetectorError, PrecisionError) as error:
         raise CommandError(str(error)) from None
     with closing(loaded), Report(len(clips)) as report:
         labelling = Labelling(loaded, options, decode_limits(settings), format, members, output, report)

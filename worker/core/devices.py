@@ -1,11 +1,21 @@
-"""Device guards shared by every stage: the thread's current GPU, exact float32 arithmetic, lost devices."""
+"""Devices by name (`cpu`, `cuda:0`), and their errors.  A worker on a CPU loads no torch; `cuda` has what needs it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import sys
+from pathlib import Path
 
-import torch
+CPU = "cpu"
+# What GPU drivers create: NVIDIA's, AMD's, and Windows' in its Linux.
+GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+
+
+class DeviceError(Exception):
+    """The requested device does not exist; the message lists those that do."""
+
+
+class DeviceFailedError(Exception):
+    """The device exists but has too little memory or fails; the message is the reason."""
 
 
 class OutOfDeviceMemoryError(Exception):
@@ -16,48 +26,38 @@ class DeviceLostError(Exception):
     """The device is unusable for this process; a new process may be able to use it."""
 
 
-def on_device(device: torch.device) -> AbstractContextManager[object]:
-    """Make `device` the calling thread's current CUDA device inside the block.
+def is_gpu(device: str) -> bool:
+    """Whether the name is that of a CUDA device."""
+    return device.startswith("cuda")
 
-    CUDA's current device is per-thread and defaults to cuda:0.  Streams, events, graphs and pinned memory belong to it
-    unless they name another; recording or waiting on the wrong device has no effect and raises no error.
+
+def choose(wanted: str) -> str:
+    """The device's full name.  wanted: `auto` for the first GPU, else the CPU.
+
+    Raises: DeviceError if a requested GPU is missing.
     """
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+    if wanted == CPU or (wanted == "auto" and _no_gpu_here()):
+        return CPU
+    from worker.core import cuda  # noqa: PLC0415  # loads torch
+
+    return cuda.first_gpu() or CPU if wanted == "auto" else cuda.named_gpu(wanted)
 
 
-def prepare(device: torch.device) -> None:
-    """Set the process-wide flags for the chosen device."""
-    if device.type == "cuda":
-        # From Ampere on, cuDNN computes float32 convolutions in TF32, with a 10-bit mantissa, by default.
-        torch.backends.cudnn.allow_tf32 = False
-        # cuDNN's attention, the default from Hopper on, builds a new plan for every new number of windows.
-        torch.backends.cuda.enable_cudnn_sdp(enabled=False)
-
-
-@contextmanager
-def choosing_kernels() -> Iterator[None]:
-    """Let cuDNN benchmark kernels for each new shape inside the block; elsewhere a new shape must not wait for it."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
-
-
-def is_lost(error: BaseException, device: torch.device) -> bool:
+def is_lost(error: BaseException, device: str) -> bool:
     """Whether the error means that the device is unusable for the rest of this process."""
-    if isinstance(error, DeviceLostError | torch.AcceleratorError):
+    if isinstance(error, DeviceLostError):
         return True
-    if device.type != "cuda":
+    if "torch" not in sys.modules:
         return False
-    try:  # cuDNN and cuBLAS raise other exception types
-        torch.cuda.synchronize(device)
-    except RuntimeError:
-        return True
-    return False
+    from worker.core import cuda  # noqa: PLC0415
+
+    return cuda.fails_for_good(error, device)
 
 
 def first_line(error: BaseException) -> str:
     """The first line of PyTorch's message, without the advice and stack after it."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _no_gpu_here() -> bool:
+    return sys.platform == "linux" and not any(Path(file).exists() for file in GPU_FILES)

@@ -4,14 +4,14 @@ A `Step` is one request of a clip: new crops, and windows over them and over row
 One thread executes steps in the order of submission and merges waiting ones into a batch, so CUDA has one caller.  On a
 GPU the next batch is launched before the results of the last one are fetched, so that the GPU never waits for Python.
 
-Savings over the reference (`networks.Ensemble.window_probabilities`): one backbone pass for each crop and distinct
-backbone instead of one for each member and window position; `streaming`'s split of the heads; batch-norm folded into
-convolutions, on a CPU also additions and ReLUs; channels-last memory; bfloat16 where the hardware supports it natively.
+A `Runtime` computes: `openvino_runtime` on a CPU, `torch_runtime` on a GPU.  Savings over the reference
+(`networks.Ensemble.window_probabilities`): one backbone pass for each crop and distinct backbone, not one for each
+member and window position; `streaming`'s split of the heads; what the runtimes fuse; bfloat16 where the hardware
+supports it natively.
 """
 
 from __future__ import annotations
 
-import copy
 import queue
 import threading
 from collections import deque
@@ -19,27 +19,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from worker.core.devices import OutOfDeviceMemoryError, choosing_kernels, on_device
-from worker.ensemble.fusion import fuse_at
-from worker.ensemble.networks import Ensemble
-from worker.ensemble.passes import FramePass, frame_pass
-from worker.ensemble.precision import DTYPES, Precision
-from worker.ensemble.streaming import stream_head
-
-Crops = Sequence[npt.NDArray[np.uint8]]
-Rows = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+from worker.core.devices import OutOfDeviceMemoryError
+from worker.ensemble.fusion import Prior, fuse_at
+from worker.ensemble.runtime import Crops, Floats, Rows, Runtime, States
 
 GROW_AFTER = 256  # successful batches before the next larger size is tried again
-# A clip submits a step at least every so many frames, however few faces they have, so that results keep appearing.
-STEP_FRAMES = 32
-CUDA_STEP_FRAMES = 64  # a GPU needs less time for them
 
 
 class EngineStoppedError(Exception):
@@ -60,16 +48,27 @@ class Step:
     keep: Rows
     before: Step | None
     result: Future[dict[str, Floats]] = field(default_factory=Future)
-    kept: dict[str, Tensor] = field(default_factory=dict)
+    kept: States[Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Launched:
-    """Steps with their results, (M, W, K) float32 probabilities each.  done: event after their copy to the host."""
+    """Steps with their results, (M, W, K) float32 probabilities each, complete after `wait`."""
 
     steps: list[Step]
-    results: list[Tensor]
-    done: torch.cuda.Event | None
+    results: list[Floats]
+    wait: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Ensembled:
+    """What the engine knows of an ensemble.  labels: K names.  window: in frames.  weights: of the members in the
+    fusion, in the manifest's order.  prior: the label frequencies, None if unknown."""
+
+    labels: tuple[str, ...]
+    window: int
+    weights: dict[str, float]
+    prior: Prior | None = None
 
 
 @dataclass
@@ -84,45 +83,22 @@ class EngineStats:
 class Engine:
     """The ensemble on a device.  Thread-safe: `submit` may be called from any thread."""
 
-    def __init__(
-        self,
-        ensemble: Ensemble,
-        crop_shape: tuple[int, int, int],
-        device: torch.device,
-        precision: Precision,
-        make_pass: Callable[..., FramePass] = frame_pass,
-    ) -> None:
-        """crop_shape: (size, size, C).  make_pass: factory with the parameters of `frame_pass`.
-
-        Raises: OutOfDeviceMemoryError, GraphError.
-        """
+    def __init__(self, ensemble: Ensembled, crop_shape: tuple[int, int, int], runtime: Runtime[Any]) -> None:
+        """crop_shape: (size, size, C).  runtime: owned by the engine from now on."""
         self.crop_shape = crop_shape
         self.labels = ensemble.labels
         self.window = ensemble.window
-        self.device = device
-        self.precision = precision
-        self.member_names = tuple(member.name for member in ensemble.members)
-        self.weights = {member.name: member.weight for member in ensemble.members}
+        self.weights = dict(ensemble.weights)
+        self.member_names = tuple(ensemble.weights)
         self.prior = ensemble.prior
         self.stats = EngineStats()
-        dtype = DTYPES[precision]
-        normalise = copy.deepcopy(ensemble.normalise).to(device)
-        self._members = [
-            (member.name, member.backbone, stream_head(copy.deepcopy(member.head), ensemble.window), member.temperature)
-            for member in ensemble.members
-        ]
-        for _, _, head, _ in self._members:
-            head.to(device=device, dtype=dtype).eval().requires_grad_(False)
-        heads = [(name, backbone, head.encode) for name, backbone, head, _ in self._members]
-        self._pass = make_pass(normalise, ensemble.backbones, heads, crop_shape, device, dtype)
-        self.batch = self._pass.batch
-        self.step_frames = CUDA_STEP_FRAMES if device.type == "cuda" else STEP_FRAMES
+        self._runtime = runtime
+        self.batch, self.step_frames = runtime.batch, runtime.step_frames
         self._limit = self.batch
         self._roomy = 0  # batches since the limit last changed
         self.halvings = 0  # times that the device had too little memory for a batch
         self._counting = threading.Lock()
         self._stopped = False
-        self._ahead = 1 if device.type == "cuda" else 0  # batches launched before the last one's results are fetched
         self._steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
         self._next: Step | None = None  # dequeued, but part of the next batch
         self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
@@ -130,18 +106,25 @@ class Engine:
 
     @property
     def mode(self) -> str:
-        """How the backbone runs: `eager`, `fused` (on a CPU, see `conv_fusion`) or `cuda-graphs`."""
-        return self._pass.mode
+        """How the ensemble is computed: `openvino`, `eager` or `cuda-graphs`."""
+        return self._runtime.mode
 
     def warm_up(self) -> None:
-        """Run a batch, on a GPU one of every size, so that no job waits for kernel selection."""
-        with choosing_kernels():
-            for count in self._pass.buckets if self.device.type == "cuda" else self._pass.buckets[:1]:
+        """Run a batch of each size that the runtime asks for, so that no job waits for its first use."""
+        with self._runtime.warming_up() as counts:
+            for count in counts:
                 rows = np.tile(np.arange(self.window, dtype=np.int64), (count, 1)).clip(max=count - 1)
                 step = Step([np.zeros(self.crop_shape, np.uint8)] * count, rows, np.empty(0, np.int64), None)
                 self.submit(step)
                 step.result.result()
         self.stats = EngineStats()
+
+    def encode_only(self, crops: Crops) -> int:
+        """Compute the states of one batch and drop them, to measure it while no step is queued.  Returns its size."""
+        with self._runtime.serving():
+            _, wait = self._runtime.fetch(list(self._runtime.encode(crops).values()))
+            wait()
+        return len(crops)
 
     def submit(self, step: Step) -> None:
         """Queue a step; a clip's steps are submitted in order."""
@@ -154,10 +137,8 @@ class Engine:
 
         prior: the prior of both outputs, None for the bundle's default.  Raises: NoPriorError.
         """
-        weights = torch.tensor([self.weights[name] for name in members])
-        stacked = torch.from_numpy(np.stack([probabilities[name] for name in members]))
-        fused, own = fuse_at(stacked, weights, self.prior, prior)
-        return fused.numpy(), own.numpy()
+        weights = np.array([self.weights[name] for name in members], np.float32)
+        return fuse_at(np.stack([probabilities[name] for name in members]), weights, self.prior, prior)
 
     def take_stats(self) -> EngineStats:
         """Return the counters and reset them."""
@@ -173,18 +154,18 @@ class Engine:
         """Join the threads after all submitted steps."""
         self._steps.put(None)
         self._thread.join()
-        self._pass.close()
+        self._runtime.close()
 
     def _serve(self) -> None:
         launched: deque[_Launched] = deque()
-        with torch.inference_mode(), on_device(self.device):
+        with self._runtime.serving():
             while (steps := self._gather(wait=not launched)) is not None:
                 if steps:
                     with _results_of(steps):
                         if self._stopped:
                             raise EngineStoppedError
                         launched.append(self._launch(steps))
-                self._land_all_but(self._ahead if steps else 0, launched)
+                self._land_all_but(self._runtime.ahead if steps else 0, launched)
             self._land_all_but(0, launched)
 
     def _land_all_but(self, count: int, launched: deque[_Launched]) -> None:
@@ -218,71 +199,53 @@ class Engine:
 
     def _launch(self, steps: list[Step]) -> _Launched:
         going = [step for step in steps if not _fails_with_its_former(step)]
-        indices = self._indices(going)  # copied first: behind the batch they would wait for it
+        # Copied first: behind the batch they would wait for it.
+        rows = iter(self._runtime.indices([part for step in going for part in (step.keep, step.windows)]))
         crops = [crop for step in going for crop in step.crops]
         states = self._encode(crops) if crops else {}
         start = 0
         launched, results = [], []
-        for step, (keep, windows) in zip(going, indices, strict=True):
+        for step, keep, windows in zip(going, rows, rows, strict=True):
             end = start + len(step.crops)
             with _results_of([step]):  # an error here fails only this clip
                 new = {name: values[start:end] for name, values in states.items()}
                 results.append(self._step(step, new, keep, windows))
                 launched.append(step)
             start = end
-        if self.device.type != "cuda":
-            return _Launched(launched, results, None)
-        fetched = [torch.empty(values.shape, dtype=values.dtype, pin_memory=True) for values in results]
-        for host, values in zip(fetched, results, strict=True):
-            host.copy_(values, non_blocking=True)
-        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        done.record(torch.cuda.current_stream(self.device))
-        return _Launched(launched, fetched, done)
+        return _Launched(launched, *self._runtime.fetch(results))
 
-    def _indices(self, steps: list[Step]) -> list[tuple[Tensor, Tensor]]:
-        """Each step's `keep` (R,) and `windows` (W, T) on the device, in one asynchronous copy."""
-        if not steps:
-            return []
-        parts = [part for step in steps for part in (step.keep, step.windows.ravel())]
-        together = torch.from_numpy(np.concatenate(parts))
-        if self.device.type == "cuda":  # a copy from pageable memory would wait until the GPU is idle
-            together = together.pin_memory()
-        there = iter(torch.split(together.to(self.device, non_blocking=True), [len(part) for part in parts]))
-        return [(keep, next(there).view(-1, self.window)) for keep in there]
-
-    def _step(self, step: Step, new: dict[str, Tensor], keep: Tensor, windows: Tensor) -> Tensor:
+    def _step(self, step: Step, new: States[Any], keep: Any, windows: Any) -> Any:
         """Run the heads for a step, given its crops' states -> (M, W, K) float32 probabilities on the device."""
         kept = step.before.kept if step.before is not None else {}
-        rows = {name: torch.cat((kept[name], new[name])) for name in kept} if kept and new else new or kept
+        rows = self._runtime.join([kept, new]) if kept and new else new or kept
         count = len(next(iter(rows.values())))
         if max(step.windows.max(initial=-1), step.keep.max(initial=-1)) >= count:
             # On a GPU an index error is asynchronous and makes the device unusable for the process.
             raise IndexError(f"a window reads beyond the step's {count} rows")
-        step.kept = {name: values[keep] for name, values in rows.items()}
+        step.kept, result = self._runtime.step(rows, keep, windows)
         step.before = None
-        return self._decode(rows, windows)
+        return result
 
     def _land(self, launched: _Launched) -> None:
-        if launched.done is not None:
-            launched.done.synchronize()
+        launched.wait()
         for step, values in zip(launched.steps, launched.results, strict=True):
-            step.result.set_result(dict(zip(self.member_names, values.numpy(), strict=True)))
+            step.result.set_result(dict(zip(self.member_names, values, strict=True)))
 
-    def _encode(self, crops: Crops) -> dict[str, Tensor]:
+    def _encode(self, crops: Crops) -> States[Any]:
         """N of (size, size, C) uint8 -> {member: (N, S)} states on the device."""
-        parts: list[dict[str, Tensor]] = []
+        parts: list[States[Any]] = []
         start = 0
         while start < len(crops):
             part = crops[start : start + self._limit]
             try:
-                parts.append(self._pass(part))
-            except torch.OutOfMemoryError:
+                parts.append(self._runtime.encode(part))
+            except OutOfDeviceMemoryError:
                 if self._limit == 1:
-                    raise OutOfDeviceMemoryError("the device has no memory for one face; free some of it") from None
+                    raise
                 self._limit //= 2
                 self._roomy = 0
                 self.halvings += 1
-                torch.cuda.empty_cache()
+                self._runtime.give_back_memory()
                 continue
             start += len(part)
             self._roomy += 1
@@ -292,17 +255,7 @@ class Engine:
                 self.stats.batches += 1
                 self.stats.crops += len(part)
                 self.stats.capacity += self.batch
-        if len(parts) == 1:
-            return parts[0]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-    def _decode(self, states: dict[str, Tensor], windows: Tensor) -> Tensor:
-        """Windows (W, T) of states -> (M, W, K) float32 probabilities."""
-        probabilities = []
-        for name, _, head, temperature in self._members:
-            logits = head.decode(states[name], windows)
-            probabilities.append(torch.softmax(logits.float() / temperature, dim=-1))
-        return torch.stack(probabilities)
+        return parts[0] if len(parts) == 1 else self._runtime.join(parts)
 
 
 def _fails_with_its_former(step: Step) -> bool:
@@ -327,7 +280,5 @@ def _results_of(steps: list[Step]) -> Iterator[None]:
     """An exception inside the block becomes the result of these steps, except those that already have one."""
     try:
         yield
-    except torch.OutOfMemoryError:  # in the heads, where a smaller batch of crops would not help
-        _fail(steps, OutOfDeviceMemoryError("the device has no memory for the heads; free some of it"))
     except BaseException as error:
         _fail(steps, error)

@@ -10,9 +10,16 @@ Source: Saerens, Latinne, Decaestecker 2002, Adjusting the outputs of a classifi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Floats = npt.NDArray[np.float32]
+Array = TypeVar("Array", Floats, "Tensor")  # the fit of the fusion needs gradients, serving no torch
 
 
 class NoPriorError(ValueError):
@@ -31,26 +38,25 @@ class Prior:
     trained: float
     default: float
 
-    def shifted(self, probabilities: Tensor, wanted: float) -> Tensor:
+    def shifted(self, probabilities: Floats, wanted: float) -> Floats:
         """Probabilities (..., K) at the prior `wanted`, in 0..1; the input itself if that equals `trained`."""
         exponent = wanted - self.trained
         if exponent == 0:
             return probabilities
-        shares = torch.tensor(self.shares, dtype=torch.float64)
-        factors = (shares / shares.max()) ** exponent
-        moved = probabilities * factors.to(dtype=probabilities.dtype, device=probabilities.device)
-        return moved / moved.sum(dim=-1, keepdim=True)
+        shares = np.array(self.shares)
+        moved = probabilities * ((shares / shares.max()) ** exponent).astype(probabilities.dtype)
+        return np.asarray(moved / moved.sum(axis=-1, keepdims=True), np.float32)
 
 
-def fuse(probabilities: Tensor, weights: Tensor) -> Tensor:
+def fuse(probabilities: Array, weights: Array) -> Array:
     """Weighted mean over members: (M, ..., K) probabilities, (M,) weights -> (..., K).
 
     If all weights are zero, which a job's choice of members can cause, the members count equally.
     """
     if not weights.any():
-        weights = torch.ones_like(weights)
-    share = (weights / weights.sum()).view(-1, *[1] * (probabilities.ndim - 1))
-    return (share * probabilities).sum(dim=0)
+        weights = weights + 1
+    share = (weights / weights.sum()).reshape(-1, *[1] * (probabilities.ndim - 1))
+    return (share * probabilities).sum(0)  # type: ignore[no-any-return]
 
 
 def prior_in_use(prior: Prior | None, wanted: float | None) -> float | None:
@@ -65,7 +71,7 @@ def prior_in_use(prior: Prior | None, wanted: float | None) -> float | None:
     return None
 
 
-def fuse_at(probabilities: Tensor, weights: Tensor, prior: Prior | None, wanted: float | None) -> tuple[Tensor, Tensor]:
+def fuse_at(probabilities: Floats, weights: Floats, prior: Prior | None, wanted: float | None) -> tuple[Floats, Floats]:
     """Members' probabilities (M, ..., K) -> fused (..., K) and by member (M, ..., K), both at the prior `wanted`.
 
     wanted: None for the bundle's default.  Raises: NoPriorError.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.ensemble.backbones import Backbone
+from worker.ensemble.engine import Ensembled
 from worker.ensemble.fusion import Prior
 from worker.ensemble.members import Head
 
@@ -67,6 +68,12 @@ class Ensemble:
     backbones: dict[str, Backbone]
     members: tuple[Member, ...]
     prior: Prior | None = None
+
+    @property
+    def described(self) -> Ensembled:
+        """What the engine knows of it."""
+        weights = {member.name: member.weight for member in self.members}
+        return Ensembled(self.labels, self.window, weights, self.prior)
 
     def modules(self) -> list[nn.Module]:
         """Every network, for moving to a device or switching to eval mode."""

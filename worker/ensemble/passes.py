@@ -1,18 +1,13 @@
-"""The frame pass: from uint8 crops to every member's per-frame states, by the fastest method of the device.
+"""PyTorch's frame pass: from uint8 crops to every member's per-frame states, by the fastest method of the device.
 
-`EagerPass` is plain PyTorch and works everywhere; on a CPU its convolutions are fused.  `ThreadedPass` is for a CPU:
-each of several threads takes a part of the batch through all layers.  `GraphPass` is for CUDA: crops are copied as
-bytes from pinned memory on a separate stream while the GPU computes the previous batch, and each batch size is a CUDA
-graph recorded once, so that the GPU never waits for Python.
+`EagerPass` is plain PyTorch and works everywhere.  `GraphPass` is for CUDA: crops are copied as bytes from pinned
+memory on a separate stream while the GPU computes the previous batch, and each batch size is a CUDA graph recorded
+once, so that the GPU never waits for Python.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,16 +17,16 @@ import structlog
 import torch
 from torch import Tensor, nn
 
-from worker.core.conv_fusion import can_fuse, for_inference
-from worker.core.devices import OutOfDeviceMemoryError, choosing_kernels, first_line, on_device
+from worker.core.cuda import choosing_kernels, on_device
+from worker.core.devices import OutOfDeviceMemoryError, first_line
+from worker.core.folding import for_inference
 from worker.ensemble.networks import Normalise
+from worker.ensemble.runtime import Crops
 
-Crops = Sequence[npt.NDArray[np.uint8]]
 Encode = Callable[[Tensor], Tensor]
 Heads = Sequence[tuple[str, str, Encode]]  # member, its backbone, features -> states
 
 CPU_BATCH = 32  # larger batches leave the cache and are slower
-CPU_PART = 4  # fewest crops of a thread: below, Python takes longer than the layers
 CUDA_BUCKETS = (1, 8, 32, 64, 128, 256)
 CPU_BUCKETS = (1, CPU_BATCH)
 # Tolerance between a graph and the same kernels run eagerly, relative to the largest state: bfloat16's rounding.
@@ -59,16 +54,11 @@ class FramePass(Protocol):
 
     def __call__(self, crops: Crops) -> dict[str, Tensor]: ...
 
-    def close(self) -> None:
-        """End the threads of the pass, after the last call; most have none."""
-        return
-
 
 class EagerPass(FramePass):
-    """Plain PyTorch.  mode: `fused` if the backbones' convolutions are, else `eager`.
+    """Plain PyTorch.  On a GPU a batch is padded to the next of `buckets`: cuDNN makes a plan for each new size."""
 
-    On a GPU a batch is padded to the next of `buckets`, since cuDNN makes a new plan for each new size.
-    """
+    mode = "eager"
 
     def __init__(
         self,
@@ -77,9 +67,7 @@ class EagerPass(FramePass):
         heads: Heads,
         device: torch.device,
         dtype: torch.dtype,
-        mode: str,
     ) -> None:
-        self.mode = mode
         self._normalise = normalise
         self._backbones = backbones
         self._heads = heads
@@ -100,51 +88,6 @@ class EagerPass(FramePass):
         images = self._normalise(pixels).to(self._dtype)
         features = {key: backbone(images) for key, backbone in self._backbones.items()}
         return {name: encode(features[key]) for name, key, encode in self._heads}
-
-
-class ThreadedPass(FramePass):
-    """Parts of a batch side by side on a CPU: each thread takes its part through all layers.
-
-    Where threads share each layer instead, and another stage occupies a core, every thread waits at each layer.
-    Here threads wait only once, at the end of the batch.
-    """
-
-    def __init__(self, eager: EagerPass, threads: int) -> None:
-        self.mode, self.batch, self.buckets = eager.mode, eager.batch, eager.buckets
-        self._eager = eager
-        each = math.ceil(threads * CPU_PART / CPU_BATCH)  # threads that share the layers of a part
-        self._parts = threads // each
-        self._pool = ThreadPoolExecutor(self._parts, "ensemble")
-        # PyTorch's number of threads belongs to the thread that sets it, and becomes the default of threads that start
-        # later.  So all threads of the pool start now, and the default is set back.
-        default = torch.get_num_threads()
-        started = threading.Barrier(self._parts)
-
-        def start() -> None:
-            torch.get_num_threads()  # a thread's first use of PyTorch takes the default, even after it was set
-            torch.set_num_threads(each)
-            started.wait()
-
-        wait([self._pool.submit(start) for _ in range(self._parts)])
-        torch.set_num_threads(default)
-
-    def __call__(self, crops: Crops) -> dict[str, Tensor]:
-        parts = min(self._parts, len(crops) // CPU_PART)
-        if parts < 2:
-            return self._eager(crops)  # the calling thread has PyTorch's usual number of threads
-        bounds = [len(crops) * i // parts for i in range(parts + 1)]
-        running = [self._pool.submit(self._part, crops[i:j]) for i, j in itertools.pairwise(bounds)]
-        wait(running)  # also where one fails, so that nothing of this batch runs beside the next
-        done = [part.result() for part in running]
-        return {name: torch.cat([part[name] for part in done]) for name in done[0]}
-
-    @torch.inference_mode()
-    def _part(self, crops: Crops) -> dict[str, Tensor]:
-        return self._eager(crops)
-
-    def close(self) -> None:
-        """End the threads."""
-        self._pool.shutdown()
 
 
 @dataclass
@@ -269,20 +212,16 @@ def frame_pass(
     dtype: torch.dtype,
     *,
     graphs: bool = True,
-    threads: int = 1,
 ) -> FramePass:
     """The fastest pass that works on the device.  graphs: whether to try CUDA graphs.
 
-    threads: that share a batch on a CPU; with 1 the pass runs on the caller's thread and PyTorch's others.
     backbones: as trained; the pass runs copies in `dtype` on the device.
     Raises: OutOfDeviceMemoryError, GraphError.
     """
     with torch.inference_mode(), on_device(device):
         images = example_images(crop_shape, device, dtype)
         ready = {key: for_inference(backbone, images) for key, backbone in backbones.items()}
-        eager = EagerPass(normalise, ready, heads, device, dtype, "fused" if can_fuse(device, dtype) else "eager")
-        if device.type == "cpu" and threads > 1:
-            return ThreadedPass(eager, threads)
+        eager = EagerPass(normalise, ready, heads, device, dtype)
         if device.type != "cuda" or not graphs:
             return eager
         recorded = GraphPass(eager, crop_shape, device)

@@ -9,25 +9,18 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from app.contract.options import JobOptions
-from model_store.bundle import find_bundle, load_bundle
 from worker.core.records import CroppedFace, CroppedFrame, Image
 from worker.ensemble.engine import Engine
-from worker.ensemble.fusion import fuse_at
-from worker.ensemble.networks import Ensemble
-from worker.ensemble.passes import frame_pass
-from worker.ensemble.precision import DTYPES
 from worker.ensemble.stream import ClipStream
 from worker.inference import serving
-from worker.inference.bundles import build_ensemble
 from worker.inference.pipeline import LabelOptions, Source
 from worker.settings import WorkerSettings, decode_limits
 
@@ -39,26 +32,28 @@ STAGE_FRAMES = 240  # frames held in memory to measure the faces stage alone
 def measure(settings: WorkerSettings, video: Path | None, crops: int) -> dict[str, Any]:
     """Everything that `worker bench --json` prints.  crops: of the synthetic clip, at least two windows long."""
     loaded = serving.load(settings)
-    engine, threads = loaded.pipeline.engine, serving.cpu_threads(settings)
-    reference = build_ensemble(load_bundle(find_bundle(settings.bundle)))
-    for module in reference.modules():
-        module.to(engine.device)
+    engine = loaded.pipeline.engine
+    pipeline = None if video is None else _pipeline(loaded, settings, video)
     clip = synthetic_crops(crops, engine.crop_shape)
     batch = min(engine.batch, engine.step_frames)  # of a clip with one face
-    backbone_fps = _backbone_rate(reference, engine, clip[:batch], threads)
+    backbone_fps = _rate(lambda: engine.encode_only(clip[:batch]))
     fused, ensemble_fps = _ensemble_rate(engine, clip)
-    plain, reference_fps = _reference_rate(reference, clip, engine.device)
+    # Last, since it loads torch, which serving on a CPU does not.
+    from worker.evaluation import reference  # noqa: PLC0415
+
     positions = reference_positions(len(clip))
+    plain, reference_fps, distinct = reference.rate(settings.bundle, clip, positions, loaded.device)
     difference = np.abs(plain - fused[positions])
     return {
         "device": loaded.device,
         "precision": loaded.precision,
-        "torch": torch.__version__,
-        "threads": threads,
+        "torch": version("torch"),
+        "openvino": version("openvino"),
+        "threads": serving.cpu_threads(settings),
         "mode": engine.mode,
         "batch": batch,
         "bundle": f"{loaded.manifest.name} {loaded.manifest.version}",
-        "distinct_backbones": len(reference.backbones),
+        "distinct_backbones": distinct,
         "crops": len(clip),
         "backbone_fps": round(backbone_fps, 2),
         "ensemble_fps": round(ensemble_fps, 2),
@@ -66,7 +61,7 @@ def measure(settings: WorkerSettings, video: Path | None, crops: int) -> dict[st
         "speedup": round(ensemble_fps / reference_fps, 2),
         "max_abs_probability_difference": float(difference.max()),
         "label_agreement": float((plain.argmax(1) == fused[positions].argmax(1)).mean()),
-        "pipeline": None if video is None else _pipeline(loaded, settings, video),
+        "pipeline": pipeline,
     }
 
 
@@ -91,26 +86,6 @@ def _rate(run: Callable[[], int]) -> float:
     return done / elapsed
 
 
-def _backbone_rate(reference: Ensemble, engine: Engine, batch: list[Image], threads: int) -> float:
-    """One backbone without heads per crop, at the engine's precision and batch size, with its optimisations.
-
-    On a GPU without CUDA graphs.
-    """
-    key, backbone = next(iter(reference.backbones.items()))
-    headless = [("backbone", key, lambda features: features)]
-    given = (reference.normalise, {key: backbone}, headless, engine.crop_shape, engine.device, DTYPES[engine.precision])
-
-    with torch.inference_mode(), closing(frame_pass(*given, graphs=False, threads=threads)) as bare:
-
-        def run() -> int:
-            bare(batch)
-            if engine.device.type == "cuda":
-                torch.cuda.synchronize(engine.device)
-            return len(batch)
-
-        return _rate(run)
-
-
 def _ensemble_rate(engine: Engine, clip: list[Image]) -> tuple[np.ndarray, float]:
     """Fused probabilities (N, K) of the clip as one track, and frames a second."""
     frames = [CroppedFrame(i, i / 30, (CroppedFace(0, (0, 0, 1, 1), None, crop),), ()) for i, crop in enumerate(clip)]
@@ -119,21 +94,6 @@ def _ensemble_rate(engine: Engine, clip: list[Image]) -> tuple[np.ndarray, float
         return [labelled.fused[0] for labelled in ClipStream(engine, engine.member_names).run(frames)]
 
     return np.stack(label()), _rate(lambda: len(label()))
-
-
-def _reference_rate(reference: Ensemble, clip: list[Image], device: torch.device) -> tuple[np.ndarray, float]:
-    """Fused probabilities of `reference_positions`, each from its own window, and frames a second."""
-    half, last = reference.window // 2, len(clip) - 1
-    weights = torch.tensor([member.weight for member in reference.members], device=device)
-    fused = []
-    positions = reference_positions(len(clip))
-    started = time.perf_counter()
-    for position in positions:
-        window = [clip[min(max(p, 0), last)] for p in range(position - half, position + half + 1)]
-        probabilities = reference.window_probabilities(torch.from_numpy(np.stack(window)).to(device))
-        scores, _ = fuse_at(torch.stack(list(probabilities.values())), weights, reference.prior, None)
-        fused.append(scores.cpu().numpy())
-    return np.stack(fused), len(positions) / (time.perf_counter() - started)
 
 
 def _pipeline(loaded: serving.Serving, settings: WorkerSettings, video: Path) -> dict[str, Any]:

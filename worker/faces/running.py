@@ -1,4 +1,4 @@
-"""Run a network: ONNX Runtime on a CPU, torch on a GPU.
+"""Run a network: ONNX Runtime on a CPU, torch (`running_torch`) on a GPU.
 
 ONNX Runtime is up to twice as fast as torch's fused convolutions on frames, and more than ten times on YuNet's views of
 single faces, where call overhead exceeds the arithmetic (`docs/faces.md`).
@@ -7,7 +7,6 @@ single faces, where call overhead exceeds the arithmetic (`docs/faces.md`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,11 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-import torch
-from torch import nn
 
-from worker.core.conv_fusion import for_inference
-from worker.core.devices import on_device
+from worker.core.devices import CPU
 from worker.faces.networks import NETWORKS, FaceNetwork
 from worker.faces.networks.cells import Array
 
@@ -45,9 +41,13 @@ class Running(Protocol):
         """The network's output maps (B, C, h, w) float32 for RGB (B, H, W, 3) uint8; H, W multiples of 32."""
 
 
-def run_on(weights: Weights, device: torch.device) -> Running:
+def run_on(weights: Weights, device: str) -> Running:
     """Load the network.  Raises: RuntimeError if the weights do not fit the network."""
-    return _OnCpu(weights) if device.type == "cpu" else _OnGpu(weights, device)
+    if device == CPU:
+        return _OnCpu(weights)
+    from worker.faces.running_torch import OnGpu  # noqa: PLC0415  # loads torch
+
+    return OnGpu(weights, device)
 
 
 class _OnCpu:
@@ -70,25 +70,3 @@ class _OnCpu:
         planes = cv2.dnn.blobFromImages(list(pixels))  # (B, 3, H, W) float32; NumPy takes three times as long
         found: Sequence[Array] = self._session.run(None, {self._input: planes})
         return found
-
-
-class _OnGpu:
-    def __init__(self, weights: Weights, device: torch.device) -> None:
-        self.kind = NETWORKS[weights.kind]
-        network = self.kind.build()
-        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.tensors.items()})
-        self._device = device
-        example = torch.zeros((1, 3, 64, 64), device=device).contiguous(memory_format=torch.channels_last)
-        self._network: nn.Module = for_inference(network.requires_grad_(requires_grad=False), example)
-        # cuDNN caches plans per thread: with a thread for each job, every job would build all of them again.
-        self._thread = ThreadPoolExecutor(1, "detector")  # ends with this object
-
-    def maps(self, pixels: npt.NDArray[np.uint8]) -> Sequence[Array]:
-        return self._thread.submit(self._maps, pixels).result()
-
-    @torch.inference_mode()
-    def _maps(self, pixels: npt.NDArray[np.uint8]) -> Sequence[Array]:
-        with on_device(self._device), torch.autocast(self._device.type, torch.float16):
-            frames = torch.from_numpy(pixels).to(self._device, non_blocking=True)
-            found = self._network(frames.permute(0, 3, 1, 2).float())
-            return [each.float().cpu().numpy() for each in found]

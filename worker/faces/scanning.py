@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from worker.core.affine import reduced
 from worker.core.devices import OutOfDeviceMemoryError
@@ -47,9 +46,9 @@ class Scanner:
         pixels = np.stack([_padded(reduced(image, small_height, small_width)) for image in group])
         try:
             found = faces_of(self._running, pixels, min_score)
-        except torch.OutOfMemoryError:
+        except OutOfDeviceMemoryError:
             if len(group) == 1:
-                raise OutOfDeviceMemoryError("the device has no memory to look for faces; free some of it") from None
+                raise
             half = len(group) // 2
             return [
                 faces for part in (group[:half], group[half:]) for faces in self._detect(part, min_score, frame_side_px)

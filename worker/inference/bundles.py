@@ -10,24 +10,13 @@ import torch
 from torch import nn
 
 from model_store.bundle import Bundle, BundleError
-from model_store.manifest import BackboneSpec, Input, Manifest
+from model_store.manifest import BackboneSpec, Manifest
 from model_store.members import HeadSpec
-from worker.crops import CropSpec
 from worker.ensemble import backbones, members
-from worker.ensemble.fusion import Prior
 from worker.ensemble.networks import Ensemble, Member, Normalise
+from worker.inference.specs import prior_of
 
 Module = TypeVar("Module", bound=nn.Module)
-
-
-def crop_spec(given: Input) -> CropSpec:
-    """The crops of a bundle."""
-    alignment = given.alignment
-    return CropSpec(
-        size=given.size,
-        colour=given.colour,
-        landmarks=np.asarray(alignment.landmarks, np.float32),
-    )
 
 
 def build_normalise(manifest: Manifest) -> Normalise:
@@ -63,8 +52,8 @@ def build_ensemble(bundle: Bundle) -> Ensemble:
         head = build_head(spec.head, built[key].feature_size, len(manifest.labels))
         head = _filled(head, spec.head_weights.file, bundle.tensors)
         loaded.append(Member(spec.name, key, head, spec.temperature, spec.fusion_weight))
-    prior = None if manifest.prior is None else Prior(**manifest.prior.model_dump())
-    ensemble = Ensemble(manifest.labels, manifest.window, build_normalise(manifest), built, tuple(loaded), prior)
+    normalise, prior = build_normalise(manifest), prior_of(manifest)
+    ensemble = Ensemble(manifest.labels, manifest.window, normalise, built, tuple(loaded), prior)
     for module in ensemble.modules():
         module.eval().requires_grad_(False)
     return ensemble

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-import torch
-
 from model_store.bundle import BundleError
 from model_store.detector import DETECTORS_DIR, Network, load_detector
+from worker.core.devices import CPU, is_gpu
 from worker.faces import Detector, DetectorError
 from worker.faces.cascade import Cascade
 from worker.faces.finding import Finder, Judgement
@@ -24,11 +23,10 @@ SCANS, LOOKS = "centerface", "yunet"  # networks of the default
 NETWORKS: tuple[str, ...] = get_args(Network)
 LEVELLED = "levelled"
 WITHDRAWN = "mien"  # a detector trained for earlier versions
-CPU = torch.device("cpu")
 GPU_BATCH = 4  # frames in a batch on a GPU
 
 
-def open_finder(name: str | None, device: torch.device) -> Finder:
+def open_finder(name: str | None, device: str) -> Finder:
     """The pipeline's detector.
 
     name: `default`, `yunet`, `retinaface`, `centerface`, `cascade`, or YuNet's ONNX file, also as `yunet:FILE`; None
@@ -59,7 +57,7 @@ def open_scanners(sides_px: Sequence[int]) -> tuple[Scanner, ...]:
     return tuple(Scanner(scans, _batch(CPU), side_px) for side_px in sides_px)
 
 
-def open_detector(name: str, device: torch.device) -> Detector:
+def open_detector(name: str, device: str) -> Detector:
     """A detector as published, without a second look, for comparisons.
 
     name: as for `open_finder`, besides `default`; and `levelled:` with any of these for `Levelled`.
@@ -82,11 +80,11 @@ def open_detector(name: str, device: torch.device) -> Detector:
     return YuNet(Path(rest if kind == YuNet.name else name))
 
 
-def _batch(device: torch.device) -> int:
-    return 1 if device.type == "cpu" else GPU_BATCH
+def _batch(device: str) -> int:
+    return GPU_BATCH if is_gpu(device) else 1
 
 
-def _stored(name: str, device: torch.device) -> Running:
+def _stored(name: str, device: str) -> Running:
     stored = load_detector(DETECTORS_DIR / name)
     try:
         return run_on(Weights(stored.manifest.network, stored.tensors, stored.graph), device)

@@ -8,16 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import torch
 
 from app.contract.frames import Face, Frame, Looks
 from app.contract.options import JobOptions
-from model_store.bundle import find_bundle, load_bundle
+from model_store.bundle import find_bundle, read_manifest
 from model_store.manifest import Manifest
 from worker.core import devices
 from worker.core.records import CroppedFace, LabelledFrame, VideoInfo
@@ -33,12 +32,12 @@ from worker.decode.archives import SUFFIXES
 from worker.decode.isolated import PROCESS, IsolatedSource
 from worker.decode.messages import Input
 from worker.ensemble.engine import Engine
-from worker.ensemble.passes import GraphError, frame_pass
 from worker.ensemble.precision import Precision, choose_precision
-from worker.errors import StartAgainError
-from worker.inference.bundles import build_ensemble, crop_spec
+from worker.ensemble.runtime import Runtime
 from worker.inference.detectors import open_finder
+from worker.inference.graphs import open_runtime
 from worker.inference.pipeline import LabelOptions, Pipeline, Source
+from worker.inference.specs import crop_shape, crop_spec, ensembled
 from worker.settings import ALL_DEVICES, WorkerSettings
 
 # (height, width) of the frame for the detectors' warm-up: on a GPU a usual size, for kernel selection.
@@ -54,14 +53,6 @@ INPUT_ERRORS = (
     MemoryError,
     OSError,
 )
-
-
-class DeviceError(Exception):
-    """The requested device does not exist; the message lists those that do."""
-
-
-class DeviceFailedError(Exception):
-    """The device exists but has too little memory or fails; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -108,33 +99,33 @@ def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
     """
     PROCESS.start()  # the decoding process, before CUDA is initialised
     device = choose_device(settings.device)
-    devices.prepare(device)
-    try:
-        with devices.on_device(device):
-            return _load(settings, jobs, device)
-    except (torch.OutOfMemoryError, devices.OutOfDeviceMemoryError):
-        raise DeviceFailedError(f"{device} has no memory for the bundle; free some of it") from None
-    except torch.AcceleratorError as error:
-        raise DeviceFailedError(f"{device} fails: {devices.first_line(error)}") from None
-    except GraphError as error:
-        raise StartAgainError(str(error), {"MIEN_CUDA_GRAPHS": "false"}) from error
-
-
-def _load(settings: WorkerSettings, jobs: int, device: torch.device) -> Serving:
     precision = choose_precision(settings.precision, device)
     cv2.setNumThreads(1)  # its threads would spin on the cores of decoding and the ensemble
-    torch.set_num_threads(1)  # loading consists of many small operations, which are slower with threads
-    bundle = load_bundle(find_bundle(settings.bundle))
-    manifest = bundle.manifest
-    shape = (manifest.input.size, manifest.input.size, manifest.input.channels)
+    if device == devices.CPU:
+        return _load(settings, jobs, device, precision)
+    from worker.inference.torch_loading import explained  # noqa: PLC0415  # loads torch
+
+    with explained(device):
+        return _load(settings, jobs, device, precision)
+
+
+def _load(settings: WorkerSettings, jobs: int, device: str, precision: Precision) -> Serving:
+    folder = find_bundle(settings.bundle)
+    manifest = read_manifest(folder)
     finders = [open_finder(settings.detector_model, device) for _ in range(jobs)]
     for finder in finders:  # warm-up: a missing dependency fails now, not in a job
-        finder.detect([np.zeros((*(SMALL_SIZE if device.type == "cpu" else USUAL_SIZE), 3), np.uint8)], None)
-    make_pass = partial(frame_pass, graphs=settings.cuda_graphs, threads=cpu_threads(settings))
-    engine = Engine(build_ensemble(bundle), shape, device, precision, make_pass)
-    torch.set_num_threads(cpu_threads(settings))
+        finder.detect([np.zeros((*(SMALL_SIZE if device == devices.CPU else USUAL_SIZE), 3), np.uint8)], None)
+    engine = Engine(ensembled(manifest), crop_shape(manifest.input), _runtime(folder, settings, device, precision))
     engine.warm_up()
-    return Serving(manifest, Pipeline(engine, finders, crop_spec(manifest.input)), str(device), precision)
+    return Serving(manifest, Pipeline(engine, finders, crop_spec(manifest.input)), device, precision)
+
+
+def _runtime(folder: Path, settings: WorkerSettings, device: str, precision: Precision) -> Runtime[Any]:
+    if device == devices.CPU:
+        return open_runtime(folder, precision, cpu_threads(settings))
+    from worker.inference.torch_loading import open_torch_runtime  # noqa: PLC0415
+
+    return open_torch_runtime(folder, device, precision, graphs=settings.cuda_graphs)
 
 
 def cpu_threads(settings: WorkerSettings) -> int:
@@ -142,27 +133,11 @@ def cpu_threads(settings: WorkerSettings) -> int:
     return settings.threads or os.cpu_count() or 1
 
 
-def choose_device(wanted: str) -> torch.device:
-    """`auto`: the first GPU, else the CPU.  Raises: DeviceError if a requested GPU is missing."""
+def choose_device(wanted: str) -> str:
+    """See `devices.choose`.  Raises: DeviceError for a missing GPU, and for `all`, which the supervisor handles."""
     if wanted == ALL_DEVICES:
-        raise DeviceError(f"MIEN_DEVICE={ALL_DEVICES} is for `worker run`; here, name one device")
-    if wanted == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    device = torch.device(wanted)
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise DeviceError(f"MIEN_DEVICE={wanted}, but PyTorch {torch.__version__} sees {_what_is_there(count)}")
-        return torch.device("cuda", device.index or 0)
-    return device
-
-
-def _what_is_there(count: int) -> str:
-    if count:
-        return f"{count} CUDA devices"
-    if not torch.version.cuda:
-        return "no CUDA device: it is a build without CUDA"
-    return f"no CUDA device: is one there, and its driver new enough for CUDA {torch.version.cuda}?"
+        raise devices.DeviceError(f"MIEN_DEVICE={ALL_DEVICES} is for `worker run`; here, name one device")
+    return devices.choose(wanted)
 
 
 def label_options(options: JobOptions) -> LabelOptions:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
-import torch
 
 from worker.core import malloc
 from worker.inference.serving import Serving
@@ -99,7 +99,8 @@ class IdleUnloader:
 def give_back_memory() -> None:
     """Return unreferenced memory to the GPU and to the system."""
     gc.collect()
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.empty_cache()
-        torch.accelerator.empty_host_cache()
+    if "torch" in sys.modules:
+        from worker.core import cuda  # noqa: PLC0415
+
+        cuda.give_back_memory()
     malloc.give_back()

@@ -15,7 +15,6 @@ from typing import Any
 
 import redis
 import structlog
-import torch
 
 from app.contract.jobs import (
     JOB_TIMEOUT_S,
@@ -235,7 +234,7 @@ def _label(service: Service, loaded: serving.Serving, progress: _Progress, job_i
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             # The upload store or this host failed, not the input; retry later.
             again, pause_s = True, STORE_PAUSE_S * record.attempts
-        if is_lost(error, torch.device(loaded.device)):
+        if is_lost(error, loaded.device):
             # Every further job would fail at once.  This job may be the cause, so the attempt counts.
             again = True
             service.fail(DeviceLostError(f"{loaded.device} computes nothing any more: {first_line(error)}"))

@@ -13,11 +13,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+import openvino as ov
+from openvino import opset15 as graph
 
-from worker.core.conv_fusion import FEW, for_inference
+from worker.core.openvino import compiled
 from worker.core.records import Floats, Image
 
 SIDE = 150  # px
@@ -26,13 +25,14 @@ EMBEDDING = 128
 TEMPLATE: Floats = np.array(
     [[0.3170, 0.3107], [0.6699, 0.3107], [0.4934, 0.5104], [0.3361, 0.6868], [0.6507, 0.6868]], np.float32
 )
-_MEAN_RGB = (122.782, 117.001, 104.298)
+_MEAN_RGB, _SCALE = np.array([122.782, 117.001, 104.298], np.float32), np.array(1 / 256, np.float32)
 # Blocks in order; those that end in `down` halve the picture, the last two of them round up.
 _BLOCKS = (
     *("conv32_1", "conv32_2", "conv32_3", "conv64_down", "conv64_1", "conv64_2", "conv64_3", "conv128_down"),
     *("conv128_1", "conv128_2", "conv256_down", "conv256_1", "conv256_2", "conv256_down_out"),
 )
 _ROUNDED_UP = ("conv256_down", "conv256_down_out")
+_NOTHING = np.array(0, np.float32)
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 
@@ -42,54 +42,44 @@ class Identity:
 
     def __init__(self, tensors: Tensors) -> None:
         """tensors: by face-api.js' names, filters as (height, width, in, out).  Raises: KeyError if one is missing."""
-        network = _Network(tensors).eval().requires_grad_(False)
-        self._network = for_inference(
-            network, torch.zeros(FEW + 1, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
-        )
+        self._request = compiled(_network(tensors), "fp32", threads=1).create_infer_request()
 
     def embed(self, faces: list[Image]) -> Floats:
         """Faces (150, 150, 3) uint8 RGB, aligned to `TEMPLATE` -> (N, 128)."""
-        pictures = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).float()  # (N, 3, 150, 150), channels last
-        with torch.inference_mode():
-            return np.asarray(self._network((pictures - torch.tensor(_MEAN_RGB)[:, None, None]) / 256).numpy())
+        return np.asarray(self._request.infer([np.stack(faces)])[0], np.float32)
 
 
-class _Block(nn.Module):
-    def __init__(self, tensors: Tensors, name: str) -> None:
-        super().__init__()
-        self._halves, self._rounded_up = "down" in name, name in _ROUNDED_UP
-        self.conv1 = _convolution(tensors, f"{name}/conv1", halves=self._halves)
-        self.conv2 = _convolution(tensors, f"{name}/conv2")
-        self._wider = self.conv2.out_channels - self.conv1.in_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv2(F.relu(self.conv1(x)))
-        if self._halves:
-            x = F.pad(F.avg_pool2d(x, 2), (0, 0, 0, 0, 0, self._wider))
-        if self._rounded_up:
-            y = F.pad(y, (0, 1, 0, 1))
-        return F.relu(x + y)
+def _network(tensors: Tensors) -> ov.Model:
+    pixels = graph.parameter([-1, SIDE, SIDE, 3], np.uint8)
+    images = (graph.convert(graph.transpose(pixels, [0, 3, 1, 2]), np.float32) - _MEAN_RGB[:, None, None]) * _SCALE
+    x = graph.relu(_convolution(images, tensors, "conv32_down", halves=True))
+    x = graph.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [3, 3]).output(0)  # the other one: where the maxima are
+    for name in _BLOCKS:
+        x = _block(x, tensors, name)
+    mean = graph.reduce_mean(x, [2, 3], keep_dims=False)
+    return ov.Model([graph.matmul(mean, tensors["fc"], transpose_a=False, transpose_b=False)], [pixels])
 
 
-class _Network(nn.Module):
-    def __init__(self, tensors: Tensors) -> None:
-        super().__init__()
-        self.first = _convolution(tensors, "conv32_down", halves=True)
-        self.blocks = nn.Sequential(*(_Block(tensors, name) for name in _BLOCKS))
-        self.last = nn.Linear(256, EMBEDDING, bias=False)
-        self.last.weight.data = torch.from_numpy(np.ascontiguousarray(tensors["fc"].T))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(F.max_pool2d(F.relu(self.first(x)), 3, 2))
-        return self.last(x.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+def _block(x: ov.Output | ov.Node, tensors: Tensors, name: str) -> ov.Node:
+    halves = "down" in name
+    y = _convolution(graph.relu(_convolution(x, tensors, f"{name}/conv1", halves=halves)), tensors, f"{name}/conv2")
+    if halves:
+        wider = tensors[f"{name}/conv2/conv/filters"].shape[3] - tensors[f"{name}/conv1/conv/filters"].shape[2]
+        x = _padded(graph.avg_pool(x, [2, 2], [0, 0], [0, 0], [2, 2], exclude_pad=True), channels=wider)
+    if name in _ROUNDED_UP:
+        y = _padded(y, below=1)
+    return graph.relu(graph.add(x, y))
 
 
-def _convolution(tensors: Tensors, name: str, *, halves: bool = False) -> nn.Conv2d:
-    """The convolution with the following scale folded in."""
+def _padded(x: ov.Node, channels: int = 0, below: int = 0) -> ov.Node:
+    """Zeros as further channels, and as a row at the bottom and a column at the right."""
+    return graph.pad(x, [0, 0, 0, 0], [0, channels, below, below], "constant", _NOTHING)
+
+
+def _convolution(x: ov.Node, tensors: Tensors, name: str, *, halves: bool = False) -> ov.Node:
+    """With the following scale folded in."""
     scale, shift = tensors[f"{name}/scale/weights"], tensors[f"{name}/scale/biases"]
-    kernel = tensors[f"{name}/conv/filters"].transpose(3, 2, 0, 1) * scale[:, None, None, None]
-    out, channels, size, _ = kernel.shape
-    made = nn.Conv2d(channels, out, size, stride=2 if halves else 1, padding=0 if halves else size // 2)
-    made.weight.data = torch.from_numpy(np.ascontiguousarray(kernel))
-    made.bias = nn.Parameter(torch.from_numpy(tensors[f"{name}/conv/bias"] * scale + shift))
-    return made
+    kernel = np.ascontiguousarray(tensors[f"{name}/conv/filters"].transpose(3, 2, 0, 1) * scale[:, None, None, None])
+    bias = (tensors[f"{name}/conv/bias"] * scale + shift)[:, None, None]
+    stride, beside = (2, 0) if halves else (1, kernel.shape[2] // 2)
+    return graph.convolution(x, kernel, [stride] * 2, [beside] * 2, [beside] * 2, [1, 1]) + bias

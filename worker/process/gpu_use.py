@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pynvml
-import torch
+
+from worker.core.devices import is_gpu
 
 Measured = dict[str, Any]  # fields of WorkerInfo
 
@@ -14,17 +16,18 @@ Measured = dict[str, Any]  # fields of WorkerInfo
 class GpuUse:
     """Measures one device.  Values that the driver lacks (no driver, MIG, a failed GPU) are None or left out."""
 
-    def __init__(self, choose: Callable[[], torch.device]) -> None:
+    def __init__(self, choose: Callable[[], str]) -> None:
         """choose: returns the worker's device; called only after CUDA is initialised, never to initialise it."""
         self._choose = choose
         self._handle: Any = None
 
     def measure(self) -> Measured:
         """`gpu_memory_bytes` (what this process holds), `gpu_memory_total_bytes`, `gpu_utilisation` (0 to 1)."""
-        if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch = sys.modules.get("torch")  # a worker on a CPU has not loaded it
+        if torch is None or not torch.cuda.is_initialized():
             return {}
         device = self._choose()
-        if device.type != "cuda":
+        if not is_gpu(device):
             return {}
         measured: Measured = {"gpu_memory_bytes": int(torch.cuda.memory_reserved(device))}
         try:

@@ -17,7 +17,7 @@ from app.contract.release import release
 from app.contract.uploads import UnusableStoreError, UploadStore
 from app.contract.workers import WorkerInfo
 from model_store.bundle import BundleError, find_bundle, read_manifest
-from worker.core.devices import DeviceLostError
+from worker.core.devices import DeviceError, DeviceFailedError, DeviceLostError
 from worker.ensemble.precision import PrecisionError
 from worker.errors import CommandError
 from worker.faces import DetectorError
@@ -41,9 +41,9 @@ def serve(settings: WorkerSettings, name: str, on_stop: Callable[[], None]) -> N
     """
     try:
         _serve(settings, name, on_stop)
-    except (BundleError, serving.DeviceError, DetectorError, PrecisionError, UnusableStoreError) as error:
+    except (BundleError, DeviceError, DetectorError, PrecisionError, UnusableStoreError) as error:
         raise CommandError(str(error), lasting=True) from None
-    except (serving.DeviceFailedError, redis.RedisError) as error:
+    except (DeviceFailedError, redis.RedisError) as error:
         raise CommandError(str(error)) from None
 
 

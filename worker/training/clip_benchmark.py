@@ -24,7 +24,8 @@ from model_store.bundle import find_bundle, load_bundle
 from model_store.manifest import Measurement
 from worker.crops import CropSpec, crop_whole
 from worker.ensemble.networks import Ensemble
-from worker.inference.bundles import build_ensemble, crop_spec
+from worker.inference.bundles import build_ensemble
+from worker.inference.specs import crop_spec
 from worker.training.clips import Plan, plan_clip, render_clip, truth_of
 from worker.training.evaluate import LabelledClips, probabilities
 from worker.training.journal import Journal

@@ -10,9 +10,10 @@ import torch
 
 from model_store.bundle import MANIFEST_FILE, load_bundle
 from model_store.manifest import Measurement
-from worker.core.devices import prepare
+from worker.core.cuda import prepare
 from worker.crops import CropSpec
-from worker.inference.bundles import build_ensemble, crop_spec
+from worker.inference.bundles import build_ensemble
+from worker.inference.specs import crop_spec
 from worker.training.clip_benchmark import BENCHMARK_SEED, as_measurements, benchmark
 from worker.training.ensemble import Source, run_signature, train_ensemble
 from worker.training.errors import DataError, TrainingError

@@ -23,9 +23,10 @@ from torch import nn
 
 from model_store.bundle import BundleError, Tensors
 from model_store.detector import WEIGHTS_FILE, DetectorSource, Network, write_detector
-from worker.faces.networks.centerface import CenterFaceNet
-from worker.faces.networks.retinaface import RetinaFaceNet
-from worker.faces.networks.yunet import STRIDES, YuNetNet
+from worker.faces.modules.centerface import CenterFaceNet
+from worker.faces.modules.retinaface import RetinaFaceNet
+from worker.faces.modules.yunet import YuNetNet
+from worker.faces.networks.yunet import STRIDES
 
 Array = npt.NDArray[np.float32]
 Convolution = tuple[Array, Array]  # kernel as torch stores it, bias

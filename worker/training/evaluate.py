@@ -75,9 +75,9 @@ def probabilities(
     for member in ensemble.members:
         logits = centre_logits(member.head, WindowSet(features[member.backbone], data.windows, nothing, nothing))
         found.append(torch.softmax(logits / member.temperature, dim=-1))
-    weights = torch.tensor([member.weight for member in ensemble.members])
-    fused, own = fuse_at(torch.stack(found), weights, ensemble.prior, prior)
-    return fused.numpy(), {m.name: p.numpy() for m, p in zip(ensemble.members, own, strict=True)}
+    weights = np.array([member.weight for member in ensemble.members], np.float32)
+    fused, own = fuse_at(torch.stack(found).numpy(), weights, ensemble.prior, prior)
+    return fused, {m.name: p for m, p in zip(ensemble.members, own, strict=True)}
 
 
 def summary(report: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,6 @@ import av
 import httpx
 import numpy as np
 import pytest
-import torch
 from rq import Queue
 from rq.serializers import JSONSerializer
 
@@ -71,7 +70,7 @@ def frames(path: Path) -> Iterator[DecodedFrame]:
 
 def faces_in(path: Path) -> list[int]:
     """How many faces the default detector finds in each frame."""
-    finder = open_finder(None, torch.device("cpu"))
+    finder = open_finder(None, "cpu")
     return [len(finder.detect([frame.picture], None)[0]) for frame in frames(path) if frame.picture is not None]
 
 

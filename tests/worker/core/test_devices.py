@@ -18,7 +18,8 @@ import torch
 
 from app.contract import keys
 from worker import commands
-from worker.core import devices
+from worker.core import cuda, devices
+from worker.core.devices import DeviceFailedError
 from worker.core.records import Image
 from worker.ensemble.passes import GraphError
 from worker.errors import CommandError, StartAgainError
@@ -26,20 +27,20 @@ from worker.faces.networks import FaceNetwork
 from worker.faces.networks.cells import Array, together
 from worker.faces.scanning import Scanner
 from worker.inference import serving
-from worker.inference.serving import DeviceFailedError
+from worker.inference.torch_loading import explained
 from worker.process import worker_main
 from worker.settings import WorkerSettings
 
-SECOND = torch.device("cuda:1")
+SECOND = "cuda:1"
 
 
 @pytest.mark.gpu
 def test_a_gpu_is_chosen_and_left_again() -> None:
     """Meanwhile it is the thread's own, and afterwards the former one is."""
     last = torch.cuda.device_count() - 1
-    with devices.on_device(torch.device("cuda", last)):
+    with cuda.on_device(torch.device("cuda", last)):
         assert torch.cuda.current_device() == last
-        with devices.on_device(torch.device("cpu")):
+        with cuda.on_device(torch.device("cpu")):
             assert torch.cuda.current_device() == last
     assert torch.cuda.current_device() == 0
 
@@ -47,7 +48,7 @@ def test_a_gpu_is_chosen_and_left_again() -> None:
 LOSING = """
 import torch
 from worker.core.devices import is_lost
-device = torch.device("cuda:0")
+device = "cuda:0"
 assert not is_lost(RuntimeError("shapes do not match"), device)
 table = torch.zeros(3, device=device)
 try:
@@ -70,14 +71,14 @@ def test_a_gpu_that_was_lost_is_told_from_one_that_was_not() -> None:
 def test_arithmetic_on_a_gpu_is_exact() -> None:
     """float32 is float32, whatever others have set before."""
     with torch.backends.cudnn.flags(allow_tf32=True):
-        devices.prepare(SECOND)
+        cuda.prepare(SECOND)
         assert not torch.backends.cudnn.allow_tf32
         assert not torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
 
 
 def test_kernels_are_chosen_for_a_while_only() -> None:
     """Whatever happens meanwhile."""
-    with suppress(KeyError), devices.choosing_kernels():
+    with suppress(KeyError), cuda.choosing_kernels():
         assert torch.backends.cudnn.benchmark
         raise KeyError
     assert not torch.backends.cudnn.benchmark
@@ -87,7 +88,7 @@ def test_a_lost_device_is_told_from_other_errors(monkeypatch: pytest.MonkeyPatch
     """Libraries above CUDA have errors of their own, so the GPU is asked whether it still computes."""
     answers: list[RuntimeError | None] = [None, torch.AcceleratorError("CUDA error: unspecified launch failure")]
 
-    def synchronize(device: torch.device) -> None:
+    def synchronize(device: str) -> None:
         if (error := answers.pop(0)) is not None:
             raise error
 
@@ -95,7 +96,7 @@ def test_a_lost_device_is_told_from_other_errors(monkeypatch: pytest.MonkeyPatch
     assert devices.is_lost(torch.AcceleratorError("CUDA error"), SECOND)
     assert not devices.is_lost(RuntimeError("shapes do not match"), SECOND)
     assert devices.is_lost(RuntimeError("CUDNN_STATUS_EXECUTION_FAILED"), SECOND)
-    assert not devices.is_lost(RuntimeError("shapes do not match"), torch.device("cpu"))
+    assert not devices.is_lost(RuntimeError("shapes do not match"), "cpu")
 
 
 @pytest.mark.parametrize(
@@ -106,17 +107,10 @@ def test_a_lost_device_is_told_from_other_errors(monkeypatch: pytest.MonkeyPatch
         (GraphError("a CUDA graph cannot be recorded: no"), StartAgainError, "a CUDA graph cannot be recorded: no"),
     ],
 )
-def test_a_device_that_fails_while_loading(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, becomes: type[Exception], says: str
-) -> None:
+def test_a_device_that_fails_while_loading(error: Exception, becomes: type[Exception], says: str) -> None:
     """It is one sentence; where graphs are the cause, the same command starts again without."""
-
-    def fails(*_: Any, **__: Any) -> Any:
+    with pytest.raises(becomes, match=says) as caught, explained("cpu"):
         raise error
-
-    monkeypatch.setattr(serving, "Engine", fails)
-    with pytest.raises(becomes, match=says) as caught:
-        serving.load(WorkerSettings(device="cpu", detector_model="cascade"))
     if isinstance(caught.value, StartAgainError):
         assert caught.value.environment == {"MIEN_CUDA_GRAPHS": "false"}
         assert not WorkerSettings(cuda_graphs=caught.value.environment["MIEN_CUDA_GRAPHS"]).cuda_graphs
@@ -142,7 +136,7 @@ def test_a_command_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
 class Room:
     """A detector's network that has memory for so many frames at once, and finds nothing."""
 
-    kind = FaceNetwork("room", torch.nn.Identity, lambda *_: together(()), 0.5, 0.3)
+    kind = FaceNetwork("room", lambda *_: together(()), 0.5, 0.3)
 
     def __init__(self, room: int) -> None:
         self.room, self.sizes = room, list[int]()
@@ -150,7 +144,7 @@ class Room:
     def maps(self, pixels: npt.NDArray[np.uint8]) -> list[Array]:
         self.sizes.append(len(pixels))
         if len(pixels) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise devices.OutOfDeviceMemoryError("no memory")
         return []
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from worker.decode import DecodeLimits
 from worker.decode.video import VideoSource
@@ -22,7 +21,7 @@ def test_clip_shows_a_moving_face_of_useful_size(tmp_path: Path) -> None:
     assert (source.info.width, source.info.height) == (WIDTH, HEIGHT)
     shown = [image for image in frames[::FPS] if image is not None]
     assert len(shown) == SECONDS
-    detector = open_detector(DEFAULT, torch.device("cpu"))
+    detector = open_detector(DEFAULT, "cpu")
     boxes = [found.boxes for found in detector.detect(shown, None)]
     largest = np.array([max(found, key=lambda box: float(box[3] - box[1])) for found in boxes])
     assert np.all(largest[:, 3] - largest[:, 1] >= 110)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from tests.worker.ensemble.steps import SHAPE, Watched
+from tests.worker.ensemble.steps import Watched, torch_engine
 from worker.ensemble.backbones import CompactResNet, initialise
 from worker.ensemble.engine import Engine
 from worker.ensemble.members import FrameHead, RecurrentHead, TransformerHead
@@ -59,6 +59,6 @@ def watched() -> Watched:
 @pytest.fixture
 def engine(ensemble: Ensemble, watched: Watched) -> Iterator[Engine]:
     """An engine of that ensemble on the CPU in float32."""
-    engine = Engine(ensemble, SHAPE, torch.device("cpu"), "fp32", watched.around)
+    engine = torch_engine(ensemble, make_pass=watched.around)
     yield engine
     engine.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.ensemble.engine import Crops, Engine, Step
+from worker.ensemble.engine import Engine, Step
 from worker.ensemble.networks import Ensemble
-from worker.ensemble.passes import frame_pass
+from worker.ensemble.passes import FramePass, frame_pass
+from worker.ensemble.precision import Precision
+from worker.ensemble.runtime import Crops
+from worker.ensemble.torch_runtime import TorchRuntime
 
 SHAPE = (16, 16, 1)
 NO_ROWS = np.empty(0, np.int64)
@@ -47,10 +50,6 @@ class Watched:
         self.sizes.append(len(crops))
         return self._inner(crops)
 
-    def close(self) -> None:
-        """The engine is closed."""
-        self._inner.close()
-
     @contextmanager
     def held(self, engine: Engine) -> Iterator[None]:
         """Steps that are submitted during a batch form the next batch."""
@@ -62,6 +61,17 @@ class Watched:
             yield
         finally:
             self.go.set()
+
+
+def torch_engine(
+    ensemble: Ensemble,
+    device: str = "cpu",
+    precision: Precision = "fp32",
+    make_pass: Callable[..., FramePass] = frame_pass,
+) -> Engine:
+    """An engine that computes in torch."""
+    runtime = TorchRuntime(ensemble, SHAPE, torch.device(device), precision, make_pass)
+    return Engine(ensemble.described, SHAPE, runtime)
 
 
 def clip(seed: int, length: int) -> Crops:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.worker.ensemble.steps import NO_ROWS, SHAPE, Watched, check, clip, step_of
-from worker.ensemble import engine as engine_module
+from tests.worker.ensemble.steps import NO_ROWS, Watched, check, clip, step_of, torch_engine
+from worker.ensemble import torch_runtime
 from worker.ensemble.engine import Engine, Step
 from worker.ensemble.fusion import fuse
 from worker.ensemble.networks import Ensemble
@@ -67,8 +67,8 @@ def test_the_engines_thread_is_its_devices(ensemble: Ensemble, monkeypatch: pyte
         yield
         inside.remove(threading.current_thread().name)
 
-    monkeypatch.setattr(engine_module, "on_device", chosen)
-    engine = Engine(ensemble, SHAPE, torch.device("cpu"), "fp32")
+    monkeypatch.setattr(torch_runtime, "on_device", chosen)
+    engine = torch_engine(ensemble)
     step = step_of(clip(0, 3))
     engine.submit(step)
     check(ensemble, step)
@@ -80,7 +80,7 @@ def test_the_engines_thread_is_its_devices(ensemble: Ensemble, monkeypatch: pyte
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_two_threads(engine: Engine, ensemble: Ensemble, ahead: int) -> None:
     """Two clips at once, from a thread each, get what each of them gets alone, also when batches are launched ahead."""
-    engine._ahead = ahead
+    engine._runtime.ahead = ahead
 
     def label(seed: int) -> list[Step]:
         steps = [step_of(clip(100 * seed + i, 1 + (7 * i + seed) % 13)) for i in range(12)]
@@ -99,19 +99,19 @@ def test_two_threads(engine: Engine, ensemble: Ensemble, ahead: int) -> None:
 def test_warming_up_leaves_no_trace(engine: Engine) -> None:
     """Counters start at zero after the warm-up."""
     engine.warm_up()
-    assert (engine.stats.batches, engine.stats.crops, engine.mode) == (0, 0, "fused")
+    assert (engine.stats.batches, engine.stats.crops, engine.mode) == (0, 0, "eager")
 
 
 def test_fusion(engine: Engine) -> None:
     """The weighted mean of the chosen members; where all their weights are zero, the plain mean."""
     rng = np.random.default_rng(0)
     given = {name: rng.dirichlet(np.ones(5), 6).astype(np.float32) for name in engine.member_names}
-    stacked = torch.from_numpy(np.stack(list(given.values())))
-    expected = fuse(stacked, torch.tensor([1.0, 2.0, 0.5]))
-    np.testing.assert_allclose(engine.fuse(given, engine.member_names)[0], expected.numpy(), atol=1e-6)
+    stacked = np.stack(list(given.values()))
+    expected = fuse(stacked, np.array([1.0, 2.0, 0.5], np.float32))
+    np.testing.assert_allclose(engine.fuse(given, engine.member_names)[0], expected, atol=1e-6)
     engine.weights = dict.fromkeys(engine.member_names, 0.0)
     np.testing.assert_allclose(engine.fuse(given, ("cnn",))[0], given["cnn"], atol=1e-6)
-    np.testing.assert_allclose(engine.fuse(given, engine.member_names)[0], stacked.mean(dim=0).numpy(), atol=1e-6)
+    np.testing.assert_allclose(engine.fuse(given, engine.member_names)[0], stacked.mean(axis=0), atol=1e-6)
 
 
 def test_counters_taken_from_several_threads_add_up(engine: Engine) -> None:
@@ -141,8 +141,7 @@ def test_a_gpu_answers_as_the_plain_way(
     ensemble: Ensemble, precision: Precision, tolerance: float, graphs: bool, mode: str
 ) -> None:
     """Batches of one crop, of a few and of many, recorded as graphs and not, in both precisions."""
-    make_pass = partial(frame_pass, graphs=graphs)
-    engine = Engine(ensemble, SHAPE, torch.device("cuda:0"), precision, make_pass)
+    engine = torch_engine(ensemble, "cuda:0", precision, partial(frame_pass, graphs=graphs))
     try:
         assert engine.mode == mode
         for length in (1, 7, 40, 7):

@@ -100,7 +100,7 @@ def test_a_clips_next_steps_fail_with_the_one_before(
     engine: Engine, watched: Watched, ensemble: Ensemble, ahead: int
 ) -> None:
     """Nothing is computed from rows that a failed step never kept."""
-    engine._ahead = ahead
+    engine._runtime.ahead = ahead
     steps: list[Step] = []
     for seed in range(3):
         before = steps[-1] if steps else None
@@ -123,7 +123,7 @@ def test_a_batch_that_fails_after_one_of_its_steps_did(
     engine: Engine, watched: Watched, ensemble: Ensemble, ahead: int
 ) -> None:
     """A step that failed with the one before it keeps that error when its batch fails too; the engine lives on."""
-    engine._ahead = ahead
+    engine._runtime.ahead = ahead
     first = Step(clip(0, 30), np.arange(9)[None], np.arange(4), None)
     second = Step(clip(1, 4), np.arange(4, 8).repeat(3)[None, :9], NO_ROWS, first)
     other = step_of(clip(2, 4))
@@ -146,7 +146,7 @@ def test_an_error_between_two_results_reaches_those_that_wait(
     """When fetching fails in the middle of a batch, results that came stay, and the other steps fail."""
 
     class Unreadable:
-        def numpy(self) -> Any:
+        def __iter__(self) -> Any:
             raise RuntimeError("device error")
 
     unreadable: Any = Unreadable()
@@ -175,18 +175,16 @@ def test_an_error_after_some_results_does_not_stop_the_engine(
 ) -> None:
     """When a device fails while results are fetched, the batch's steps all fail, and the engine lives on."""
 
-    class Broken:
-        def synchronize(self) -> None:
-            raise RuntimeError("device error")
+    def broken() -> None:
+        raise RuntimeError("device error")
 
     good, bad, later = (step_of(clip(seed, 4)) for seed in range(3))
     launch = engine._launch
 
     def failing(steps: list[Step]) -> Any:
         launched = launch(steps)
-        return dataclasses.replace(launched, done=broken) if failing_calls.pop() else launched
+        return dataclasses.replace(launched, wait=broken) if failing_calls.pop() else launched
 
-    broken: Any = Broken()
     failing_calls = [False, True]
     with watched.held(engine):
         engine._launch = failing  # type: ignore[method-assign]

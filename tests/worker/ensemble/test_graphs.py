@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from tests.worker.ensemble.steps import SHAPE
-from worker.core.devices import OutOfDeviceMemoryError, on_device
+from worker.core.cuda import on_device
+from worker.core.devices import OutOfDeviceMemoryError
 from worker.ensemble import passes
 from worker.ensemble.networks import Ensemble
-from worker.ensemble.passes import Crops, EagerPass, FramePass, GraphError, GraphPass, agree, frame_pass
+from worker.ensemble.passes import EagerPass, FramePass, GraphError, GraphPass, agree, frame_pass
+from worker.ensemble.runtime import Crops
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 BUCKETS = (1, 8, 32)
@@ -38,7 +40,7 @@ def plain(ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch) -> Plain:
     normalise = ensemble.normalise.to(GPU)
     backbones = {name: backbone.to(GPU) for name, backbone in ensemble.backbones.items()}
     heads = [("cnn", "shared", ensemble.members[0].head.to(GPU))]
-    return Plain(normalise, backbones, heads, GPU, torch.float32, "eager")
+    return Plain(normalise, backbones, heads, GPU, torch.float32)
 
 
 @pytest.fixture
@@ -125,9 +127,6 @@ class Wrong:
     def __call__(self, crops: Crops) -> dict[str, Tensor]:
         states = self._right(crops)
         return {name: torch.zeros_like(state) for name, state in states.items()} if len(crops) == self._size else states
-
-    def close(self) -> None:
-        self._right.close()
 
 
 @pytest.mark.parametrize("size", passes.CPU_BUCKETS)

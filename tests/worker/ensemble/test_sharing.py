@@ -6,16 +6,17 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from worker.core.records import CroppedFace, CroppedFrame, LabelledFrame
 from worker.ensemble import stream
-from worker.ensemble.engine import Crops, Engine
+from worker.ensemble.engine import Engine
+from worker.ensemble.runtime import Crops, States
 from worker.ensemble.stream import STEPS_IN_FLIGHT, ClipStream
 
 SHAPE = (16, 16, 1)
@@ -59,29 +60,25 @@ def test_each_clip_gets_what_it_gets_alone(engine: Engine, jobs: list[Clip], bat
 
 
 class Stepwise:
-    """An engine's frame pass that runs one batch for every `release`, and notes which clips were in it."""
+    """Has an engine run one batch for every `release`, and notes which clips were in it."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._inner = engine._pass
-        self.mode, self.batch, self.buckets = self._inner.mode, self._inner.batch, self._inner.buckets
+    def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._encode = engine._runtime.encode
         self.turns = threading.Semaphore(0)
         self.first_pixels: list[set[int]] = []
-        engine._pass = self
+        monkeypatch.setattr(engine._runtime, "encode", self.encode)
 
-    def __call__(self, crops: Crops) -> dict[str, Tensor]:
+    def encode(self, crops: Crops) -> States[Any]:
         assert self.turns.acquire(timeout=20)
         self.first_pixels.append({int(crop[0, 0, 0]) for crop in crops})
-        return self._inner(crops)
-
-    def close(self) -> None:
-        self._inner.close()
+        return self._encode(crops)
 
 
 def test_an_image_passes_long_clips(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long clips are, and however many: an image waits for a few steps of each, which they had sent before."""
     monkeypatch.setattr(engine, "step_frames", engine.batch)  # each step is a batch of its own
     monkeypatch.setattr(stream, "FIRST_FRAMES", engine.batch)
-    stepwise = Stepwise(engine)
+    stepwise = Stepwise(engine, monkeypatch)
     longs, image = (1, 2, 3), 9
 
     def frames(value: int, count: int) -> Iterator[CroppedFrame]:

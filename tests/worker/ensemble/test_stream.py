@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.worker.ensemble.steps import torch_engine
 from worker.core.records import CroppedFace, CroppedFrame, LabelledFrame
-from worker.ensemble.engine import STEP_FRAMES, Engine, Step
+from worker.ensemble.engine import Engine, Step
 from worker.ensemble.networks import Ensemble
 from worker.ensemble.stream import FIRST_FRAMES, STEPS_IN_FLIGHT, ClipStream
+from worker.ensemble.torch_runtime import STEP_FRAMES
 
 SHAPE = (16, 16, 1)
 TOLERANCE = 1e-5
@@ -85,7 +87,7 @@ def test_clips_of_any_length(engine: Engine, ensemble: Ensemble, length: int) ->
 def test_other_windows(make_ensemble: MakeEnsemble, window: int) -> None:
     """The window is the bundle's to choose."""
     ensemble = make_ensemble(window)
-    engine = Engine(ensemble, SHAPE, torch.device("cpu"), "fp32")
+    engine = torch_engine(ensemble)
     engine.batch = 5
     clip = random_clip(3, 50)
     assert check(ensemble, clip, list(ClipStream(engine, engine.member_names).run(clip))) > 20

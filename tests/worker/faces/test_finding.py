@@ -8,7 +8,6 @@ from typing import cast
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +23,7 @@ BLANK = np.zeros((64, 64, 3), np.uint8)
 
 @cache
 def default() -> Finder:
-    return open_finder(None, torch.device("cpu"))
+    return open_finder(None, "cpu")
 
 
 def faces(*rows: tuple[float, float]) -> Detections:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from worker.core.affine import MIRRORED
 from worker.core.picture import Shown, whole
@@ -123,4 +122,4 @@ def test_pictures_without_a_face_stay_so() -> None:
 
 def test_it_is_opened_by_name() -> None:
     """Around any other detector."""
-    assert open_detector("levelled:yunet", torch.device("cpu")).name == "levelled:yunet"
+    assert open_detector("levelled:yunet", "cpu").name == "levelled:yunet"

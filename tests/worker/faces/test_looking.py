@@ -6,7 +6,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-import torch
 
 from model_store.detector import DETECTORS_DIR, load_detector
 from tests.worker.faces.pictures import FACE, portrait, scaled, turned
@@ -18,7 +17,7 @@ from worker.faces.running import Weights, run_on
 @cache
 def look() -> Look:
     stored = load_detector(DETECTORS_DIR / "yunet")
-    return Look(run_on(Weights(stored.manifest.network, stored.tensors, stored.graph), torch.device("cpu")))
+    return Look(run_on(Weights(stored.manifest.network, stored.tensors, stored.graph), "cpu"))
 
 
 def around(*marks: np.ndarray) -> Detections:

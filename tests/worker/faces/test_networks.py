@@ -21,12 +21,13 @@ from tests.commands import run
 from tests.worker.faces.pictures import portrait, scaled, shared, shown
 from worker.core.boxes import iou_matrix
 from worker.core.records import Image
+from worker.faces.modules import MODULES
 from worker.faces.networks import NETWORKS
 from worker.faces.networks.cells import Array
 from worker.faces.running import Running, Weights, run_on
 from worker.faces.scanning import faces_of
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 NAMES = sorted(NETWORKS)
 SIZES = [(64, 96), (256, 224)]
 
@@ -44,7 +45,7 @@ def running(name: str) -> Running:
 
 @cache
 def module(name: str) -> torch.nn.Module:
-    network = NETWORKS[name].build().eval()
+    network = MODULES[name]().eval()
     network.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in weights(name).tensors.items()})
     return network
 
@@ -116,9 +117,7 @@ def test_a_gpu_answers_as_a_cpu(name: str) -> None:
     """The same faces, as exactly as half precision allows."""
     pixels = pictures("real", (320, 320))
     expected = faces_of(running(name), pixels, 0.6)
-    for faces, known in zip(
-        faces_of(run_on(weights(name), torch.device("cuda:0")), pixels, 0.6), expected, strict=True
-    ):
+    for faces, known in zip(faces_of(run_on(weights(name), "cuda:0"), pixels, 0.6), expected, strict=True):
         assert len(faces) == len(known) == 1
         assert faces.boxes == pytest.approx(known.boxes, abs=2)
         assert faces.landmarks == pytest.approx(known.landmarks, abs=2)

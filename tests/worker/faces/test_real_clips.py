@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from tests.worker.faces.pictures import clip
 from worker.faces.following import Following
 from worker.inference.detectors import open_finder
@@ -11,7 +9,7 @@ from worker.tracks.association import Tracker
 
 
 def labelled(name: str, min_face_px: float) -> list[tuple[int, tuple[int, ...]]]:
-    finder = open_finder(None, torch.device("cpu"))
+    finder = open_finder(None, "cpu")
     found = Tracker().run(Following(finder, 10, min_face_px, None).run(clip(name)))
     return [(len(tracked.faces), tracked.track_ids) for tracked in found]
 

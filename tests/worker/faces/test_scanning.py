@@ -7,7 +7,6 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from model_store.detector import DETECTORS_DIR, load_detector
 from tests.worker.faces.pictures import FACE, LANDMARKS, portrait, scaled, turned
@@ -23,7 +22,7 @@ NAMES = sorted(NETWORKS)
 @cache
 def running(name: str) -> Running:
     stored = load_detector(DETECTORS_DIR / name)
-    return run_on(Weights(stored.manifest.network, stored.tensors, stored.graph), torch.device("cpu"))
+    return run_on(Weights(stored.manifest.network, stored.tensors, stored.graph), "cpu")
 
 
 def scanner(name: str, batch: int = 1) -> Scanner:
@@ -33,7 +32,7 @@ def scanner(name: str, batch: int = 1) -> Scanner:
 class Corners:
     """Finds one face: between the white pixel's corner and the input's middle; notes what it is given."""
 
-    kind = FaceNetwork("corners", torch.nn.Identity, lambda maps, _: Corners.decode(maps[0]), 0.5, 0.3)
+    kind = FaceNetwork("corners", lambda maps, _: Corners.decode(maps[0]), 0.5, 0.3)
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -173,7 +172,7 @@ def test_the_best_of_several_candidates_for_a_face_is_kept() -> None:
     """Candidates that overlap are one face, the most certain one, with its own landmarks; best first."""
 
     class Three(Corners):
-        kind = FaceNetwork("three", torch.nn.Identity, lambda *_: Three.found(), 0.5, 0.3)
+        kind = FaceNetwork("three", lambda *_: Three.found(), 0.5, 0.3)
 
         @staticmethod
         def found() -> Candidates:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file, save_file
 
 from model_store.bundle import BundleError
@@ -19,7 +18,7 @@ from worker.faces import DetectorError
 from worker.inference import detectors
 from worker.inference.detectors import DEFAULT, NETWORKS, open_detector, open_finder
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 
 from worker.process.gpu_use import GpuUse
 
-CUDA = torch.device("cuda:0")
+CUDA = "cuda:0"
 
 
 @pytest.fixture

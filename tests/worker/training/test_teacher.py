@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.worker.training.teacher_package import random_weights, write_package
-from worker.core.conv_fusion import for_inference
+from worker.core.folding import for_inference
 from worker.ensemble.backbones import MobileNetV1, MobileNetV1Dense, turned_and_lowered
 from worker.training import teacher as module
 from worker.training.errors import DataError

@@ -1,15 +1,12 @@
-"""Published face detection networks as plain torch modules, with the decoding of their outputs.
+"""Published face detection networks: how the maps of cells that they answer with become faces.
 
-One file for each network: the module, from pixels to maps of cells, and the decoding of those maps.  Every module takes
-(B, 3, H, W) float RGB in 0..255, H and W multiples of `MULTIPLE`.
+One file for each network.  All take (B, 3, H, W) float RGB in 0..255, H and W multiples of `MULTIPLE`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-from torch import nn
 
 from worker.faces.networks import centerface, retinaface, yunet
 from worker.faces.networks.cells import Array, Candidates
@@ -26,7 +23,6 @@ class FaceNetwork:
     """
 
     name: str
-    build: Callable[[], nn.Module]
     decode: Callable[[Sequence[Array], float], Candidates]
     min_score: float
     nms_iou: float
@@ -35,8 +31,8 @@ class FaceNetwork:
 NETWORKS = {
     network.name: network
     for network in (
-        FaceNetwork("centerface", centerface.CenterFaceNet, centerface.decode, 0.4, 0.3),
-        FaceNetwork("retinaface", retinaface.RetinaFaceNet, retinaface.decode, 0.6, 0.2),
-        FaceNetwork("yunet", yunet.YuNetNet, yunet.decode, 0.7, 0.3),
+        FaceNetwork("centerface", centerface.decode, 0.4, 0.3),
+        FaceNetwork("retinaface", retinaface.decode, 0.6, 0.2),
+        FaceNetwork("yunet", yunet.decode, 0.7, 0.3),
     )
 }

@@ -1,0 +1,60 @@
+"""OpenVINO on the CPU: its one core, the reading of graphs, their compilation.
+
+Source: docs.openvino.ai, CPU device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+FORMATS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
+
+
+@cache
+def core() -> ov.Core:
+    """The process's only one."""
+    return ov.Core()
+
+
+def read(topology: bytes, constants: bytes) -> ov.Model:
+    """A graph from OpenVINO's two files, .xml and .bin.  Raises: ValueError if they are none."""
+    try:
+        weights = ov.Tensor(np.frombuffer(constants, np.uint8))
+        return core().read_model(topology, weights)
+    except RuntimeError as error:
+        raise ValueError(str(error).splitlines()[0]) from None
+
+
+def with_weights(model: ov.Model, tensors: Mapping[str, npt.NDArray[Any]]) -> ov.Model:
+    """The model itself, with constants in place of all inputs but the first, the pixels.
+
+    tensors: by the inputs' names, of any float type.  Raises: ValueError if one is missing or has another shape.
+    """
+    for parameter in model.get_parameters()[1:]:
+        name = parameter.get_friendly_name()
+        if name not in tensors or list(tensors[name].shape) != list(parameter.get_output_shape(0)):
+            raise ValueError(f"{name!r} of the graph is not in the weights, or has another shape")
+        constant = ov.op.Constant(np.ascontiguousarray(tensors[name], np.float32))
+        parameter.output(0).replace(constant.output(0))
+        model.remove_parameter(parameter)
+    return model
+
+
+def compiled(model: ov.Model, precision: str, threads: int, streams: int = 1) -> ov.CompiledModel:
+    """Ready for the CPU.  streams: requests that run side by side; they share the threads evenly.
+
+    Where the processor lacks a format, OpenVINO computes in float32.
+    """
+    options: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": FORMATS[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
+        "ENABLE_CPU_PINNING": False,  # decoding and detection need cores, too
+    }
+    return core().compile_model(model, "CPU", options)
