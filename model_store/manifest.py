@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInf
 from model_store.members import MEMBERS, HeadSpec
 
 FORMAT_VERSION = 1
+LEAST_AGREEMENT, MOST_ACCURACY_LOST = 0.99, 0.005  # of int8 that a worker chooses by itself
 SHARES_SUM_WITHIN = 1e-3  # tolerance of the sum 1, since shares may be rounded
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
@@ -76,6 +77,21 @@ class Graph(_Frozen):
     constants: GraphFile
 
 
+class Int8(_Frozen):
+    """An encoding graph whose convolutions compute in 8 bits, compared with float32 on faces it was not made with."""
+
+    encoding: Graph
+    data: str
+    faces: int = Field(ge=1)
+    agreement: float = Field(ge=0, le=1, description="share of the faces that get the label of float32")
+    accuracy_change: float = Field(ge=-1, le=1, description="accuracy minus that of float32")
+
+    @property
+    def is_like_float32(self) -> bool:
+        """Whether a worker may choose it by itself."""
+        return self.agreement >= LEAST_AGREEMENT and self.accuracy_change >= -MOST_ACCURACY_LOST
+
+
 class Graphs(_Frozen):
     """The members' networks for a CPU, made of the weights by `python -m worker convert`.
 
@@ -84,11 +100,13 @@ class Graphs(_Frozen):
 
     encoding: Graph
     decoding: Graph
+    int8: Int8 | None = None
 
     @property
     def files(self) -> tuple[GraphFile, ...]:
         """All files."""
-        return tuple(file for graph in (self.encoding, self.decoding) for file in (graph.topology, graph.constants))
+        graphs = [self.encoding, self.decoding, *([self.int8.encoding] if self.int8 else [])]
+        return tuple(file for graph in graphs for file in (graph.topology, graph.constants))
 
 
 class ResNet50CaffeSpec(_Frozen):

@@ -23,8 +23,12 @@ class WorkerSettings(SharedSettings):
             " missing is an error."
         ),
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="Number format of the ensemble; auto: bf16 where the hardware has it natively, else fp32."
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
+        "auto",
+        description=(
+            "Number format of the ensemble; auto: what the hardware computes natively, on a CPU int8 if the bundle has"
+            " a graph for it with the labels of fp32, else bf16, else fp32."
+        ),
     )
     cuda_graphs: bool = Field(
         True, description="Record a GPU's batches as CUDA graphs; a GPU that cannot is served without by itself."

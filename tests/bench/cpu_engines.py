@@ -39,7 +39,7 @@ from worker.inference.specs import crop_shape, crop_spec
 from worker.training.labelled import labelled_stills
 
 BATCH, THREADS, SECONDS = 32, 2, 2.0
-PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 Crops = npt.NDArray[np.uint8]
 
 
@@ -56,7 +56,9 @@ def main() -> int:
     folder = find_bundle(given.bundle)
     bundle = load_bundle(folder)
     manifest, ensemble = bundle.manifest, build_ensemble(bundle)
-    runtimes = {precision: open_runtime(folder, precision, THREADS) for precision in PRECISIONS}
+    with_int8 = manifest.graphs is not None and manifest.graphs.int8 is not None
+    chosen = PRECISIONS if with_int8 else PRECISIONS[:-1]
+    runtimes = {precision: open_runtime(folder, precision, THREADS) for precision in chosen}
     noise = np.random.default_rng(0).integers(0, 256, (BATCH, *crop_shape(manifest.input)), np.uint8)
     runs: dict[str, Callable[[], object]] = {
         f"openvino {precision}": lambda runtime=runtime: runtime.encode(list(noise))  # type: ignore[misc]

@@ -23,7 +23,7 @@ from worker.settings import WorkerSettings
 def command(
     bundle: Annotated[str | None, typer.Option(help="name or folder; default: MIEN_BUNDLE")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N; default: MIEN_DEVICE")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, fp16 or int8")] = None,
     video: Annotated[Path | None, typer.Option(help="measure the whole pipeline on this video as well")] = None,
     crops: Annotated[int, typer.Option(min=18, help="crops of the synthetic clip")] = 128,
     against: Annotated[Path | None, typer.Option(help="another checkout: run both in turns and print ratios")] = None,

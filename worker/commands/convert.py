@@ -1,8 +1,12 @@
-"""`python -m worker convert`: make a bundle's graphs for the CPU and store them in its folder."""
+"""`python -m worker convert`: make a bundle's graphs for the CPU, in float32 and in 8 bits, and store them in it.
+
+python -m worker convert bundles/mine --data valid.npz --calibration train.npz
+"""
 
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,15 +17,29 @@ from worker.errors import CommandError
 
 def command(
     bundle: Annotated[str, typer.Argument(help="name or folder")],
+    data: Annotated[Path | None, typer.Option(help="labelled data, to make int8 as well and compare it on")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="data to make int8 with; default: some of --data, which are then not compared")
+    ] = None,
+    layout: Annotated[str, typer.Option(help="of the data: stills, affwild2 or manifest")] = "stills",
 ) -> None:
-    """A worker on a CPU makes missing graphs whenever it starts, which takes seconds; this makes them once."""
+    """A worker on a CPU makes missing graphs whenever it starts, which takes seconds; this makes them once.
+
+    int8 is made only with --data: it depends on what faces look like.
+    """
+    if calibration is not None and data is None:
+        raise typer.BadParameter("goes with --data", param_hint="--calibration")
     from worker.inference.graphs import add_graphs  # noqa: PLC0415  # loads torch
+    from worker.training.errors import TrainingError  # noqa: PLC0415
+    from worker.training.int8 import add_int8_from  # noqa: PLC0415
 
     try:
         folder = find_bundle(bundle)
         with NewBundle(folder, replace=True) as path:
             shutil.copytree(folder, path, dirs_exist_ok=True)
             add_graphs(path)
-    except BundleError as error:
+            if data is not None:
+                add_int8_from(path, data, calibration, layout)
+    except (BundleError, TrainingError) as error:
         raise CommandError(str(error)) from None
     typer.echo(f"written: {folder}", err=True)

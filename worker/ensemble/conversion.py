@@ -50,8 +50,8 @@ class _Encoding(nn.Module):
         images, given = self.normalise(pixels), iter(tensors)
         features = []
         for backbone in self.backbones:
-            own = copy.deepcopy(backbone)
-            for name in backbone_tensors(backbone):
+            own = copy.deepcopy(backbone) if tensors else backbone
+            for name in backbone_tensors(backbone) if tensors else ():
                 # As plain attributes, which tracing follows; `torch.func.functional_call` refuses to be traced.
                 path, _, leaf = name.rpartition(".")
                 layer = own.get_submodule(path)
@@ -59,6 +59,17 @@ class _Encoding(nn.Module):
                 setattr(layer, leaf, next(given))
             features.append(own(images))
         return tuple(head.encode(features[read]) for head, read in zip(self.heads, self.reads, strict=True))  # type: ignore[operator]
+
+
+@torch.inference_mode()
+def constant_encoding(ensemble: Ensemble, crop_shape: tuple[int, int, int]) -> ov.Model:
+    """The encoding graph with the backbones' weights as constants, no batch-norms.  crop_shape: (size, size, C)."""
+    pixels = torch.zeros((EXAMPLES, *crop_shape), dtype=torch.uint8)
+    return _traced(_Encoding(ensemble, _streams(ensemble)).eval(), (pixels,), [pixels.shape[1:]])
+
+
+def _streams(ensemble: Ensemble) -> nn.ModuleList:
+    return nn.ModuleList(stream_head(copy.deepcopy(member.head), ensemble.window) for member in ensemble.members)
 
 
 def on_cpu(backbone: nn.Module, images: Tensor, precision: Precision) -> Callable[[Tensor], Tensor]:
@@ -105,7 +116,7 @@ def converted(ensemble: Ensemble, crop_shape: tuple[int, int, int]) -> Graphs:
 
     crop_shape: (size, size, C).  Raises: ConversionError.
     """
-    heads = nn.ModuleList(stream_head(copy.deepcopy(member.head), ensemble.window) for member in ensemble.members)
+    heads = _streams(ensemble)
     encoding, decoding = _Encoding(ensemble, heads).eval(), _Decoding(ensemble, heads).eval()
     rng = np.random.default_rng(0)
     pixels = torch.from_numpy(rng.integers(0, 256, (EXAMPLES, *crop_shape), np.uint8))

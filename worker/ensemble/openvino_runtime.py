@@ -8,6 +8,7 @@ is a tenth faster than a free one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -39,14 +40,18 @@ class OpenVinoRuntime(Runtime[Any]):
         self._members = tuple(members)
         self._part = PART if threads <= BATCH // PART else SMALL_PART
         streams = min(threads, BATCH // self._part)
-        shape = encoding.input(0).partial_shape
-        self._queues = {}
-        for size in (self._part, 1):  # what is left over is computed one by one
-            encoding.reshape([size, *shape[1:]])
-            model = compiled(encoding, precision, threads, streams)
-            self._queues[size] = [model.create_infer_request() for _ in range(streams)]
         self._labels = decoding.output(0).partial_shape[2].get_length()
-        self._decoder = compiled(decoding, precision, threads).create_infer_request()
+        self._decoder = compiled(decoding, "fp32", threads).create_infer_request()
+
+        def requests(size: int) -> list[ov.InferRequest]:
+            model = compiled(_of_size(encoding, size), precision, threads, streams)
+            return [model.create_infer_request() for _ in range(streams)]
+
+        self._wholes = requests(self._part)
+        # For what is left over, one by one.  Compiled meanwhile, so that a worker is ready earlier.
+        pool = ThreadPoolExecutor(1, "compiling")
+        self._singles = pool.submit(requests, 1)
+        pool.shutdown(wait=False)
 
     def serving(self) -> AbstractContextManager[object]:
         """Nothing of the thread changes."""
@@ -54,14 +59,15 @@ class OpenVinoRuntime(Runtime[Any]):
 
     @contextmanager
     def warming_up(self) -> Iterator[Sequence[int]]:
-        """One crop shows that all works."""
-        yield (1,)
+        """One part shows that all works."""
+        yield (self._part,)
 
     def encode(self, crops: Crops) -> States[Floats]:
         """See `Runtime`."""
         pixels = np.stack(crops)
         whole = len(crops) // self._part * self._part
-        parts = [(at, self._part) for at in range(0, whole, self._part)]
+        wholes = [(self._wholes, at, self._part) for at in range(0, whole, self._part)]
+        singles = [(self._singles.result(), at, 1) for at in range(whole, len(crops))]
         states: list[Floats] = []
         running: list[tuple[ov.InferRequest, int, int]] = []
 
@@ -73,8 +79,7 @@ class OpenVinoRuntime(Runtime[Any]):
                     states.append(np.empty((len(crops), values.shape[1]), np.float32))
                 states[index][at : at + size] = values.data
 
-        for number, (at, size) in enumerate([*parts, *((at, 1) for at in range(whole, len(crops)))]):
-            requests = self._queues[size]
+        for number, (requests, at, size) in enumerate([*wholes, *singles]):
             request = requests[number % len(requests)]
             while any(request is used for used, _, _ in running):
                 land()
@@ -108,4 +113,11 @@ class OpenVinoRuntime(Runtime[Any]):
         """OpenVINO keeps its memory until the end."""
 
     def close(self) -> None:
-        """Requests end with this object."""
+        """Requests end with this object, the thread that compiles by itself."""
+        self._singles.exception()
+
+
+def _of_size(encoding: ov.Model, crops: int) -> ov.Model:
+    model = encoding.clone()
+    model.reshape([crops, *model.input(0).partial_shape[1:]])
+    return model

@@ -10,33 +10,51 @@ from worker.core.devices import is_gpu
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 # Processors without these instructions emulate bfloat16 through float32, which is slower than float32 itself.
 CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+# Processors without these saturate sums of products of bytes, which changes labels.
+CPU_INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni"})
 
 
 class PrecisionError(Exception):
-    """The device does not support the requested precision."""
+    """The device or the bundle does not support the requested precision."""
 
 
-def choose_precision(wanted: Literal["auto"] | Precision, device: str) -> Precision:
-    """`auto`: bf16 if the processor or GPU supports it natively, else fp32.
+def choose_precision(wanted: Literal["auto"] | Precision, device: str, *, int8: bool) -> Precision:
+    """`auto`: on a CPU int8, else bf16, else fp32; on a GPU bf16, else fp32: what its instructions support.
 
-    Raises: PrecisionError for fp16 on a CPU, or bf16 on a GPU without it.
+    int8: whether the bundle's int8 graph gives nearly the same labels, so that `auto` may choose it.
+    Raises: PrecisionError for fp16 on a CPU, int8 on a GPU, or what the hardware lacks.
     """
-    if not is_gpu(device):
-        if wanted == "fp16":
-            raise PrecisionError("fp16 needs a GPU; on a CPU choose fp32, bf16 or auto")
-        return ("bf16" if cpu_has_bf16() else "fp32") if wanted == "auto" else wanted
+    return _for_gpu(wanted, device) if is_gpu(device) else _for_cpu(wanted, int8=int8)
+
+
+def _for_cpu(wanted: Literal["auto"] | Precision, *, int8: bool) -> Precision:
+    flags = cpu_flags()
+    has_int8 = not CPU_INT8_FLAGS.isdisjoint(flags)
+    if wanted == "auto" and int8 and has_int8:
+        return "int8"
+    if wanted == "auto":
+        return "fp32" if CPU_BF16_FLAGS.isdisjoint(flags) else "bf16"
+    if wanted == "fp16":
+        raise PrecisionError("fp16 needs a GPU; on a CPU choose fp32, bf16, int8 or auto")
+    if wanted == "int8" and not has_int8:
+        raise PrecisionError("int8 needs a processor with VNNI, without which labels change; choose fp32 or auto")
+    return wanted
+
+
+def _for_gpu(wanted: Literal["auto"] | Precision, device: str) -> Precision:
     from worker.core import cuda  # noqa: PLC0415  # loads torch
 
+    if wanted == "int8":
+        raise PrecisionError("int8 is for CPUs; on a GPU choose bf16, fp16, fp32 or auto")
     native = cuda.has_bf16(device)
     if wanted == "bf16" and not native:
         raise PrecisionError(f"{device} has no bf16; choose fp16, fp32 or auto")
     return ("bf16" if native else "fp32") if wanted == "auto" else wanted
 
 
-def cpu_has_bf16() -> bool:
-    """Whether the processor has instructions for bfloat16."""
+def cpu_flags() -> frozenset[str]:
+    """The processor's instruction sets, by Linux' names; empty where it lists none."""
     try:
-        flags = Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split()
+        return frozenset(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split())
     except (OSError, IndexError):  # not Linux, or a processor that lists features elsewhere
-        return False
-    return not CPU_BF16_FLAGS.isdisjoint(flags)
+        return frozenset()

@@ -99,7 +99,9 @@ def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
     """
     PROCESS.start()  # the decoding process, before CUDA is initialised
     device = choose_device(settings.device)
-    precision = choose_precision(settings.precision, device)
+    graphs = read_manifest(find_bundle(settings.bundle)).graphs
+    int8 = graphs is not None and graphs.int8 is not None and graphs.int8.is_like_float32
+    precision = choose_precision(settings.precision, device, int8=int8)
     cv2.setNumThreads(1)  # its threads would spin on the cores of decoding and the ensemble
     if device == devices.CPU:
         return _load(settings, jobs, device, precision)

@@ -58,6 +58,13 @@ def model_card(manifest: Manifest) -> str:
     lines += [line for measurement in manifest.measurements for line in _measured(measurement)]
     if not manifest.measurements:
         lines += ["Nothing yet.", ""]
+    if manifest.graphs is not None and manifest.graphs.int8 is not None:
+        int8 = manifest.graphs.int8
+        lines += [
+            f"In 8 bits on a CPU (`MIEN_PRECISION=int8`) {int8.agreement:.2%} of {int8.faces} faces of {int8.data} get "
+            f"the label of float32, and accuracy changes by {int8.accuracy_change:+.4f}.",
+            "",
+        ]
     lines += [
         "Weights and temperatures of the fusion and the best epochs were chosen on the validation data, so figures "
         "measured on it are slightly too good.",

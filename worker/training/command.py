@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from model_store.bundle import MANIFEST_FILE, load_bundle
-from model_store.manifest import Measurement
+from model_store.manifest import Manifest, Measurement
 from worker.core.cuda import prepare
 from worker.crops import CropSpec
 from worker.inference.bundles import build_ensemble
@@ -17,11 +17,12 @@ from worker.inference.specs import crop_spec
 from worker.training.clip_benchmark import BENCHMARK_SEED, as_measurements, benchmark
 from worker.training.ensemble import Source, run_signature, train_ensemble
 from worker.training.errors import DataError, TrainingError
-from worker.training.evaluate import evaluate
+from worker.training.evaluate import LabelledClips, evaluate
 from worker.training.export import DataTerms, add_measurements, input_spec, provenance, write_bundle
 from worker.training.fingerprint import sha256_of
+from worker.training.int8 import make_int8
 from worker.training.journal import Journal
-from worker.training.labelled import labelled_clips
+from worker.training.labelled import labelled_clips, labelled_stills
 from worker.training.metrics import headline
 from worker.training.place import leave
 from worker.training.recipes import Settings, StillsSettings
@@ -140,6 +141,12 @@ def _check(order: Order) -> None:
         raise DataError(f"{order.data} does not exist")
 
 
+def _calibration(order: Order, manifest: Manifest) -> LabelledClips | None:
+    """The stills that were trained on; None for other layouts, or where the data is one file."""
+    found = sorted(order.data.glob("*train*.npz")) if order.layout == "stills" else []
+    return labelled_stills(found[0], crop_spec(manifest.input), manifest.labels, manifest.window) if found else None
+
+
 def _measure(order: Order, journal: Journal, device: torch.device) -> None:
     bundle = load_bundle(order.out)
     ensemble = build_ensemble(bundle)
@@ -165,5 +172,7 @@ def _measure(order: Order, journal: Journal, device: torch.device) -> None:
         clips = benchmark(str(order.out), Path(data.name), MEASURED_CLIPS, BENCHMARK_SEED, device)
         measurements += as_measurements(clips | {"bundle": order.name})
     add_measurements(order.out, manifest, measurements)
+    if order.settings.int8:
+        make_int8(order.out, data, _calibration(order, manifest), journal)
     for found in measurements:
         journal.say(f"{found.labels}: {found.ensemble}")

@@ -175,6 +175,7 @@ class Settings:
     resized crop of video frames; 1 for none.  feature_views: how many differently augmented copies of the frozen
     backbone's features are computed, each once; the first is not augmented.  fit_fusion: fit weights and temperatures
     on validation data, else equal weights.  half_precision: autocast to bfloat16.  loaders: decoding processes.
+    int8: make a graph in 8 bits, too.
     balanced: learn the scores of equally frequent labels; else those of the data.  default_prior: of the bundle, where
     a job asks for none.  transformer_means: the Transformer is set to the mean of the static logits in
     its window and not trained.  fusion_weights: the members' weights, where they are not to be fitted.
@@ -201,6 +202,7 @@ class Settings:
     fusion_weights: tuple[float, ...] = ()
     fit_fusion: bool = True
     half_precision: bool = False
+    int8: bool = False
     store_half: bool = False
     loaders: int = 2
     seed: int = 1
@@ -286,6 +288,7 @@ def default() -> Settings:
         input=InputSettings(size=112),
         window=19,
         balanced=True,
+        int8=True,
         default_prior=0.25,
         # A mean over the window needs neither positions nor a second block, and most of it is computed once a frame.
         heads=HeadSettings(depth=1, position_axis="batch"),
