@@ -33,11 +33,11 @@ def measure(settings: WorkerSettings, video: Path | None, crops: int) -> dict[st
     """Everything that `worker bench --json` prints.  crops: of the synthetic clip, at least two windows long."""
     loaded = serving.load(settings)
     engine = loaded.pipeline.engine
-    pipeline = None if video is None else _pipeline(loaded, settings, video)
     clip = synthetic_crops(crops, engine.crop_shape)
     batch = min(engine.batch, engine.step_frames)  # of a clip with one face
     backbone_fps = _rate(lambda: engine.encode_only(clip[:batch]))
     fused, ensemble_fps = _ensemble_rate(engine, clip)
+    pipeline = None if video is None else _pipeline(loaded, settings, video)
     # Last, since it loads torch, which serving on a CPU does not.
     from worker.evaluation import reference  # noqa: PLC0415
 

@@ -18,7 +18,7 @@ from worker.ensemble import conversion
 from worker.ensemble.conversion import ConversionError, Graphs, backbone_tensors, converted, on_cpu
 from worker.ensemble.engine import Engine, Step
 from worker.ensemble.networks import Ensemble
-from worker.ensemble.openvino_runtime import BATCH, PART, SMALL_PART, OpenVinoRuntime
+from worker.ensemble.openvino_runtime import BATCH, PART, OpenVinoRuntime
 from worker.ensemble.precision import Precision
 
 TOLERANCE = 1e-4
@@ -51,7 +51,7 @@ def openvino_engine(ensemble: Ensemble, graphs: Graphs) -> Iterator[Engine]:
 
 @pytest.mark.parametrize("length", [1, PART - 1, PART, PART + 1, 3 * PART + 2, BATCH])
 def test_answers_are_the_plain_ensembles(openvino_engine: Engine, ensemble: Ensemble, length: int) -> None:
-    """For whole parts and for what is left over, again and again."""
+    """For whole parts and for one that is filled up, again and again."""
     for seed in range(2):
         step = step_of(clip(seed, length))
         openvino_engine.submit(step)
@@ -64,7 +64,7 @@ def test_any_number_of_threads(ensemble: Ensemble, graphs: Graphs, threads: int)
     computing = runtime(ensemble, graphs, threads)
     crops = clip(3, BATCH)
     together = computing.encode(crops)
-    for i in (0, SMALL_PART, PART, BATCH - 1):
+    for i in (0, PART, BATCH - 1):
         for name, values in computing.encode([crops[i]]).items():
             np.testing.assert_allclose(together[name][i], values[0], atol=TOLERANCE)
 
