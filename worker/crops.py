@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.core.affine import aligning, seen_part
-from worker.core.picture import Shown, halved, resized, warped, whole
+from worker.core.picture import Shown, halved, resized, warped, warped_grey, whole
 
 Image = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
@@ -75,7 +75,9 @@ def _warp(frame: Shown, matrix: npt.NDArray[np.float32], spec: CropSpec) -> Imag
         matrix[:, 2] += matrix[:, :2].sum(axis=1) * (2**times - 1) / 2  # coordinates refer to pixel centres
         matrix[:, :2] *= 2**times
     finer = 2 if times or 0 < scale < SUPERSAMPLE_BELOW else 1
-    return _coloured(warped(seen, matrix, spec.size, spec.size, cv2.BORDER_REPLICATE, finer=finer), spec)
+    if spec.colour == "grey":
+        return warped_grey(seen, matrix, spec.size, spec.size, cv2.BORDER_REPLICATE, finer=finer)[:, :, None]
+    return warped(seen, matrix, spec.size, spec.size, cv2.BORDER_REPLICATE, finer=finer)
 
 
 def _coloured(image: Image, spec: CropSpec) -> Image:

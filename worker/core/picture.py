@@ -26,6 +26,7 @@ LUMA_SHARES: dict[int, tuple[float, float]] = {
     7: (0.212, 0.087),  # SMPTE 240M
     9: (0.2627, 0.0593),  # BT.2020
 }
+LUMA_IS_GREY = 5  # BT.601, by which OpenCV weighs the colours of grey
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,15 @@ class Picture:
         )
         return self._rgb(*shown)
 
+    def warped_grey(
+        self, how: npt.NDArray[np.floating], width: int, height: int, border: int, *, finer: int = 1
+    ) -> Image:
+        """Like `warped`, in OpenCV's grey: (height, width) uint8.  That is luma alone where both weigh colours alike."""
+        if self.colours is None or self.colours.matrix != LUMA_IS_GREY or self.colours.transfer:
+            return np.asarray(cv2.cvtColor(self.warped(how, width, height, border, finer=finer), cv2.COLOR_RGB2GRAY))
+        luma = _warped(self.planes[0], how, width, height, border, finer)
+        return luma if self.colours.full_range else np.asarray(cv2.LUT(luma, _WIDENED), np.uint8)
+
     def _rgb(self, luma: npt.ArrayLike, blue: npt.ArrayLike, red: npt.ArrayLike) -> Image:
         if self.colours is None:
             raise TypeError("an RGB picture has no planes")
@@ -176,6 +186,14 @@ def warped(
     if isinstance(shown, Picture):
         return shown.warped(how, width, height, border, finer=finer)
     return _warped(shown, how, width, height, border, finer)
+
+
+def warped_grey(
+    shown: Shown, how: npt.NDArray[np.floating], width: int, height: int, border: int, *, finer: int = 1
+) -> Image:
+    """As `Picture.warped_grey`."""
+    picture = shown if isinstance(shown, Picture) else Picture.of(shown)
+    return picture.warped_grey(how, width, height, border, finer=finer)
 
 
 def part(shown: Shown, top: int, bottom: int, left: int, right: int) -> Shown:
@@ -228,6 +246,10 @@ def _warped(plane: Image, how: npt.NDArray[np.floating], width: int, height: int
     if finer > 1:
         shown = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(shown, np.uint8)
+
+
+# From luma in 16..235 to 0..255.
+_WIDENED = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 
 
 @lru_cache(maxsize=16)

@@ -26,16 +26,24 @@ class _Buffer(Generic[Item]):
         self._error: BaseException | None = None
 
     def put(self, item: Item) -> bool:
-        """Wait for space, then append; False if the reader has stopped.  One item always fits."""
+        """Wait for space, then append; False if the reader has stopped.  One item always fits.
+
+        A full buffer takes the next item when it is half empty, so that the threads do not switch for each item.
+        """
         weight = self._weigh(item)
         with self._change:
-            self._change.wait_for(lambda: self._abandoned or not self._items or self._weight + weight <= self._budget)
+            if self._weight + weight > self._budget:
+                self._change.wait_for(lambda: self._abandoned or not self._items or self._has_room_for(weight))
             if self._abandoned:
                 return False
             self._items.append((item, weight))
             self._weight += weight
-            self._change.notify_all()
+            if len(self._items) == 1:
+                self._change.notify_all()
             return True
+
+    def _has_room_for(self, weight: int) -> bool:
+        return self._weight <= self._budget // 2 and self._weight + weight <= self._budget
 
     def finish(self, error: BaseException | None) -> None:
         with self._change:
@@ -58,7 +66,8 @@ class _Buffer(Generic[Item]):
                     return
                 item, weight = self._items.popleft()
                 self._weight -= weight
-                self._change.notify_all()
+                if self._weight <= self._budget // 2:
+                    self._change.notify_all()
             yield item
 
 

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.core.picture import LUMA_SHARES, Colours, Picture, half, sample_count
+from worker.core.picture import LUMA_IS_GREY, LUMA_SHARES, Colours, Picture, half, sample_count
 from worker.core.records import DecodedFrame
 from worker.core.tones import HDR_TABLES, HLG, PQ
 
 SIDES = st.integers(1, 61)
+# Ranges of luma and chroma without colours that RGB cannot hold, and the planes' sizes.
+GENTLE = ((80, 170, (160, 120)), (118, 138, (80, 60)), (118, 138, (80, 60)))
 
 
 def planes(height: int, width: int, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
@@ -49,6 +51,32 @@ def test_a_view_is_that_of_the_whole(degrees: float, scale: float) -> None:
     wanted = cv2.warpAffine(picture.whole(), how, (90, 70), borderMode=cv2.BORDER_REPLICATE)
     assert view.shape == (70, 90, 3)
     assert np.abs(view.astype(int) - wanted.astype(int)).mean() < 1.5
+
+
+@pytest.mark.parametrize("matrix", LUMA_SHARES)
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("finer", [1, 2])
+def test_a_grey_view_is_the_grey_of_the_view(matrix: int, full_range: bool, finer: int) -> None:
+    """Luma alone where that is the same but for rounding; colours without a grey of their own, elsewhere."""
+    rng = np.random.default_rng(2)
+    smooth = [cv2.resize(rng.integers(low, high, (6, 8), np.uint8), size) for low, high, size in GENTLE]
+    samples = np.concatenate([np.asarray(plane, np.uint8).ravel() for plane in smooth])
+    picture = Picture.in_samples(samples, 120, 160, Colours(matrix, full_range))
+    how = np.asarray(cv2.getRotationMatrix2D((80, 60), 17, 0.6), np.float64)
+    grey = picture.warped_grey(how, 90, 70, cv2.BORDER_REPLICATE, finer=finer)
+    wanted = cv2.cvtColor(picture.warped(how, 90, 70, cv2.BORDER_REPLICATE, finer=finer), cv2.COLOR_RGB2GRAY)
+    assert grey.shape == (70, 90)
+    assert np.abs(grey.astype(int) - wanted.astype(int)).max() <= (1 if matrix == LUMA_IS_GREY else 0)
+
+
+def test_a_grey_view_of_hdr_or_rgb_is_the_grey_of_the_view() -> None:
+    """Whatever the matrix: HDR's tables apply to colours, and RGB has no luma."""
+    samples = np.random.default_rng(3).integers(60, 190, 120 * 160 * 3 // 2, np.uint8)
+    hdr = Picture.in_samples(samples, 120, 160, Colours(LUMA_IS_GREY, False, min(HDR_TABLES)))
+    how = np.eye(2, 3)
+    for picture in (hdr, Picture.of(hdr.whole())):
+        wanted = cv2.cvtColor(picture.warped(how, 90, 70, cv2.BORDER_REPLICATE), cv2.COLOR_RGB2GRAY)
+        np.testing.assert_array_equal(picture.warped_grey(how, 90, 70, cv2.BORDER_REPLICATE), wanted)
 
 
 @pytest.mark.parametrize("matrix", LUMA_SHARES)
