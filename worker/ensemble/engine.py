@@ -53,11 +53,10 @@ class Step:
 
 @dataclass(frozen=True)
 class _Launched:
-    """Steps with their results, (M, W, K) float32 probabilities each, complete after `wait`."""
+    """Steps that are being computed.  fetch: waits for their results, (M, W, K) float32 probabilities each."""
 
     steps: list[Step]
-    results: list[Floats]
-    wait: Callable[[], None]
+    fetch: Callable[[], Sequence[Floats]]
 
 
 @dataclass(frozen=True)
@@ -122,8 +121,7 @@ class Engine:
     def encode_only(self, crops: Crops) -> int:
         """Compute the states of one batch and drop them, to measure it while no step is queued.  Returns its size."""
         with self._runtime.serving():
-            _, wait = self._runtime.fetch(list(self._runtime.encode(crops).values()))
-            wait()
+            self._runtime.wait_for(self._runtime.encode(crops))
         return len(crops)
 
     def submit(self, step: Step) -> None:
@@ -212,7 +210,7 @@ class Engine:
                 results.append(self._step(step, new, keep, windows))
                 launched.append(step)
             start = end
-        return _Launched(launched, *self._runtime.fetch(results))
+        return _Launched(launched, self._runtime.fetching(results))
 
     def _step(self, step: Step, new: States[Any], keep: Any, windows: Any) -> Any:
         """Run the heads for a step, given its crops' states -> (M, W, K) float32 probabilities on the device."""
@@ -227,8 +225,7 @@ class Engine:
         return result
 
     def _land(self, launched: _Launched) -> None:
-        launched.wait()
-        for step, values in zip(launched.steps, launched.results, strict=True):
+        for step, values in zip(launched.steps, launched.fetch(), strict=True):
             step.result.set_result(dict(zip(self.member_names, values, strict=True)))
 
     def _encode(self, crops: Crops) -> States[Any]:

@@ -26,7 +26,7 @@ class OpenVinoRuntime(Runtime[Any]):
 
     mode = "openvino"
     batch = step_frames = BATCH
-    ahead = 0
+    ahead = 1  # the heads compute while the next batch is encoded
 
     def __init__(
         self, encoding: ov.Model, decoding: ov.Model, members: Sequence[str], precision: Precision, threads: int
@@ -38,7 +38,8 @@ class OpenVinoRuntime(Runtime[Any]):
         self._members = tuple(members)
         self._labels = decoding.output(0).partial_shape[2].get_length()
         # One thread: where others are busy, threads that share a small graph wait for each other.
-        self._decoder = compiled(decoding, "fp32", 1).create_infer_request()
+        self._decoder = compiled(decoding, "fp32", 1)
+        self._idle: list[ov.InferRequest] = []  # decoding requests
         encoding.reshape([PART, *encoding.input(0).partial_shape[1:]])
         encoder = compiled(encoding, precision, threads, streams=min(threads, BATCH // PART))
         # A request for each part of a batch: a stream takes the next one without waiting for Python.
@@ -72,21 +73,33 @@ class OpenVinoRuntime(Runtime[Any]):
         """Themselves."""
         return list(parts)
 
-    def step(self, states: States[Floats], keep: Rows, windows: Rows) -> tuple[States[Floats], Floats]:
-        """See `Runtime`."""
+    def step(self, states: States[Floats], keep: Rows, windows: Rows) -> tuple[States[Floats], Any]:
+        """See `Runtime`.  The second value is for `fetching` alone: a request, None without windows."""
         kept = {name: values[keep] for name, values in states.items()}
         if not len(windows):
-            return kept, np.empty((len(self._members), 0, self._labels), np.float32)
-        found = self._decoder.infer([windows, *(states[name] for name in self._members)], share_inputs=True)
-        return kept, found[0]
+            return kept, None
+        request = self._idle.pop() if self._idle else self._decoder.create_infer_request()
+        request.start_async([windows, *(states[name] for name in self._members)], share_inputs=True)
+        return kept, request
 
     def join(self, parts: Sequence[States[Floats]]) -> States[Floats]:
         """See `Runtime`."""
         return {name: np.concatenate([part[name] for part in parts]) for name in self._members}
 
-    def fetch(self, results: Sequence[Floats]) -> tuple[list[Floats], Callable[[], None]]:
-        """Themselves."""
-        return list(results), lambda: None
+    def fetching(self, results: Sequence[ov.InferRequest | None]) -> Callable[[], list[Floats]]:
+        """By waiting for the requests."""
+        return lambda: [self._decoded(request) for request in results]
+
+    def _decoded(self, request: ov.InferRequest | None) -> Floats:
+        if request is None:
+            return np.empty((len(self._members), 0, self._labels), np.float32)
+        request.wait()
+        found: Floats = request.output_tensors[0].data.copy()
+        self._idle.append(request)
+        return found
+
+    def wait_for(self, states: States[Floats]) -> None:
+        """They are computed."""
 
     def give_back_memory(self) -> None:
         """OpenVINO keeps its memory until the end."""

@@ -50,11 +50,15 @@ class Runtime(Protocol[Array]):
     def step(self, states: States[Array], keep: Array, windows: Array) -> tuple[States[Array], Array]:
         """Of states: the rows `keep` (R,), and the (M, W, K) float32 probabilities of the windows (W, T), both int64.
 
+        The probabilities may still be computed when it returns; only `fetching` takes them.
         Raises: OutOfDeviceMemoryError.
         """
 
-    def fetch(self, results: Sequence[Array]) -> tuple[list[Floats], Callable[[], None]]:
-        """The results on the host; they are complete after a call of the second value."""
+    def fetching(self, results: Sequence[Array]) -> Callable[[], Sequence[Floats]]:
+        """Begin to bring the results of steps to the host; the value waits for them and returns them."""
+
+    def wait_for(self, states: States[Array]) -> None:
+        """Wait until they are computed, to measure how long that takes."""
 
     def give_back_memory(self) -> None:
         """Return memory that is not in use to the device."""

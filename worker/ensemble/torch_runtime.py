@@ -94,16 +94,26 @@ class TorchRuntime(Runtime[Tensor]):
                 probabilities.append(torch.softmax(logits.float() / temperature, dim=-1))
             return {name: values[keep] for name, values in states.items()}, torch.stack(probabilities)
 
-    def fetch(self, results: Sequence[Tensor]) -> tuple[list[Floats], Callable[[], None]]:
+    def fetching(self, results: Sequence[Tensor]) -> Callable[[], list[Floats]]:
         """By asynchronous copies to pinned memory."""
         if self.device.type != "cuda":
-            return [values.numpy() for values in results], lambda: None
-        fetched = [torch.empty(values.shape, dtype=values.dtype, pin_memory=True) for values in results]
-        for host, values in zip(fetched, results, strict=True):
+            return lambda: [values.numpy() for values in results]
+        hosts = [torch.empty(values.shape, dtype=values.dtype, pin_memory=True) for values in results]
+        for host, values in zip(hosts, results, strict=True):
             host.copy_(values, non_blocking=True)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record(torch.cuda.current_stream(self.device))
-        return [host.numpy() for host in fetched], done.synchronize
+
+        def fetched() -> list[Floats]:
+            done.synchronize()
+            return [host.numpy() for host in hosts]
+
+        return fetched
+
+    def wait_for(self, states: States[Tensor]) -> None:
+        """See `Runtime`."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def give_back_memory(self) -> None:
         """See `Runtime`."""

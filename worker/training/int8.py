@@ -101,5 +101,6 @@ def _labels(
     found = []
     for start in range(0, len(rows), WINDOWS):
         _, own = runtime.step(states, np.empty(0, np.int64), rows[start : start + WINDOWS])
-        found.append(fuse_at(own, weights, known.prior, None)[0].argmax(axis=-1))
+        (probabilities,) = runtime.fetching([own])()
+        found.append(fuse_at(probabilities, weights, known.prior, None)[0].argmax(axis=-1))
     return np.concatenate(found)

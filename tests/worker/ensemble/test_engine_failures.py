@@ -156,7 +156,7 @@ def test_an_error_between_two_results_reaches_those_that_wait(
         launched = launch(steps)
         if len(launched.steps) < 2:
             return launched
-        return dataclasses.replace(launched, results=[launched.results[0], unreadable])
+        return dataclasses.replace(launched, fetch=lambda: [launched.fetch()[0], unreadable])
 
     good, bad, later = (step_of(clip(seed, 4)) for seed in range(3))
     with watched.held(engine):
@@ -175,7 +175,7 @@ def test_an_error_after_some_results_does_not_stop_the_engine(
 ) -> None:
     """When a device fails while results are fetched, the batch's steps all fail, and the engine lives on."""
 
-    def broken() -> None:
+    def broken() -> Any:
         raise RuntimeError("device error")
 
     good, bad, later = (step_of(clip(seed, 4)) for seed in range(3))
@@ -183,7 +183,7 @@ def test_an_error_after_some_results_does_not_stop_the_engine(
 
     def failing(steps: list[Step]) -> Any:
         launched = launch(steps)
-        return dataclasses.replace(launched, wait=broken) if failing_calls.pop() else launched
+        return dataclasses.replace(launched, fetch=broken) if failing_calls.pop() else launched
 
     failing_calls = [False, True]
     with watched.held(engine):
