@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
@@ -13,7 +16,7 @@ import pytest
 import torch
 
 from tests.worker.ensemble.steps import NO_ROWS, SHAPE, check, clip, step_of
-from worker.core.openvino import read, with_weights
+from worker.core.openvino import GIVES_WAY, read, with_weights
 from worker.ensemble import conversion
 from worker.ensemble.conversion import ConversionError, Graphs, backbone_tensors, converted, on_cpu
 from worker.ensemble.engine import Engine, Step
@@ -145,6 +148,19 @@ def test_a_backbone_for_training_is_the_plain_one(ensemble: Ensemble) -> None:
     fast = on_cpu(backbone, images[:3], "fp32")
     for count in (7, 1):
         torch.testing.assert_close(fast(images[:count]), backbone(images[:count]), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_its_threads_give_way_to_the_stages_before(ensemble: Ensemble, graphs: Graphs) -> None:
+    """Decoding and detection feed them; the process's other threads keep their priority."""
+    before = {task.name for task in Path("/proc/self/task").iterdir()}
+    computing = runtime(ensemble, graphs)
+    computing.encode(clip(0, BATCH))
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    added = {task.name for task in Path("/proc/self/task").iterdir()} - before
+    nice = [os.getpriority(os.PRIO_PROCESS, int(task)) for task in added]
+    assert nice.count(min(mine + GIVES_WAY, 19)) >= 2
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
 
 
 def test_nothing_is_reported_to_its_makers() -> None:
