@@ -45,7 +45,7 @@ def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also int8 of a bundle that loses labels, and bf16 that a processor emulates."""
     monkeypatch.setattr(precision, "cpu_flags", lambda: VNNI)
     for wanted in ("fp32", "bf16", "int8"):
-        assert choose_precision(wanted, "cpu", int8=False) == wanted  # type: ignore[arg-type]
+        assert choose_precision(wanted, "cpu", int8=False) == wanted
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp32")])
