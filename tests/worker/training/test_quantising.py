@@ -60,7 +60,8 @@ def test_results_are_nearly_float32s(depthwise: bool, relu: bool, padded: bool, 
     alive = expected.std(axis=0) > 0  # ReLU ends some
     error = np.abs(found - expected).mean(axis=0)[alive] / expected.std(axis=0)[alive]
     assert alive.sum() > CHANNELS // 2
-    assert 0 < error.max() < 0.1
+    assert 0 < np.median(error) < 0.03
+    assert error.max() < 0.2  # of a channel that ReLU nearly ends
     kinds = [node.get_type_name() for node in quick.get_ops()]
     assert kinds.count("FakeQuantize") == 1
     assert any(node.get_element_type() == ov.Type.i8 for node in quick.get_ops() if node.get_type_name() == "Constant")
