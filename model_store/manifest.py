@@ -6,6 +6,8 @@ same code serves a bundle with eight labels or a 224-pixel colour input.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
@@ -13,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInf
 from model_store.members import MEMBERS, HeadSpec
 
 FORMAT_VERSION = 1
-LEAST_AGREEMENT, MOST_ACCURACY_LOST = 0.99, 0.005  # of int8 that a worker chooses by itself
+LEAST_AGREEMENT, MOST_ACCURACY_LOST, FEWEST_FACES = 0.99, 0.005, 1000  # of int8 that a worker chooses by itself
 SHARES_SUM_WITHIN = 1e-3  # tolerance of the sum 1, since shares may be rounded
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
@@ -84,20 +86,23 @@ class Int8(_Frozen):
     data: str
     faces: int = Field(ge=1)
     agreement: float = Field(ge=0, le=1, description="share of the faces that get the label of float32")
-    accuracy_change: float = Field(ge=-1, le=1, description="accuracy minus that of float32")
+    accuracy_change: float | None = Field(ge=-1, le=1, description="accuracy minus that of float32; null if unlabelled")
 
     @property
     def is_like_float32(self) -> bool:
-        """Whether a worker may choose it by itself."""
-        return self.agreement >= LEAST_AGREEMENT and self.accuracy_change >= -MOST_ACCURACY_LOST
+        """Whether a worker may choose it by itself: labels and accuracy stay, measured on enough faces."""
+        kept = self.accuracy_change is not None and self.accuracy_change >= -MOST_ACCURACY_LOST
+        return kept and self.agreement >= LEAST_AGREEMENT and self.faces >= FEWEST_FACES
 
 
 class Graphs(_Frozen):
     """The members' networks for a CPU, made of the weights by `python -m worker convert`.
 
-    encoding: pixels to each member's states.  decoding: states and windows to probabilities.
+    encoding: pixels to each member's states.  decoding: states and windows to probabilities.  made_of: digest of the
+    weights and fields that they were made of, see `Manifest.graph_source`.
     """
 
+    made_of: Sha256
     encoding: Graph
     decoding: Graph
     int8: Int8 | None = None
@@ -225,7 +230,7 @@ class Manifest(_Frozen):
     window: int = Field(9, ge=1, le=255, description="frames a temporal member sees; odd, its centre is labelled")
     members: tuple[Member, ...] = Field(min_length=1)
     prior: Prior | None = None
-    graphs: Graphs | None = Field(None, description="without them a worker on a CPU starts later, since it makes them")
+    graphs: Graphs | None = Field(None, description="if absent, a worker on a CPU makes them at each start")
     provenance: Provenance
     measurements: tuple[Measurement, ...] = ()
     licence: str
@@ -235,6 +240,13 @@ class Manifest(_Frozen):
     def centre(self) -> int:
         """Index of the labelled frame within a window."""
         return self.window // 2
+
+    @property
+    def graph_source(self) -> str:
+        """SHA-256 of what `Graphs` are made of: hashes of weights, sizes, normalisation, temperatures."""
+        members = [member.model_dump(exclude={"fusion_weight"}) for member in self.members]
+        fields = [self.input.model_dump(exclude={"alignment", "colour"}), self.window, len(self.labels), members]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -106,8 +106,7 @@ def _others(ensemble: Ensemble, pixels: Crops, path: Path) -> dict[str, Callable
 def _difference(ensemble: Ensemble, runtime: OpenVinoRuntime, window: Crops) -> float:
     expected = ensemble.window_probabilities(torch.from_numpy(window))
     rows = np.arange(len(window))[None]
-    _, computing = runtime.step(runtime.encode(list(window)), np.empty(0, np.int64), rows)
-    (own,) = runtime.fetching([computing])()
+    own = runtime.probabilities(runtime.encode(list(window)), rows)
     return max(float(np.abs(own[i, 0] - values.numpy()).max()) for i, values in enumerate(expected.values()))
 
 
@@ -137,8 +136,7 @@ def _labels(
         for start in range(0, len(crops), BATCH):
             states = runtime.encode(list(crops[start : start + BATCH]))
             rows = np.arange(len(crops[start : start + BATCH]))[:, None].repeat(ensemble.window, axis=1)
-            _, computing = runtime.step(states, np.empty(0, np.int64), rows)
-            (own,) = runtime.fetching([computing])()
+            own = runtime.probabilities(states, rows)
             parts.append(fuse_at(own, weights, ensemble.prior, None)[0])
         labels = np.concatenate(parts).argmax(axis=1)
         plain = labels if plain is None else plain

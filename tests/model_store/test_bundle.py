@@ -264,9 +264,9 @@ def test_bundles_are_found_by_name_and_by_path(bundle_folder: Path) -> None:
 
 
 def test_the_bundle_that_ships() -> None:
-    """The default bundle verifies, answers probabilities of its labels, and takes at most 12 MB."""
+    """The default bundle verifies, answers probabilities of its labels, and takes at most 18 MB with its graphs."""
     folder = find_bundle("default")
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= 12_000_000
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 18_000_000
     bundle: Bundle = load_bundle(folder)
     ensemble = build_ensemble(bundle)
     size, channels = bundle.manifest.input.size, bundle.manifest.input.channels

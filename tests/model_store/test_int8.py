@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from model_store.bundle import load_bundle, read_manifest, write_whole
-from model_store.manifest import Manifest
+from model_store.bundle import load_bundle, read_manifest, replace_manifest, write_whole
+from model_store.manifest import Graph, GraphFile, Int8, Manifest
+from tests.commands import run_here
+from worker.core.devices import INT8_FLAGS, cpu_has
 from worker.ensemble.precision import PrecisionError
 from worker.inference.graphs import add_graphs, open_runtime
 from worker.inference.specs import crop_shape
@@ -21,6 +24,7 @@ from worker.training.int8 import make_int8
 from worker.training.journal import Journal
 
 Clips = Callable[[int, int], LabelledClips]
+needs_vnni = pytest.mark.skipif(not cpu_has(INT8_FLAGS), reason="int8 needs a processor with VNNI")
 
 
 @pytest.fixture
@@ -47,12 +51,13 @@ def clips(folder: Path) -> Clips:
     return make
 
 
-def int8_of(manifest: Manifest) -> tuple[int, float, float]:
+def int8_of(manifest: Manifest) -> tuple[int, float, float | None]:
     assert manifest.graphs is not None
     assert manifest.graphs.int8 is not None
     return manifest.graphs.int8.faces, manifest.graphs.int8.agreement, manifest.graphs.int8.accuracy_change
 
 
+@needs_vnni
 @pytest.mark.parametrize("apart", [True, False])
 def test_it_is_compared_on_faces_that_it_was_not_made_with(folder: Path, clips: Clips, apart: bool) -> None:
     """Those of other data, or the others of the same; manifest and card tell the numbers, and a worker serves it."""
@@ -61,6 +66,7 @@ def test_it_is_compared_on_faces_that_it_was_not_made_with(folder: Path, clips: 
     faces, agreement, change = int8_of(manifest)
     assert faces == (120 if apart else 60)
     assert agreement == found.agreement > 0.9
+    assert change is not None
     assert abs(change) < 0.1
     assert (folder / "README.md").read_text() == model_card(manifest)
     assert f"{agreement:.2%} of {faces} faces of faces.npz" in model_card(manifest)
@@ -71,6 +77,26 @@ def test_it_is_compared_on_faces_that_it_was_not_made_with(folder: Path, clips: 
         assert 0 < difference < 0.3 * np.abs(values).max()
 
 
+@needs_vnni
+def test_new_graphs_keep_it_only_if_the_weights_are_its_own(folder: Path, clips: Clips) -> None:
+    """Made again of the same bundle it stays, made of another one its files go, and the card no longer names it."""
+    make_int8(folder, clips(0, 120), None, Journal(None))
+    status, _, err = run_here("convert", str(folder))
+    assert status == 0, err
+    assert int8_of(read_manifest(folder))[0] == 60
+    manifest = read_manifest(folder)
+    hotter = manifest.members[0].model_copy(update={"temperature": 2.0})
+    replace_manifest(folder, manifest.model_copy(update={"members": (hotter, *manifest.members[1:])}))
+    write_whole(folder / "README.md", model_card(read_manifest(folder)))
+    assert run_here("convert", str(folder))[0] == 0
+    graphs = load_bundle(folder).manifest.graphs
+    assert graphs is not None
+    assert graphs.int8 is None
+    assert not list(folder.glob("*int8*"))
+    assert "8 bits" not in (folder / "README.md").read_text()
+
+
+@needs_vnni
 def test_a_card_of_its_owner_is_kept(folder: Path, clips: Clips) -> None:
     """Only a card that was generated is generated again."""
     write_whole(folder / "README.md", "mine")
@@ -78,6 +104,7 @@ def test_a_card_of_its_owner_is_kept(folder: Path, clips: Clips) -> None:
     assert (folder / "README.md").read_text() == "mine"
 
 
+@needs_vnni
 def test_too_few_faces_are_refused(folder: Path, clips: Clips) -> None:
     """Before anything is written."""
     before = read_manifest(folder)
@@ -94,11 +121,12 @@ def test_a_bundle_without_it_cannot_serve_it(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("agreement", "change", "fits"),
-    [(0.99, 0.0, True), (0.9899, 0.01, False), (1.0, -0.005, True), (1.0, -0.0051, False)],
+    [(0.99, 0.0, True), (0.9899, 0.01, False), (1.0, -0.005, True), (1.0, -0.0051, False), (1.0, None, False)],
 )
-def test_auto_takes_it_only_if_labels_stay(
-    folder: Path, clips: Clips, agreement: float, change: float, fits: bool
-) -> None:
-    """At least 0.99 of the labels, and at most 0.005 of the accuracy lost."""
-    found = make_int8(folder, clips(0, 64), None, Journal(None))
-    assert found.model_copy(update={"agreement": agreement, "accuracy_change": change}).is_like_float32 == fits
+def test_auto_takes_it_only_if_labels_stay(agreement: float, change: float | None, fits: bool) -> None:
+    """At least 0.99 of the labels, at most 0.005 of the accuracy lost, and measured on a thousand faces."""
+    file = GraphFile(file="a.xml", sha256="0" * 64)
+    graph = Graph(topology=file, constants=file)
+    given: dict[str, Any] = {"encoding": graph, "data": "d", "agreement": agreement, "accuracy_change": change}
+    assert Int8(faces=1000, **given).is_like_float32 == fits
+    assert not Int8(faces=999, **given).is_like_float32

@@ -1,11 +1,19 @@
-"""Devices by name (`cpu`, `cuda:0`), and their errors.  A worker on a CPU loads no torch; `cuda` has what needs it."""
+"""Devices by name (`cpu`, `cuda:0`), instruction sets, and errors of devices.
+
+A worker on a CPU loads no torch; `cuda` has what needs it.
+"""
 
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 
 CPU = "cpu"
+# Processors without these instructions emulate bfloat16 through float32, which is slower than float32 itself.
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+# Processors without these saturate sums of products of bytes, which changes labels.
+INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni"})
 # What GPU drivers create: NVIDIA's, AMD's, and Windows' in its Linux.
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
@@ -34,6 +42,7 @@ def is_gpu(device: str) -> bool:
 def choose(wanted: str) -> str:
     """The device's full name.  wanted: `auto` for the first GPU, else the CPU.
 
+    Outside Linux only PyTorch knows whether there is a GPU, so `auto` loads it; `cpu` never does.
     Raises: DeviceError if a requested GPU is missing.
     """
     if wanted == CPU or (wanted == "auto" and _no_gpu_here()):
@@ -41,6 +50,20 @@ def choose(wanted: str) -> str:
     from worker.core import cuda  # noqa: PLC0415  # loads torch
 
     return cuda.first_gpu() or CPU if wanted == "auto" else cuda.named_gpu(wanted)
+
+
+def cpu_has(flags: frozenset[str]) -> bool:
+    """Whether the processor has one of these instruction sets, by Linux' names; False where it lists none."""
+    return not flags.isdisjoint(cpu_flags())
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """The processor's instruction sets, by Linux' names; empty where it lists none."""
+    try:
+        return frozenset(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split())
+    except (OSError, IndexError):  # not Linux, or a processor that lists features elsewhere
+        return frozenset()
 
 
 def is_lost(error: BaseException, device: str) -> bool:

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-GIVES_WAY = 9  # steps of niceness
-FORMATS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
+from worker.core.devices import BF16_FLAGS, cpu_has
+
+LOWER = 9  # steps of niceness
 
 
 @cache
@@ -43,6 +44,8 @@ def with_weights(model: ov.Model, tensors: Mapping[str, npt.NDArray[Any]]) -> ov
     """
     for parameter in model.get_parameters()[1:]:
         name = parameter.get_friendly_name()
+        if name in tensors and not np.isfinite(tensors[name]).all():
+            raise ValueError(f"{name!r} holds values that are not numbers")
         if name not in tensors or list(tensors[name].shape) != list(parameter.get_output_shape(0)):
             raise ValueError(f"{name!r} of the graph is not in the weights, or has another shape")
         constant = ov.op.Constant(np.ascontiguousarray(tensors[name], np.float32))
@@ -52,23 +55,27 @@ def with_weights(model: ov.Model, tensors: Mapping[str, npt.NDArray[Any]]) -> ov
 
 
 def compiled(model: ov.Model, precision: str, threads: int, streams: int = 1) -> ov.CompiledModel:
-    """Ready for the CPU.  streams: requests that run side by side; they share the threads evenly.
+    """The model for the CPU.
 
-    Where the processor lacks a format, OpenVINO computes in float32.  Its threads give way to the process's others,
-    which decode and detect for them: a core that waits for faces is lost.
+    precision: fp32, bf16, or int8 for a quantised model, whose other layers are then bf16 or fp32.
+    streams: number of requests that run side by side; they share the threads evenly.
+    OpenVINO's threads have a lower priority than decoding and detection, whose results they need: with equal priorities
+    they slow those down, and then wait for them.
+    Raises: RuntimeError if OpenVINO cannot compile the model.
     """
+    half = precision == "bf16" or (precision == "int8" and cpu_has(BF16_FLAGS))
     options: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": FORMATS[precision],
+        "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": streams,
         "ENABLE_CPU_PINNING": False,  # decoding and detection need cores, too
     }
-    with ThreadPoolExecutor(1, "compile", _give_way) as pool:  # OpenVINO's threads inherit its priority
+    with ThreadPoolExecutor(1, "compile", _lower_priority) as pool:  # OpenVINO's threads inherit its priority
         return pool.submit(core().compile_model, model, "CPU", options).result()
 
 
-def _give_way() -> None:
+def _lower_priority() -> None:
     """Lower the calling thread's priority, where threads have one of their own."""
     if sys.platform == "linux":
         nice = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(nice + GIVES_WAY, 19))
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(nice + LOWER, 19))

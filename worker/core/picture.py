@@ -145,7 +145,9 @@ class Picture:
     def warped_grey(
         self, how: npt.NDArray[np.floating], width: int, height: int, border: int, *, finer: int = 1
     ) -> Image:
-        """Like `warped`, in OpenCV's grey: (height, width) uint8.  Luma alone gives it where both weigh alike."""
+        """Like `warped`, in OpenCV's grey: (height, width) uint8.
+
+        Where both weigh colours alike that is luma alone, which RGB's limits do not clip."""
         if self.colours is None or self.colours.matrix != LUMA_IS_GREY or self.colours.transfer:
             return np.asarray(cv2.cvtColor(self.warped(how, width, height, border, finer=finer), cv2.COLOR_RGB2GRAY))
         luma = _warped(self.planes[0], how, width, height, border, finer)

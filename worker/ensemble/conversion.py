@@ -77,7 +77,7 @@ def on_cpu(backbone: nn.Module, images: Tensor, precision: Precision) -> Callabl
 
     images: examples.
     """
-    model = _traced(backbone.eval(), (images.float(),), [images.shape[1:]])
+    model = _traced(copy.deepcopy(backbone).eval(), (images.float(),), [images.shape[1:]])
     request = compiled(model, precision, torch.get_num_threads()).create_infer_request()
     return lambda given: torch.from_numpy(request.infer([given.float().contiguous().numpy()])[0])
 

@@ -1,8 +1,8 @@
 """The engine: the whole ensemble on one device, with batches shared by the crops of several clips.
 
 A `Step` is one request of a clip: new crops, and windows over them and over rows kept from the clip's earlier steps.
-One thread executes steps in the order of submission and merges waiting ones into a batch, so CUDA has one caller.  On a
-GPU the next batch is launched before the results of the last one are fetched, so that the GPU never waits for Python.
+One thread executes steps in the order of submission and merges waiting ones into a batch, so CUDA has one caller.  The
+next batch is launched before the results of the last one are fetched, so that the device never waits for Python.
 
 A `Runtime` computes: `openvino_runtime` on a CPU, `torch_runtime` on a GPU.  Savings over the reference
 (`networks.Ensemble.window_probabilities`): one backbone pass for each crop and distinct backbone, not one for each
@@ -56,7 +56,7 @@ class _Launched:
     """Steps that are being computed.  fetch: waits for their results, (M, W, K) float32 probabilities each."""
 
     steps: list[Step]
-    fetch: Callable[[], Sequence[Floats]]
+    fetch: Callable[[], Sequence[Floats | Exception]]
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,9 @@ class Engine:
 
     def _land(self, launched: _Launched) -> None:
         for step, values in zip(launched.steps, launched.fetch(), strict=True):
+            if isinstance(values, Exception):
+                _fail([step], values)
+                continue
             step.result.set_result(dict(zip(self.member_names, values, strict=True)))
 
     def _encode(self, crops: Crops) -> States[Any]:

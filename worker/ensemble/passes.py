@@ -242,10 +242,8 @@ def agree(recorded: FramePass, eager: FramePass, crop_shape: tuple[int, int, int
     return True
 
 
-def example_images(
-    crop_shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype, batch: int | None = None
-) -> Tensor:
-    """Zeros with the layout of a backbone's input: (N, C, H, W), channels-last.  batch: N, the maximum by default."""
+def example_images(crop_shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Zeros with the layout of a backbone's input: (N, C, H, W), channels-last, N the largest batch."""
     height, width, channels = crop_shape
-    shape = (batch or batch_sizes(device)[-1], channels, height, width)
+    shape = (batch_sizes(device)[-1], channels, height, width)
     return torch.zeros(shape, device=device, dtype=dtype).to(memory_format=torch.channels_last)

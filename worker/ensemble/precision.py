@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-from worker.core.devices import is_gpu
+from worker.core.devices import BF16_FLAGS, INT8_FLAGS, cpu_has, is_gpu
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
-# Processors without these instructions emulate bfloat16 through float32, which is slower than float32 itself.
-CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
-# Processors without these saturate sums of products of bytes, which changes labels.
-CPU_INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni"})
 
 
 class PrecisionError(Exception):
@@ -28,17 +23,21 @@ def choose_precision(wanted: Literal["auto"] | Precision, device: str, *, int8: 
 
 
 def _for_cpu(wanted: Literal["auto"] | Precision, *, int8: bool) -> Precision:
-    flags = cpu_flags()
-    has_int8 = not CPU_INT8_FLAGS.isdisjoint(flags)
-    if wanted == "auto" and int8 and has_int8:
+    if wanted == "auto" and int8 and cpu_has(INT8_FLAGS):
         return "int8"
     if wanted == "auto":
-        return "fp32" if CPU_BF16_FLAGS.isdisjoint(flags) else "bf16"
+        return "bf16" if cpu_has(BF16_FLAGS) else "fp32"
     if wanted == "fp16":
         raise PrecisionError("fp16 needs a GPU; on a CPU choose fp32, bf16, int8 or auto")
-    if wanted == "int8" and not has_int8:
-        raise PrecisionError("int8 needs a processor with VNNI, without which labels change; choose fp32 or auto")
+    if wanted == "int8":
+        require_int8()
     return wanted
+
+
+def require_int8() -> None:
+    """Raises: PrecisionError on a processor that computes int8 inexactly."""
+    if not cpu_has(INT8_FLAGS):
+        raise PrecisionError("int8 needs a processor with VNNI, without which labels change; choose fp32 or auto")
 
 
 def _for_gpu(wanted: Literal["auto"] | Precision, device: str) -> Precision:
@@ -50,11 +49,3 @@ def _for_gpu(wanted: Literal["auto"] | Precision, device: str) -> Precision:
     if wanted == "bf16" and not native:
         raise PrecisionError(f"{device} has no bf16; choose fp16, fp32 or auto")
     return ("bf16" if native else "fp32") if wanted == "auto" else wanted
-
-
-def cpu_flags() -> frozenset[str]:
-    """The processor's instruction sets, by Linux' names; empty where it lists none."""
-    try:
-        return frozenset(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split())
-    except (OSError, IndexError):  # not Linux, or a processor that lists features elsewhere
-        return frozenset()

@@ -54,8 +54,11 @@ class Runtime(Protocol[Array]):
         Raises: OutOfDeviceMemoryError.
         """
 
-    def fetching(self, results: Sequence[Array]) -> Callable[[], Sequence[Floats]]:
-        """Begin to bring the results of steps to the host; the value waits for them and returns them."""
+    def fetching(self, results: Sequence[Array]) -> Callable[[], Sequence[Floats | Exception]]:
+        """Begin to bring the results of steps to the host.
+
+        Returns a function that waits for them and returns each step's result, or the error of that step alone.
+        """
 
     def wait_for(self, states: States[Array]) -> None:
         """Wait until they are computed, to measure how long that takes."""

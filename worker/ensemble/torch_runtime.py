@@ -1,4 +1,4 @@
-"""The ensemble in PyTorch: for GPUs, and for every device that PyTorch knows."""
+"""The ensemble in PyTorch, for GPUs; tests run it on a CPU."""
 
 from __future__ import annotations
 
@@ -72,8 +72,10 @@ class TorchRuntime(Runtime[Tensor]):
 
     def indices(self, parts: Sequence[Rows]) -> list[Tensor]:
         """In one asynchronous copy."""
-        if not parts:
-            return []
+        with out_of_memory(NO_MEMORY_FOR_HEADS):
+            return self._indices(parts) if parts else []
+
+    def _indices(self, parts: Sequence[Rows]) -> list[Tensor]:
         together = torch.from_numpy(np.concatenate([part.ravel() for part in parts]))
         if self.device.type == "cuda":  # a copy from pageable memory would wait until the GPU is idle
             together = together.pin_memory()
@@ -98,11 +100,12 @@ class TorchRuntime(Runtime[Tensor]):
         """By asynchronous copies to pinned memory."""
         if self.device.type != "cuda":
             return lambda: [values.numpy() for values in results]
-        hosts = [torch.empty(values.shape, dtype=values.dtype, pin_memory=True) for values in results]
-        for host, values in zip(hosts, results, strict=True):
-            host.copy_(values, non_blocking=True)
-        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        done.record(torch.cuda.current_stream(self.device))
+        with out_of_memory(NO_MEMORY_FOR_HEADS):
+            hosts = [torch.empty(values.shape, dtype=values.dtype, pin_memory=True) for values in results]
+            for host, values in zip(hosts, results, strict=True):
+                host.copy_(values, non_blocking=True)
+            done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            done.record(torch.cuda.current_stream(self.device))
 
         def fetched() -> list[Floats]:
             done.synchronize()

@@ -1,7 +1,8 @@
 """Measures the ensemble, the whole pipeline and the sliding-window reference in one run.
 
 Machines differ and are shared, so compare the ratios of one run only: `speedup`, `ensemble_fps / backbone_fps`, and
-the pipeline's rate against the rates of its stages alone.
+the pipeline's rate against the rates of its stages alone.  `backbone_fps` is the rate of what is computed once a crop:
+the backbones, and the parts of the heads that need no window.
 """
 
 from __future__ import annotations
@@ -41,15 +42,15 @@ def measure(settings: WorkerSettings, video: Path | None, crops: int) -> dict[st
     # Last, since it loads torch, which serving on a CPU does not.
     from worker.evaluation import reference  # noqa: PLC0415
 
-    positions = reference_positions(len(clip))
-    plain, reference_fps, distinct = reference.rate(settings.bundle, clip, positions, loaded.device)
+    positions, threads = reference_positions(len(clip)), serving.cpu_threads(settings)
+    plain, reference_fps, distinct = reference.rate(settings.bundle, clip, positions, loaded.device, threads)
     difference = np.abs(plain - fused[positions])
     return {
         "device": loaded.device,
         "precision": loaded.precision,
         "torch": version("torch"),
         "openvino": version("openvino"),
-        "threads": serving.cpu_threads(settings),
+        "threads": threads,
         "mode": engine.mode,
         "batch": batch,
         "bundle": f"{loaded.manifest.name} {loaded.manifest.version}",

@@ -14,8 +14,11 @@ from worker.ensemble.fusion import fuse_at
 from worker.inference.bundles import build_ensemble
 
 
-def rate(bundle: str, clip: Sequence[Image], positions: Sequence[int], device: str) -> tuple[Floats, float, int]:
+def rate(
+    bundle: str, clip: Sequence[Image], positions: Sequence[int], device: str, threads: int
+) -> tuple[Floats, float, int]:
     """Fused probabilities (P, K) of these frames of a clip of crops, frames a second, and the number of backbones."""
+    torch.set_num_threads(threads)
     ensemble = build_ensemble(load_bundle(find_bundle(bundle)))
     for module in ensemble.modules():
         module.to(device)

@@ -1,7 +1,7 @@
 """Run a network: ONNX Runtime on a CPU, torch (`running_torch`) on a GPU.
 
-ONNX Runtime is up to twice as fast as torch's fused convolutions on frames, and more than ten times on YuNet's views of
-single faces, where call overhead exceeds the arithmetic (`docs/faces.md`).
+ONNX Runtime is faster than OpenVINO on YuNet's views of single faces, where call overhead exceeds the arithmetic, and
+equal on frames (`docs/faces.md`).
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Serving:
         return IsolatedSource(Input(str(path), reading, options.fps, sampling), limits, beat=beat)
 
     def close(self) -> None:
-        """End the engine's thread: a thread in PyTorch's code at interpreter exit aborts the process."""
+        """End the engine's thread: a thread in native code at interpreter exit aborts the process."""
         self.pipeline.engine.stop()
         self.pipeline.engine.close()
 
@@ -99,21 +99,20 @@ def load(settings: WorkerSettings, *, jobs: int = 1) -> Serving:
     """
     PROCESS.start()  # the decoding process, before CUDA is initialised
     device = choose_device(settings.device)
-    graphs = read_manifest(find_bundle(settings.bundle)).graphs
-    int8 = graphs is not None and graphs.int8 is not None and graphs.int8.is_like_float32
-    precision = choose_precision(settings.precision, device, int8=int8)
     cv2.setNumThreads(1)  # its threads would spin on the cores of decoding and the ensemble
     if device == devices.CPU:
-        return _load(settings, jobs, device, precision)
+        return _load(settings, jobs, device)
     from worker.inference.torch_loading import explained  # noqa: PLC0415  # loads torch
 
     with explained(device):
-        return _load(settings, jobs, device, precision)
+        return _load(settings, jobs, device)
 
 
-def _load(settings: WorkerSettings, jobs: int, device: str, precision: Precision) -> Serving:
+def _load(settings: WorkerSettings, jobs: int, device: str) -> Serving:
     folder = find_bundle(settings.bundle)
     manifest = read_manifest(folder)
+    int8 = manifest.graphs.int8 if manifest.graphs is not None else None
+    precision = choose_precision(settings.precision, device, int8=int8 is not None and int8.is_like_float32)
     finders = [open_finder(settings.detector_model, device) for _ in range(jobs)]
     for finder in finders:  # warm-up: a missing dependency fails now, not in a job
         finder.detect([np.zeros((*(SMALL_SIZE if device == devices.CPU else USUAL_SIZE), 3), np.uint8)], None)

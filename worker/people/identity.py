@@ -38,15 +38,15 @@ Tensors = Mapping[str, npt.NDArray[np.float32]]
 
 
 class Identity:
-    """The network, on the CPU."""
+    """The network, on the CPU; concurrent inputs share it."""
 
     def __init__(self, tensors: Tensors) -> None:
         """tensors: by face-api.js' names, filters as (height, width, in, out).  Raises: KeyError if one is missing."""
-        self._request = compiled(_network(tensors), "fp32", threads=1).create_infer_request()
+        self._network = compiled(_network(tensors), "fp32", threads=1)
 
     def embed(self, faces: list[Image]) -> Floats:
-        """Faces (150, 150, 3) uint8 RGB, aligned to `TEMPLATE` -> (N, 128)."""
-        return np.asarray(self._request.infer([np.stack(faces)])[0], np.float32)
+        """Faces (150, 150, 3) uint8 RGB, aligned to `TEMPLATE` -> (N, 128).  Thread-safe."""
+        return np.asarray(self._network.create_infer_request().infer([np.stack(faces)])[0], np.float32)
 
 
 def _network(tensors: Tensors) -> ov.Model:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from model_store.bundle import read_manifest, write_whole
 from model_store.manifest import Manifest, Measurement
 
 FER_FAILURES = """\
@@ -20,6 +23,13 @@ VIDEO_FAILURES = """\
 - People, light and cameras unlike those of the training videos are labelled with less certainty than the scores say.
 - Nobody has measured how errors differ between groups of people.
 """
+
+
+def refresh_card(folder: Path, before: Manifest) -> None:
+    """Generate a bundle's card again, if it was generated from the manifest `before`."""
+    card = folder / "README.md"
+    if card.is_file() and card.read_text() == model_card(before):
+        write_whole(card, model_card(read_manifest(folder)))
 
 
 def model_card(manifest: Manifest) -> str:
@@ -60,9 +70,10 @@ def model_card(manifest: Manifest) -> str:
         lines += ["Nothing yet.", ""]
     if manifest.graphs is not None and manifest.graphs.int8 is not None:
         int8 = manifest.graphs.int8
+        change = "unknown" if int8.accuracy_change is None else f"{int8.accuracy_change:+.4f}"
         lines += [
             f"In 8 bits on a CPU (`MIEN_PRECISION=int8`) {int8.agreement:.2%} of {int8.faces} faces of {int8.data} get "
-            f"the label of float32, and accuracy changes by {int8.accuracy_change:+.4f}.",
+            f"the label of float32; change of accuracy: {change}.",
             "",
         ]
     lines += [

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import torch
 
-from model_store.bundle import MANIFEST_FILE, load_bundle
+from model_store.bundle import MANIFEST_FILE, BundleError, load_bundle
 from model_store.manifest import Manifest, Measurement
 from worker.core.cuda import prepare
 from worker.crops import CropSpec
+from worker.ensemble.precision import PrecisionError
 from worker.inference.bundles import build_ensemble
+from worker.inference.graphs import add_graphs
 from worker.inference.specs import crop_spec
 from worker.training.clip_benchmark import BENCHMARK_SEED, as_measurements, benchmark
 from worker.training.ensemble import Source, run_signature, train_ensemble
@@ -105,6 +107,7 @@ def train(order: Order) -> None:
             )
             licence = order.licence or terms.licence
             write_bundle(order.out, trained, order.settings, origin, order.name, order.version, licence)
+            _add_graphs(order.out, session.journal)
             _measure(order, session.journal, session.place.device)
             session.journal.say(f"{order.out} is ready")
 
@@ -141,6 +144,14 @@ def _check(order: Order) -> None:
         raise DataError(f"{order.data} does not exist")
 
 
+def _add_graphs(folder: Path, journal: Journal) -> None:
+    """A bundle that cannot be converted is kept; it serves on a GPU."""
+    try:
+        add_graphs(folder)
+    except BundleError as error:
+        journal.say(f"no graphs for a CPU: {error}")
+
+
 def _calibration(order: Order, manifest: Manifest) -> LabelledClips | None:
     """The stills that were trained on; None for other layouts, or where the data is one file."""
     found = sorted(order.data.glob("*train*.npz")) if order.layout == "stills" else []
@@ -173,6 +184,9 @@ def _measure(order: Order, journal: Journal, device: torch.device) -> None:
         measurements += as_measurements(clips | {"bundle": order.name})
     add_measurements(order.out, manifest, measurements)
     if order.settings.int8:
-        make_int8(order.out, data, _calibration(order, manifest), journal)
+        try:
+            make_int8(order.out, data, _calibration(order, manifest), journal)
+        except (DataError, PrecisionError, BundleError) as error:  # the bundle is complete without
+            journal.say(f"no int8: {error}")
     for found in measurements:
         journal.say(f"{found.labels}: {found.ensemble}")

@@ -22,7 +22,6 @@ from model_store.manifest import (
 from worker.ensemble.backbones import Backbone, MobileNetV1Dense
 from worker.ensemble.members import Head
 from worker.inference.bundles import module_tensors
-from worker.inference.graphs import add_graphs
 from worker.training.card import model_card
 from worker.training.fusion import Fusion
 from worker.training.recipes import ALIGNMENTS, InputSettings, Settings
@@ -130,7 +129,6 @@ def write_bundle(
         )
         write_manifest(path, manifest)
         (path / "README.md").write_text(model_card(manifest))
-        add_graphs(path)
 
 
 def add_measurements(folder: Path, manifest: Manifest, measurements: Sequence[Measurement]) -> None:

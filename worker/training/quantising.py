@@ -108,6 +108,8 @@ def _kernel(conv: ov.Node) -> Doubles | None:
         return None
     kernel: Doubles = constant.get_data().astype(np.float64)
     depthwise = conv.get_type_name() == "GroupConvolution"
+    if conv.get_attributes()["dilations"] != [1, 1]:
+        return None
     fits = kernel.shape[1:3] == (1, 1) if depthwise else kernel.shape[1] >= FEW_CHANNELS
     return kernel if fits else None
 

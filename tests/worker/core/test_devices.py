@@ -167,7 +167,7 @@ class Loaded:
         detector_name = "none"
 
         class engine:  # noqa: N801
-            mode = "fused"
+            mode = "openvino"
 
             @staticmethod
             def close() -> None: ...

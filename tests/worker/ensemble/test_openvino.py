@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import openvino as ov
@@ -16,8 +17,8 @@ import pytest
 import torch
 
 from tests.worker.ensemble.steps import NO_ROWS, SHAPE, check, clip, step_of
-from worker.core.openvino import GIVES_WAY, read, with_weights
-from worker.ensemble import conversion
+from worker.core.openvino import LOWER, read, with_weights
+from worker.ensemble import conversion, openvino_runtime
 from worker.ensemble.conversion import ConversionError, Graphs, backbone_tensors, converted, on_cpu
 from worker.ensemble.engine import Engine, Step
 from worker.ensemble.networks import Ensemble
@@ -87,8 +88,48 @@ def test_rows_that_are_kept_serve_the_next_step(openvino_engine: Engine, ensembl
     }
 
 
+def test_an_error_leaves_no_request_running(
+    ensemble: Ensemble, graphs: Graphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch fails, the next one works."""
+    computing, crops, fails = runtime(ensemble, graphs), clip(2, BATCH), [True]
+    expected, outputs = computing.encode(crops), openvino_runtime._outputs
+
+    def failing(request: ov.InferRequest) -> list[np.ndarray]:
+        if fails.pop():
+            raise RuntimeError("out of memory")
+        fails.append(False)
+        return outputs(request)
+
+    monkeypatch.setattr(openvino_runtime, "_outputs", failing)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        computing.encode(crops)
+    fails.append(False)
+    for name, values in computing.encode(crops).items():
+        np.testing.assert_array_equal(values, expected[name])
+
+
+def test_an_error_of_one_step_fails_no_other(ensemble: Ensemble, graphs: Graphs) -> None:
+    """Steps that share a batch have a request each."""
+    computing = runtime(ensemble, graphs)
+    states = computing.encode(clip(2, 9))
+    good, bad = (computing.step(states, NO_ROWS, rows)[1] for rows in (np.arange(9)[None], np.arange(9)[None]))
+    wrong = SimpleNamespace(wait=lambda: (_ for _ in ()).throw(RuntimeError("no")), output_tensors=())
+    found, error = computing.fetching([good, wrong])()
+    assert isinstance(found, np.ndarray)
+    assert isinstance(error, RuntimeError)
+    (last,) = computing.fetching([bad])()
+    np.testing.assert_array_equal(found, last)
+
+
+@pytest.mark.parametrize(("threads", "streams"), [(1, 1), (2, 2), (8, 8), (9, 8), (11, 5), (12, 6), (16, 8), (32, 8)])
+def test_streams_leave_few_threads_over(threads: int, streams: int) -> None:
+    """A stream for each thread, up to a stream for each part; more threads share streams evenly where they can."""
+    assert openvino_runtime._streams(threads) == streams
+
+
 def test_bf16_is_close(ensemble: Ensemble, graphs: Graphs) -> None:
-    """Where the processor has it; elsewhere OpenVINO computes in float32."""
+    """In native instructions, or emulated."""
     engine = Engine(ensemble.described, SHAPE, runtime(ensemble, graphs, precision="bf16"))
     step = step_of(clip(1, 20))
     engine.submit(step)
@@ -151,12 +192,12 @@ def test_a_backbone_for_training_is_the_plain_one(ensemble: Ensemble) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
-def test_its_threads_give_way_to_the_stages_before(ensemble: Ensemble, graphs: Graphs) -> None:
+def test_its_threads_have_a_lower_priority(ensemble: Ensemble, graphs: Graphs) -> None:
     """Decoding and detection feed them; the process's other threads keep their priority."""
     runtime(ensemble, graphs).encode(clip(0, BATCH))
     mine = os.getpriority(os.PRIO_PROCESS, 0)
     nice = [os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in Path("/proc/self/task").iterdir()]
-    assert nice.count(min(mine + GIVES_WAY, 19)) >= 2  # its own, of any runtime
+    assert nice.count(min(mine + LOWER, 19)) >= 2  # its own, of any runtime
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
 
 

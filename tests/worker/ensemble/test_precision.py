@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.core import cuda
-from worker.ensemble import precision
+from worker.core import cuda, devices
 from worker.ensemble.precision import Precision, PrecisionError, choose_precision
 
 OLD, VNNI, BF16 = frozenset({"avx2"}), frozenset({"avx2", "avx_vnni"}), frozenset({"avx512_bf16", "avx512_vnni"})
@@ -25,7 +24,7 @@ OLD, VNNI, BF16 = frozenset({"avx2"}), frozenset({"avx2", "avx_vnni"}), frozense
 )
 def test_auto_on_a_cpu(monkeypatch: pytest.MonkeyPatch, flags: frozenset[str], int8: bool, expected: str) -> None:
     """int8 needs both, a processor that does not saturate and a bundle whose labels it keeps."""
-    monkeypatch.setattr(precision, "cpu_flags", lambda: flags)
+    monkeypatch.setattr(devices, "cpu_flags", lambda: flags)
     assert choose_precision("auto", "cpu", int8=int8) == expected
 
 
@@ -36,14 +35,14 @@ def test_what_a_cpu_cannot_do(
     monkeypatch: pytest.MonkeyPatch, wanted: Precision, flags: frozenset[str], says: str
 ) -> None:
     """One sentence that names what to choose instead."""
-    monkeypatch.setattr(precision, "cpu_flags", lambda: flags)
+    monkeypatch.setattr(devices, "cpu_flags", lambda: flags)
     with pytest.raises(PrecisionError, match=says):
         choose_precision(wanted, "cpu", int8=True)
 
 
 def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also int8 of a bundle that loses labels, and bf16 that a processor emulates."""
-    monkeypatch.setattr(precision, "cpu_flags", lambda: VNNI)
+    monkeypatch.setattr(devices, "cpu_flags", lambda: VNNI)
     for wanted in ("fp32", "bf16", "int8"):
         assert choose_precision(wanted, "cpu", int8=False) == wanted
 

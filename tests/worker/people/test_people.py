@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import cv2
@@ -30,6 +31,15 @@ LANDMARKS = np.array([[40, 40], [60, 40], [50, 52], [42, 62], [58, 62]], np.floa
 def identity() -> Identity:
     """The network that ships."""
     return Identity(load_identity())
+
+
+def test_faces_of_concurrent_inputs_are_not_mixed_up(identity: Identity) -> None:
+    """Jobs share the network: each gets the embeddings of its own faces."""
+    faces = [list(np.random.default_rng(seed).integers(0, 256, (2 + seed, SIDE, SIDE, 3), np.uint8)) for seed in (0, 1)]
+    alone = [identity.embed(given) for given in faces]
+    with ThreadPoolExecutor(4) as threads:
+        for k, found in enumerate(threads.map(identity.embed, faces * 10)):
+            np.testing.assert_allclose(found, alone[k % 2], atol=1e-5)
 
 
 def test_one_face_is_itself_and_no_other(identity: Identity) -> None:
