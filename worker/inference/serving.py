@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,10 +114,14 @@ def _load(settings: WorkerSettings, jobs: int, device: str) -> Serving:
     manifest = read_manifest(folder)
     int8 = manifest.graphs.int8 if manifest.graphs is not None else None
     precision = choose_precision(settings.precision, device, int8=int8 is not None and int8.is_like_float32)
-    finders = [open_finder(settings.detector_model, device) for _ in range(jobs)]
-    for finder in finders:  # warm-up: a missing dependency fails now, not in a job
-        finder.detect([np.zeros((*(SMALL_SIZE if device == devices.CPU else USUAL_SIZE), 3), np.uint8)], None)
-    engine = Engine(ensembled(manifest), crop_shape(manifest.input), _runtime(folder, settings, device, precision))
+    with ThreadPoolExecutor(1, "load") as pool:
+        # On a CPU OpenVINO compiles while the detectors load; on a GPU both need this thread's current device.
+        opening = pool.submit(_runtime, folder, settings, device, precision) if device == devices.CPU else None
+        finders = [open_finder(settings.detector_model, device) for _ in range(jobs)]
+        for finder in finders:  # warm-up: a missing dependency fails now, not in a job
+            finder.detect([np.zeros((*(SMALL_SIZE if device == devices.CPU else USUAL_SIZE), 3), np.uint8)], None)
+        runtime = opening.result() if opening is not None else _runtime(folder, settings, device, precision)
+    engine = Engine(ensembled(manifest), crop_shape(manifest.input), runtime)
     engine.warm_up()
     return Serving(manifest, Pipeline(engine, finders, crop_spec(manifest.input)), device, precision)
 
