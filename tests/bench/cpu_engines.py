@@ -17,13 +17,13 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-import openvino
 import torch
 
 from model_store.bundle import find_bundle, load_bundle
@@ -66,7 +66,7 @@ def main() -> int:
     }
     found: dict[str, Any] = {
         "bundle": f"{manifest.name} {manifest.version}",
-        "openvino": openvino.__version__,
+        "openvino": version("openvino"),
         "onnxruntime": onnxruntime.__version__,
         "torch": torch.__version__,
         "threads": THREADS,

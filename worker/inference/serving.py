@@ -36,7 +36,6 @@ from worker.ensemble.engine import Engine
 from worker.ensemble.precision import Precision, choose_precision
 from worker.ensemble.runtime import Runtime
 from worker.inference.detectors import open_finder
-from worker.inference.graphs import open_runtime
 from worker.inference.pipeline import LabelOptions, Pipeline, Source
 from worker.inference.specs import crop_shape, crop_spec, ensembled
 from worker.settings import ALL_DEVICES, WorkerSettings
@@ -128,6 +127,8 @@ def _load(settings: WorkerSettings, jobs: int, device: str) -> Serving:
 
 def _runtime(folder: Path, settings: WorkerSettings, device: str, precision: Precision) -> Runtime[Any]:
     if device == devices.CPU:
+        from worker.inference.graphs import open_runtime  # noqa: PLC0415  # loads OpenVINO
+
         return open_runtime(folder, precision, cpu_threads(settings))
     from worker.inference.torch_loading import open_torch_runtime  # noqa: PLC0415
 
