@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
-from worker.core.devices import DeviceError, OutOfDeviceMemoryError
+from worker.core.devices import DeviceError, OutOfDeviceMemoryError, is_gpu
 
 
 def on_device(device: torch.device | str) -> AbstractContextManager[object]:
@@ -77,7 +77,7 @@ def fails_for_good(error: BaseException, device: str) -> bool:
     """Whether the error means that the device is unusable for the rest of this process."""
     if isinstance(error, torch.AcceleratorError):
         return True
-    if not device.startswith("cuda"):
+    if not is_gpu(device):
         return False
     try:  # cuDNN and cuBLAS raise other exception types
         torch.cuda.synchronize(device)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from worker.core.devices import BF16_FLAGS, cpu_has
+from worker.core.devices import BF16_FLAGS, cpu_has, first_line
 
 LOWER = 9  # steps of niceness
 
@@ -34,7 +34,7 @@ def read(topology: bytes, constants: bytes) -> ov.Model:
         weights = ov.Tensor(np.frombuffer(constants, np.uint8))
         return core().read_model(topology, weights)
     except RuntimeError as error:
-        raise ValueError(str(error).splitlines()[0]) from None
+        raise ValueError(first_line(error)) from None
 
 
 def with_weights(model: ov.Model, tensors: Mapping[str, npt.NDArray[Any]]) -> ov.Model:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
 from worker.core.openvino import compiled, with_weights
-from worker.ensemble.networks import Ensemble
+from worker.ensemble.networks import Ensemble, stored_tensors
 from worker.ensemble.precision import Precision
 from worker.ensemble.streaming import stream_head
 
@@ -51,7 +51,7 @@ class _Encoding(nn.Module):
         features = []
         for backbone in self.backbones:
             own = copy.deepcopy(backbone) if tensors else backbone
-            for name in backbone_tensors(backbone) if tensors else ():
+            for name in stored_tensors(backbone) if tensors else ():
                 # As plain attributes, which tracing follows; `torch.func.functional_call` refuses to be traced.
                 path, _, leaf = name.rpartition(".")
                 layer = own.get_submodule(path)
@@ -92,11 +92,6 @@ def _traced(module: nn.Module, examples: tuple[Tensor, ...], rows: list[torch.Si
         return ov.convert_model(module, example_input=examples, input=shapes)
 
 
-def backbone_tensors(backbone: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a bundle's file of weights."""
-    return {key: value for key, value in backbone.state_dict().items() if not key.endswith("num_batches_tracked")}
-
-
 class _Decoding(nn.Module):
     def __init__(self, ensemble: Ensemble, heads: nn.ModuleList) -> None:
         super().__init__()
@@ -124,7 +119,7 @@ def converted(ensemble: Ensemble, crop_shape: tuple[int, int, int]) -> Graphs:
     tensors = {
         f"{key}.{name}": value
         for key, backbone in ensemble.backbones.items()
-        for name, value in backbone_tensors(backbone).items()
+        for name, value in stored_tensors(backbone).items()
     }
     states = encoding(pixels, *tensors.values())
     expected = decoding(windows, *states).numpy()

@@ -95,3 +95,8 @@ class Ensemble:
             logits = logits[centre if member.temporal else 0]
             probabilities[member.name] = torch.softmax(logits.float() / member.temperature, dim=-1)
         return probabilities
+
+
+def stored_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """A module's tensors as a bundle stores them: without the counters of batches, which only training reads."""
+    return {key: value for key, value in module.state_dict().items() if not key.endswith("num_batches_tracked")}

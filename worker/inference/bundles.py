@@ -13,7 +13,7 @@ from model_store.bundle import Bundle, BundleError
 from model_store.manifest import BackboneSpec, Manifest
 from model_store.members import HeadSpec
 from worker.ensemble import backbones, members
-from worker.ensemble.networks import Ensemble, Member, Normalise
+from worker.ensemble.networks import Ensemble, Member, Normalise, stored_tensors
 from worker.inference.specs import prior_of
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -61,13 +61,11 @@ def build_ensemble(bundle: Bundle) -> Ensemble:
 
 def module_tensors(module: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, np.ndarray]:
     """A module's weights for a bundle: floating tensors in `dtype`, without batch counters."""
-    state = module.state_dict()
-    kept = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    return {key: value.detach().cpu().to(dtype).numpy() for key, value in kept.items()}
+    return {key: value.detach().cpu().to(dtype).numpy() for key, value in stored_tensors(module).items()}
 
 
 def _filled(module: Module, file: str, tensors: Mapping[str, Mapping[str, np.ndarray]]) -> Module:
-    wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+    wanted = stored_tensors(module)
     given = tensors[file]
     if missing := sorted(wanted.keys() - given.keys()):
         raise BundleError(f"{file} lacks {len(missing)} tensors of its architecture, first {missing[0]!r}")

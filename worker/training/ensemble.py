@@ -18,6 +18,7 @@ from torch import Tensor
 from model_store.manifest import Prior
 from model_store.members import MEMBERS, FrameHeadSpec
 from worker.ensemble.members import Head, TransformerHead
+from worker.ensemble.networks import stored_tensors
 from worker.training.errors import DataError
 from worker.training.export import Trained
 from worker.training.fingerprint import signature_of
@@ -134,7 +135,7 @@ def load_backbone(net: StaticNet, path: Path) -> None:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path} is not a backbone file: {error}") from None
-    wanted = {key: value for key, value in net.backbone.state_dict().items() if not key.endswith("num_batches_tracked")}
+    wanted = stored_tensors(net.backbone)
     wrong = sorted(
         key
         for key in wanted.keys() | tensors.keys()

@@ -19,9 +19,9 @@ import torch
 from tests.worker.ensemble.steps import NO_ROWS, SHAPE, check, clip, step_of
 from worker.core.openvino import LOWER, read, with_weights
 from worker.ensemble import conversion, openvino_runtime
-from worker.ensemble.conversion import ConversionError, Graphs, backbone_tensors, converted, on_cpu
+from worker.ensemble.conversion import ConversionError, Graphs, converted, on_cpu
 from worker.ensemble.engine import Engine, Step
-from worker.ensemble.networks import Ensemble
+from worker.ensemble.networks import Ensemble, stored_tensors
 from worker.ensemble.openvino_runtime import BATCH, PART, OpenVinoRuntime
 from worker.ensemble.precision import Precision
 
@@ -36,7 +36,7 @@ def graphs(ensemble: Ensemble) -> Graphs:
 
 def weights(ensemble: Ensemble) -> dict[str, np.ndarray]:
     ((key, backbone),) = ensemble.backbones.items()
-    return {f"{key}.{name}": value.numpy() for name, value in backbone_tensors(backbone).items()}
+    return {f"{key}.{name}": value.numpy() for name, value in stored_tensors(backbone).items()}
 
 
 def runtime(ensemble: Ensemble, graphs: Graphs, threads: int = 2, precision: Precision = "fp32") -> OpenVinoRuntime:
